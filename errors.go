@@ -1,0 +1,63 @@
+package pixmed
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrNotInfraction says that a well-formed JSON object is not an infraction:
+// its transactionStatus is another than MED, or it has neither
+// transactionStatus nor medStatus. The gateway posts cash-in and cash-out
+// events with the same envelope, often to the same URL; [WithFallback] says
+// what to do with them.
+var ErrNotInfraction = errors.New("pixmed: not an infraction")
+
+// ErrInvalidAmount is the error of [ParseAmount] and of decoding an [Amount].
+var ErrInvalidAmount = errors.New("pixmed: invalid amount")
+
+// ErrDuplicate is returned by a [Receiver] that recognises a notification as
+// one that was handled already. The [Handler] answers 200, and its observer
+// sees [OutcomeDuplicate]. It may be wrapped, but not joined with other errors:
+// those would be lost.
+var ErrDuplicate = errors.New("pixmed: duplicate notification")
+
+// ErrBusy is returned by a [Receiver] that cannot take a notification now: it
+// is full, or closing. The [Handler] answers 503 with Retry-After.
+var ErrBusy = errors.New("pixmed: busy")
+
+// SyntaxError says that a webhook's body is not one JSON object. Its text
+// states where and why.
+type SyntaxError struct {
+	Offset int64  // the byte at which the error was noticed, from 0
+	Reason string // what is wrong
+}
+
+// Error describes the error.
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", e.Offset, e.Reason)
+}
+
+// ValidationError lists every field of an infraction that is missing or bad.
+type ValidationError struct {
+	Fields []FieldError // at least one, in the spec's order
+}
+
+// FieldError is one missing or bad field.
+type FieldError struct {
+	Field  string `json:"field"`  // its name in JSON, such as "transactionId"
+	Detail string `json:"detail"` // what is wrong with it and what was found
+}
+
+// Error describes all fields in one line.
+func (e *ValidationError) Error() string {
+	var b strings.Builder
+	b.WriteString("pixmed: invalid infraction: ")
+	for i, f := range e.Fields {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(f.Field + " " + f.Detail)
+	}
+	return b.String()
+}

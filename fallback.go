@@ -1,0 +1,38 @@
+package pixmed
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+)
+
+// AcknowledgeEvent returns a handler for [WithFallback] that logs the kind and
+// the ids of an event that is not an infraction, at info level, and answers 200.
+// It is for those who get cash-in and cash-out events on the same URL and handle
+// them elsewhere. A nil logger means slog.Default().
+func AcknowledgeEvent(logger *slog.Logger) http.Handler {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, DefaultBodyLimit))
+		if err != nil {
+			reject(w, ResultInvalid, err, bodyProblem(err))
+			return
+		}
+		members, err := decodeWire(body)
+		if err != nil {
+			reject(w, ResultInvalid, err, parseProblem(err))
+			return
+		}
+		event, _ := members.infraction() // what is not there or not text stays empty
+		logger.LogAttrs(r.Context(), slog.LevelInfo, "pixmed: acknowledged an event that is not an infraction",
+			slog.String("transaction_status", clip(string(event.TransactionStatus), maxFound)),
+			slog.String("transaction_type", clip(string(event.TransactionType), maxFound)),
+			slog.String("transaction_id", clip(event.TransactionID, maxFound)),
+			slog.String("external_id", clip(event.ExternalID, maxFound)),
+			slog.String("e2e_id", clip(string(event.EndToEndID), maxFound)),
+		)
+		w.WriteHeader(http.StatusOK)
+	})
+}

@@ -1,0 +1,295 @@
+package pixmed
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+)
+
+// ParseInfraction decodes and validates the body of an infraction webhook.
+//
+// Required are transactionId (a UUID), transactionStatus, transactionType,
+// value (see [Amount]) and medStatus. externalId may be absent, null, empty or
+// a number, which is kept as its text; a bad e2e_id is never refused; unknown
+// members are accepted, and so is a UTF-8 byte order mark.
+//
+// The error is, in this order: a [*SyntaxError] when the body is not exactly
+// one JSON object with unique member names in valid UTF-8; [ErrNotInfraction]
+// when it is another kind of event; a [*ValidationError] that names every bad
+// field at once. The result does not refer to body.
+func ParseInfraction(body []byte) (*Infraction, error) {
+	w, err := decodeWire(body)
+	if err != nil {
+		return nil, err
+	}
+	i, problems := w.infraction()
+	if err := i.check(problems); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Validate checks an infraction that was decoded by other means, such as a web
+// framework's binding, by the rules of [ParseInfraction]. The error is
+// [ErrNotInfraction] or a [*ValidationError].
+func (i *Infraction) Validate() error { return i.check(nil) }
+
+// check adds to problems, which hold what decoding found, the fields that
+// decoded but are not valid.
+func (i *Infraction) check(problems fieldErrors) error {
+	bad := func(field string) bool { return problems.has(field) }
+
+	switch status := i.TransactionStatus; {
+	case status == TransactionMED || bad("transactionStatus"):
+	case status != "":
+		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(status), maxFound))
+	case i.MEDStatus == "" && !bad("medStatus"):
+		return fmt.Errorf("%w: neither transactionStatus nor medStatus is there", ErrNotInfraction)
+	}
+
+	// In the spec's order, decoding's problems and these together.
+	var all fieldErrors
+	field := func(name, detail string, ok bool) {
+		if p, found := problems.find(name); found {
+			all = append(all, p)
+		} else if !ok {
+			all = append(all, FieldError{name, detail})
+		}
+	}
+	idDetail := missing
+	if i.TransactionID != "" {
+		idDetail = fmt.Sprintf("must be a UUID of 36 characters, found %q", clip(i.TransactionID, maxFound))
+	}
+	field("transactionId", idDetail, validUUID(i.TransactionID))
+	field("transactionStatus", missing, i.TransactionStatus != "")
+	field("transactionType", missing, i.TransactionType != "")
+	field("value", "is negative", i.Value >= 0)
+	field("externalId", "", true)
+	field("medStatus", missing, i.MEDStatus != "")
+	if len(all) > 0 {
+		return &ValidationError{Fields: all}
+	}
+	return nil
+}
+
+const (
+	missing  = "is required"
+	maxFound = 64 // bytes of a found value that an error shows
+)
+
+type fieldErrors []FieldError
+
+func (f fieldErrors) find(name string) (FieldError, bool) {
+	for _, e := range f {
+		if e.Field == name {
+			return e, true
+		}
+	}
+	return FieldError{}, false
+}
+
+func (f fieldErrors) has(name string) bool {
+	_, found := f.find(name)
+	return found
+}
+
+// validUUID accepts the canonical form alone: the uuid package also takes
+// braces, urn:uuid: and 32 digits without hyphens.
+func validUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
+
+// wire holds an infraction's members as they stand in the body, nil where
+// absent: that tells a missing field from a zero one.
+type wire struct {
+	transactionID, transactionStatus, transactionType,
+	value, externalID, endToEndID, medStatus jsontext.Value
+}
+
+func (w *wire) member(name []byte) *jsontext.Value {
+	switch string(name) {
+	case "transactionId":
+		return &w.transactionID
+	case "transactionStatus":
+		return &w.transactionStatus
+	case "transactionType":
+		return &w.transactionType
+	case "value":
+		return &w.value
+	case "externalId":
+		return &w.externalID
+	case "e2e_id":
+		return &w.endToEndID
+	case "medStatus":
+		return &w.medStatus
+	}
+	return nil
+}
+
+// infraction decodes the members, and says which could not be.
+func (w *wire) infraction() (*Infraction, fieldErrors) {
+	var problems fieldErrors
+	text := func(field string, raw jsontext.Value, known ...string) string {
+		switch raw.Kind() {
+		case jsontext.KindInvalid, jsontext.KindNull: // absent, or as good as
+			return ""
+		case jsontext.KindString:
+			b, _ := unquote(raw) // the decoder has checked it
+			for _, k := range known {
+				if string(b) == k {
+					return k
+				}
+			}
+			return string(b)
+		}
+		problems = append(problems, FieldError{field, "must be a string, found " + found(raw)})
+		return ""
+	}
+	textOrNumber := func(field string, raw jsontext.Value) string {
+		if raw.Kind() == jsontext.KindNumber {
+			return string(raw)
+		}
+		return text(field, raw)
+	}
+
+	i := &Infraction{
+		TransactionID:     text("transactionId", w.transactionID),
+		TransactionStatus: TransactionStatus(text("transactionStatus", w.transactionStatus, string(TransactionMED))),
+		TransactionType:   TransactionType(text("transactionType", w.transactionType, string(CashIn))),
+		ExternalID:        textOrNumber("externalId", w.externalID),
+		MEDStatus:         MEDStatus(text("medStatus", w.medStatus, string(Acknowledged), string(Cancelled), string(Debited))),
+	}
+	if k := w.endToEndID.Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
+		i.EndToEndID = EndToEndID(textOrNumber("e2e_id", w.endToEndID))
+	}
+	if w.value == nil {
+		problems = append(problems, FieldError{"value", missing})
+	} else if amount, reason := amountFromJSON(w.value); reason != "" {
+		problems = append(problems, FieldError{"value", reason + ", found " + found(w.value)})
+	} else {
+		i.Value = amount
+	}
+	return i, problems
+}
+
+// found shows a JSON value in an error.
+func found(raw jsontext.Value) string {
+	switch raw.Kind() {
+	case jsontext.KindBeginObject:
+		return "an object"
+	case jsontext.KindBeginArray:
+		return "an array"
+	}
+	return clip(string(raw), maxFound)
+}
+
+// unquote returns the text of a JSON string: a part of raw when nothing in it
+// is escaped.
+func unquote(raw jsontext.Value) ([]byte, error) {
+	if len(raw) >= 2 && raw[0] == '"' && raw[len(raw)-1] == '"' && bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], nil
+	}
+	return jsontext.AppendUnquote(nil, raw)
+}
+
+// decoder is a JSON decoder with the buffer that it reads from, kept for reuse:
+// making one costs more than decoding a notification.
+type decoder struct {
+	jsontext.Decoder
+	input bytes.Buffer
+}
+
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+var byteOrderMark = []byte("\ufeff")
+
+const emptyBody = "the body is empty"
+
+func blank(text []byte) bool { return len(bytes.TrimLeft(text, " \t\r\n")) == 0 }
+
+// decodeWire splits a body into its members. It reads token by token instead
+// of unmarshalling into a struct, so that a wrong type does not end it at the
+// first bad field and no value is copied.
+func decodeWire(body []byte) (wire, error) {
+	text := bytes.TrimPrefix(body, byteOrderMark)
+	skipped := int64(len(body) - len(text))
+	if blank(text) {
+		return wire{}, &SyntaxError{Offset: skipped, Reason: emptyBody}
+	}
+
+	d := decoders.Get().(*decoder)
+	d.input = *bytes.NewBuffer(text) // the decoder reads from a Buffer in place
+	d.Reset(&d.input)
+	defer func() {
+		d.input = bytes.Buffer{}
+		d.Reset(&d.input) // let go of the body
+		decoders.Put(d)
+	}()
+	w, err := d.members(text)
+	if err != nil {
+		syntax := syntaxError(err, d.InputOffset())
+		syntax.Offset += skipped
+		return wire{}, syntax
+	}
+	return w, nil
+}
+
+func (d *decoder) members(text []byte) (w wire, err error) {
+	if k := d.PeekKind(); k != jsontext.KindBeginObject && k != jsontext.KindInvalid {
+		return w, &SyntaxError{Offset: d.InputOffset(), Reason: "the body is not a JSON object"}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return w, err
+	}
+	for d.PeekKind() != jsontext.KindEndObject {
+		name, err := d.ReadValue()
+		if err != nil {
+			return w, err
+		}
+		name, err = unquote(name)
+		if err != nil {
+			return w, err
+		}
+		member := w.member(name) // before the next read, which may move name
+		value, err := d.ReadValue()
+		if err != nil {
+			return w, err
+		}
+		if member != nil {
+			end := d.InputOffset()
+			*member = text[end-int64(len(value)) : end]
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return w, err
+	}
+	end := d.InputOffset()
+	if _, err := d.ReadToken(); err != io.EOF {
+		return w, &SyntaxError{Offset: end, Reason: "something follows the JSON object"}
+	}
+	return w, nil
+}
+
+// syntaxError turns a decoder's error into the package's own.
+func syntaxError(err error, offset int64) *SyntaxError {
+	var own *SyntaxError
+	if errors.As(err, &own) {
+		return own
+	}
+	var syntactic *jsontext.SyntacticError
+	if !errors.As(err, &syntactic) {
+		return &SyntaxError{Offset: offset, Reason: err.Error()} // io.ErrUnexpectedEOF
+	}
+	reason := strings.TrimPrefix(syntactic.Err.Error(), "jsontext: ")
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		reason = "the body ends too early"
+	}
+	if at := syntactic.JSONPointer; at != "" {
+		reason += " (in " + clip(string(at), maxFound) + ")"
+	}
+	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason}
+}
