@@ -106,30 +106,33 @@ func parseAmount[T ~string | ~[]byte](s T) (amount Amount, reason string) {
 	// Then the value. Zeros count only once a digit follows them, so that
 	// 18.50000000000000000000 does not overflow.
 	var value uint64
-	zeros := 0
+	zeros, fits := 0, true
 	for _, c := range []byte(s[mantissa:mantissaEnd]) {
 		switch c {
 		case '.':
 		case '0':
 			zeros++
 		default:
-			var ok bool
-			if value, ok = scale(value, zeros+1); !ok || value > math.MaxInt64-9 {
-				return 0, tooLarge
+			if digit := uint64(c - '0'); fits {
+				value, fits = scale(value, zeros+1)
+				fits = fits && value <= math.MaxInt64-digit
+				value += digit
 			}
-			value += uint64(c - '0')
 			zeros = 0
 		}
 	}
-	if value == 0 {
+	if fits && value == 0 {
 		return 0, ""
 	}
+	// Decimals first: 0.123456789012345678901 is not too large.
 	centavos := zeros - decimals + exponent + 2
 	if centavos < 0 {
 		return 0, "has more than two decimals"
 	}
-	value, ok := scale(value, centavos)
-	if !ok || value > math.MaxInt64 {
+	if fits {
+		value, fits = scale(value, centavos)
+	}
+	if !fits || value > math.MaxInt64 {
 		return 0, tooLarge
 	}
 	return Amount(value), ""

@@ -45,7 +45,7 @@ type deduplicator struct {
 }
 
 func (d *deduplicator) Validate() error {
-	if d.store == nil || d.next == nil {
+	if isNil(d.store) || isNil(d.next) {
 		return errors.New("pixmed: Deduplicate: the StatusStore or the Receiver is nil")
 	}
 	return errors.Join(validate(d.store), validate(d.next))
@@ -113,7 +113,10 @@ type memoryCall struct {
 	status MEDStatus
 	turn   chan struct{} // closed when the call is first in line
 	done   chan struct{} // closed when it has ended
-	err    error         // its outcome, to be read after done
+
+	// To be read after done.
+	err       error // its outcome
+	abandoned bool  // its context ended before its turn; who joined it goes on
 }
 
 // Validate reports negative limits. [NewHandler] calls it.
@@ -128,10 +131,13 @@ func (s *MemoryStore) Validate() error {
 func (s *MemoryStore) Do(ctx context.Context, key Key, status MEDStatus, fn func(previous MEDStatus, seenAt time.Time) error) (duplicate bool, err error) {
 	id := newCaseID(key)
 	call, joined := s.enter(id, status)
-	if joined {
+	for joined {
 		select {
 		case <-call.done:
-			return call.err == nil, call.err
+			if !call.abandoned {
+				return call.err == nil, call.err
+			}
+			call, joined = s.enter(id, status)
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
@@ -143,6 +149,7 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, status MEDStatus, fn func
 	select {
 	case <-call.turn:
 	case <-ctx.Done():
+		call.abandoned = true
 		err = ctx.Err()
 		return false, err
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/pixmed-go/pixmed/internal/envelope"
 )
 
 // ErrNotInfraction says that a well-formed JSON object is not an infraction:
@@ -61,3 +63,40 @@ func (e *ValidationError) Error() string {
 	}
 	return b.String()
 }
+
+// ErrInvalidTransactionID says that a transaction id is not a UUID of 36
+// characters. No request was sent.
+var ErrInvalidTransactionID = errors.New("pixmed: the transaction id is not a UUID")
+
+// ErrRedirect says that the gateway redirects to another origin, where the
+// credentials must not go. If the API has moved there, change the base URL.
+var ErrRedirect = errors.New("the gateway redirects to another origin")
+
+// ErrStalled says that the gateway sent nothing for longer than
+// [WithStallTimeout] allows.
+var ErrStalled = errors.New("the gateway sent nothing")
+
+// What can be wrong with a receipt, found by errors.Is.
+var (
+	// ErrReceiptMalformed is an answer that is not the JSON of a receipt.
+	ErrReceiptMalformed = envelope.ErrMalformed
+	// ErrReceiptFailed is a status other than SUCCESS.
+	ErrReceiptFailed = envelope.ErrFailed
+	// ErrReceiptMissing is a receipt that is absent or null.
+	ErrReceiptMissing = envelope.ErrMissing
+	// ErrReceiptEmpty is a receipt of no bytes.
+	ErrReceiptEmpty = envelope.ErrEmpty
+	// ErrReceiptTruncated is an answer that ends too early.
+	ErrReceiptTruncated = envelope.ErrTruncated
+	// ErrReceiptBase64 is a receipt whose base64 is corrupt.
+	ErrReceiptBase64 = envelope.ErrBase64
+	// ErrReceiptTrailing is an answer with something behind the JSON.
+	ErrReceiptTrailing = envelope.ErrTrailing
+	// ErrReceiptTooLarge is a receipt above the limit of [WithMaxReceiptSize].
+	ErrReceiptTooLarge = envelope.ErrTooLarge
+	// ErrReceiptNotPDF is a receipt that does not start with %PDF-.
+	ErrReceiptNotPDF = envelope.ErrNotPDF
+	// ErrReceiptChanged is a download that broke and could not be resumed,
+	// since the gateway made another PDF in the meantime.
+	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it anew")
+)

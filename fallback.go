@@ -15,7 +15,15 @@ func AcknowledgeEvent(logger *slog.Logger) http.Handler {
 		logger = slog.Default()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, DefaultBodyLimit))
+		text := r.Body
+		switch text.(type) {
+		case nil: // a request that no server made
+			text = http.NoBody
+		case restoredBody: // within the Handler's own limit
+		default:
+			text = http.MaxBytesReader(w, text, DefaultBodyLimit)
+		}
+		body, err := io.ReadAll(text)
 		if err != nil {
 			reject(w, ResultInvalid, err, bodyProblem(err))
 			return

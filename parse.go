@@ -146,7 +146,11 @@ func (w *wire) infraction() (*Infraction, fieldErrors) {
 			}
 			return string(b)
 		}
-		problems = append(problems, FieldError{field, "must be a string, found " + found(raw)})
+		kind := "a string"
+		if field == "externalId" {
+			kind = "a string or a number"
+		}
+		problems = append(problems, FieldError{field, "must be " + kind + ", found " + found(raw)})
 		return ""
 	}
 	textOrNumber := func(field string, raw jsontext.Value) string {

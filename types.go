@@ -220,4 +220,3 @@ func clip(s string, most int) string {
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
-

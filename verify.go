@@ -60,10 +60,7 @@ func (v verifier) Verify(r *http.Request, body func() ([]byte, error)) error {
 // Secrets are compared in constant time, all of them, every time.
 func HeaderSecret(header string, secrets ...string) Verifier {
 	name := "HeaderSecret"
-	problems := checkSecrets(name, secrets)
-	if header == "" {
-		problems = append(problems, fmt.Errorf("pixmed: %s: the header's name is empty", name))
-	}
+	problems := append(checkSecrets(name, secrets), checkHeader(name, header))
 	for i, s := range secrets {
 		if strings.TrimSpace(s) != s || strings.ContainsAny(s, "\r\n\x00") {
 			problems = append(problems, fmt.Errorf("pixmed: %s: secret %d has white space around it or a line break in it, which no header can carry: trim it", name, i+1))
@@ -142,10 +139,7 @@ func BasicAuth(username string, passwords ...string) Verifier {
 // what stands before it in the header, such as "sha256=", or "".
 func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 	name := "HMACSHA256"
-	problems := checkSecrets(name, secrets)
-	if header == "" {
-		problems = append(problems, fmt.Errorf("pixmed: %s: the header's name is empty", name))
-	}
+	problems := append(checkSecrets(name, secrets), checkHeader(name, header))
 	keys := make([][]byte, len(secrets))
 	for i, s := range secrets {
 		keys[i] = []byte(s)
@@ -209,9 +203,9 @@ func ClientNetworks(networks []netip.Prefix, trustedProxies ...netip.Prefix) Ver
 	if len(networks) == 0 {
 		problems = append(problems, errors.New("pixmed: ClientNetworks: no network was given"))
 	}
-	allowed, err := newPrefixes(networks)
+	allowed, err := newPrefixes("network", networks)
 	problems = append(problems, err)
-	trusted, err := newPrefixes(trustedProxies)
+	trusted, err := newPrefixes("trusted proxy", trustedProxies)
 	problems = append(problems, err)
 	return verifier{
 		problem: errors.Join(problems...),
@@ -267,7 +261,7 @@ type prefixes []netip.Prefix
 
 // newPrefixes writes IPv4 networks that are given as IPv6 (::ffff:10.0.0.0/104)
 // as IPv4: addresses are compared in that form.
-func newPrefixes(given []netip.Prefix) (prefixes, error) {
+func newPrefixes(what string, given []netip.Prefix) (prefixes, error) {
 	ps := make(prefixes, 0, len(given))
 	var problems []error
 	for i, p := range given {
@@ -275,7 +269,7 @@ func newPrefixes(given []netip.Prefix) (prefixes, error) {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		if !p.IsValid() {
-			problems = append(problems, fmt.Errorf("pixmed: ClientNetworks: network %d is not a valid prefix", i+1))
+			problems = append(problems, fmt.Errorf("pixmed: ClientNetworks: %s %d is not a valid prefix", what, i+1))
 		}
 		ps = append(ps, p)
 	}
@@ -325,7 +319,7 @@ func combine(name string, verifiers []Verifier, check func(*http.Request, func()
 		problems = append(problems, fmt.Errorf("pixmed: %s: no verifier was given", name))
 	}
 	for i, child := range verifiers {
-		if child == nil {
+		if isNil(child) {
 			problems = append(problems, fmt.Errorf("pixmed: %s: verifier %d is nil", name, i+1))
 			continue
 		}
@@ -336,6 +330,17 @@ func combine(name string, verifiers []Verifier, check func(*http.Request, func()
 	}
 	v.problem = errors.Join(problems...)
 	return v
+}
+
+// checkHeader does not show the name: it may be a secret in the wrong place.
+func checkHeader(name, header string) error {
+	switch {
+	case header == "":
+		return fmt.Errorf("pixmed: %s: the header's name is empty", name)
+	case !validToken(header):
+		return fmt.Errorf("pixmed: %s: the header's name has a character in it that no header's name may have", name)
+	}
+	return nil
 }
 
 // checkSecrets never shows a secret, only its position.

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -91,6 +91,16 @@ func validate(part any) error {
 	return nil
 }
 
+// isNil finds the nil pointer or function in an interface too, such as the
+// result of a constructor whose error was not looked at.
+func isNil(part any) bool {
+	if part == nil {
+		return true
+	}
+	v := reflect.ValueOf(part)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
+
 // Defaults of a [Handler].
 const (
 	// DefaultBodyLimit is the largest webhook body that is accepted, in bytes.
@@ -159,7 +169,7 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 		now:             time.Now,
 	}}
 	var errs []error
-	if receiver == nil {
+	if isNil(receiver) {
 		errs = append(errs, errors.New("pixmed: the Receiver is nil"))
 	} else {
 		errs = append(errs, validate(receiver))
@@ -187,7 +197,7 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 // combine several, use [All] or [Any].
 func WithVerifier(v Verifier) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
-		if v == nil {
+		if isNil(v) {
 			return errors.New("pixmed: WithVerifier: the Verifier is nil")
 		}
 		if c.verifier != nil {
@@ -214,7 +224,7 @@ func WithoutVerification() HandlerOption {
 // requests are answered 422. See [AcknowledgeEvent] for one.
 func WithFallback(next http.Handler) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
-		if next == nil {
+		if isNil(next) {
 			return errors.New("pixmed: WithFallback: the handler is nil")
 		}
 		c.fallback = next
@@ -306,7 +316,7 @@ func WithLogger(l *slog.Logger) Option { return loggerOption{l} }
 // Outcome describes how a request ended.
 type Outcome struct {
 	Result     Result
-	StatusCode int           // the answer's; 0 where the fallback answered
+	StatusCode int           // the answer's; 0 where the fallback answered or panicked
 	Key        Key           // zero unless the body was valid
 	MEDStatus  MEDStatus     // empty unless the body was valid
 	Err        error         // why, nil when accepted
@@ -323,29 +333,36 @@ const (
 	ResultInvalid   Result = "invalid"   // 400, 408, 413, 415, 422; 200 with WithInvalid
 	ResultRefused   Result = "refused"   // 401, 405
 	ResultOther     Result = "other"     // another kind of event: the fallback's answer, or 422
-	ResultFailed    Result = "failed"    // 500
+	ResultFailed    Result = "failed"    // 500, or no answer: the fallback panicked
 	ResultBusy      Result = "busy"      // 503
 )
 
 // ServeHTTP handles a webhook request. See [Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.now()
-	o := h.serve(w, r, start)
-	o.Duration = h.now().Sub(start)
-	h.log(r, o)
-	if h.observe != nil {
-		_ = h.guard(r.Context(), "observer", func() error {
-			h.observe(r.Context(), o)
-			return nil
-		})
-	}
+	// A panic of the fallback is the server's to handle, as any handler's is, and
+	// a callback may end the goroutine; neither goes unnoticed.
+	o := Outcome{Result: ResultFailed, Err: errUnanswered}
+	defer func() {
+		o.Duration = h.now().Sub(start)
+		h.log(r, o)
+		if h.observe != nil {
+			_ = h.guard(r.Context(), "observer", func() error {
+				h.observe(r.Context(), o)
+				return nil
+			})
+		}
+	}()
+	o = h.serve(w, r, start)
 }
+
+var errUnanswered = errors.New("pixmed: the fallback panicked, or a callback called runtime.Goexit")
 
 // serve answers the request, step by step in the order of what each step costs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return reject(w, ResultRefused, fmt.Errorf("pixmed: method %s", clip(r.Method, maxFound)),
+		return reject(w, ResultRefused, fmt.Errorf("pixmed: method %s instead of POST", clip(r.Method, maxFound)),
 			problem{Status: http.StatusMethodNotAllowed, Detail: "Webhooks are sent with POST."})
 	}
 
@@ -365,7 +382,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 	}
 	if blank(raw) {
 		detail := "The body is empty."
-		if r.ContentLength != 0 {
+		if len(raw) == 0 && r.ContentLength != 0 {
 			detail = "The body is empty, though the request announced one: a middleware in front of this handler may have consumed it."
 		}
 		return reject(w, ResultInvalid, &SyntaxError{Reason: emptyBody},
@@ -468,11 +485,17 @@ func (h *Handler) other(w http.ResponseWriter, r *http.Request, raw []byte, err 
 		return reject(w, ResultOther, err, parseProblem(err))
 	}
 	again := r.WithContext(r.Context()) // a shallow copy: the caller's request keeps its drained body
-	again.Body = io.NopCloser(bytes.NewReader(raw))
+	again.Body = restoredBody{bytes.NewReader(raw)}
 	again.ContentLength = int64(len(raw))
 	h.fallback.ServeHTTP(w, again)
 	return Outcome{Result: ResultOther, Err: err}
 }
+
+// restoredBody is a body that was read, within the Handler's limit, and can be
+// read again.
+type restoredBody struct{ *bytes.Reader }
+
+func (restoredBody) Close() error { return nil }
 
 // call runs a callback of the user and answers by its outcome.
 func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, callback func(context.Context) error) Outcome {
@@ -529,13 +552,19 @@ type panicError struct {
 	value any
 }
 
-func (e *panicError) Error() string { return fmt.Sprintf("pixmed: the %s panicked: %v", e.what, e.value) }
+func (e *panicError) Error() string {
+	return fmt.Sprintf("pixmed: the %s panicked: %v", e.what, e.value)
+}
 
 func (h *Handler) log(r *http.Request, o Outcome) {
 	level, text := slog.LevelWarn, "pixmed: webhook turned away"
 	switch o.Result {
 	case ResultAccepted, ResultDuplicate:
 		level, text = slog.LevelDebug, "pixmed: webhook handled"
+	case ResultInvalid:
+		if o.StatusCode == http.StatusOK {
+			text = "pixmed: invalid webhook taken by WithInvalid's callback"
+		}
 	case ResultOther:
 		if h.fallback != nil {
 			level, text = slog.LevelDebug, "pixmed: webhook passed to the fallback"
@@ -569,6 +598,9 @@ func bodyProblem(err error) problem {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		return problem{Status: http.StatusRequestTimeout, Detail: "The body took too long to arrive."}
+	}
+	if errors.Is(err, http.ErrBodyReadAfterClose) {
+		return problem{Status: http.StatusBadRequest, Detail: "The body was closed before this handler could read it: a middleware in front of it may have consumed it."}
 	}
 	return problem{Status: http.StatusBadRequest, Detail: "The body was cut off."}
 }

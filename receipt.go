@@ -1,0 +1,482 @@
+package pixmed
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pixmed-go/pixmed/internal/envelope"
+)
+
+// ReceiptInfo describes a receipt (spec: Consulta de Comprovante).
+type ReceiptInfo struct {
+	TransactionID string // empty from DecodeReceipt
+	MIMEType      string // as the gateway says, "application/pdf" if it does not
+	Size          int64  // of the PDF, in bytes
+	SHA256        string // of the PDF, in lower-case hex
+}
+
+// String describes the receipt in a short line.
+func (i ReceiptInfo) String() string {
+	return fmt.Sprintf("receipt of transaction %s (%s, %d bytes, SHA-256 %s)", i.TransactionID, i.MIMEType, i.Size, i.SHA256)
+}
+
+// LogValue groups the fields for log/slog.
+func (i ReceiptInfo) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("transaction_id", i.TransactionID),
+		slog.String("mime_type", i.MIMEType),
+		slog.Int64("size", i.Size),
+		slog.String("sha256", i.SHA256),
+	)
+}
+
+// Receipt is a receipt in memory.
+type Receipt struct {
+	ReceiptInfo
+	PDF []byte
+}
+
+// Receipt fetches the receipt of a transaction into memory. To a broken
+// download it does what [Client.OpenReceipt] does, and where the gateway has
+// made another PDF in the meantime it starts over.
+func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, error) {
+	receipt := &Receipt{}
+	err := c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
+		// The base64 text is a third longer than the PDF, so this is a little
+		// more than will be needed, where the length is known at all.
+		pdf := make([]byte, 0, bytes.MinRead+max(0, min(r.contentLength/4*3, c.maxReceipt)))
+		for {
+			n, err := r.Read(pdf[len(pdf):cap(pdf)])
+			pdf = pdf[:len(pdf)+n]
+			if err == io.EOF {
+				receipt.ReceiptInfo, receipt.PDF = r.Info(), pdf
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if len(pdf) == cap(pdf) {
+				pdf = append(pdf, 0)[:len(pdf)]
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return receipt, nil
+}
+
+// SaveReceipt fetches the receipt of a transaction into the file at path: it
+// writes a temporary file in the same directory, syncs it and renames it, so
+// that path holds the whole PDF or what it held before. The file is readable by
+// its owner only (0600). The directory must exist. Broken downloads are treated
+// as in [Client.Receipt].
+func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*ReceiptInfo, error) {
+	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() {
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %s is there and is not a regular file", path)
+	}
+	dir, name := filepath.Split(path)
+	if name == "" {
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: the path %q does not name a file", path)
+	}
+	file, err := os.CreateTemp(filepath.Clean(dir), "."+name+".*.tmp") // fails before any request is sent
+	if err != nil {
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+	}
+	defer os.Remove(file.Name()) //nolint:errcheck // gone already, once renamed
+	defer file.Close()           //nolint:errcheck // closed already, once written
+
+	var info ReceiptInfo
+	err = c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
+		if err := file.Truncate(0); err != nil { // of an attempt before
+			return err
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := r.WriteTo(file); err != nil {
+			return err
+		}
+		info = r.Info()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+	}
+	return &info, nil
+}
+
+// OpenReceipt fetches the receipt of a transaction as a stream, in constant
+// memory. When it returns, the gateway has answered and the content starts as a
+// PDF does; ctx holds for reading, too.
+//
+// A connection that breaks is resumed: the receipt is fetched again, the bytes
+// that were delivered already are compared by their SHA-256, and the stream goes
+// on where it broke, for as long as retries are left and each resumption gets
+// further than the last. Where the bytes differ, reading fails with
+// [ErrReceiptChanged].
+//
+// The caller must close the reader.
+func (c *Client) OpenReceipt(ctx context.Context, transactionID string) (*ReceiptReader, error) {
+	if !validUUID(transactionID) {
+		return nil, fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID, maxFound))
+	}
+	return c.open(ctx, c.newCall(transactionID))
+}
+
+// fetch opens a receipt and hands it to a function that reads all of it, again
+// from the start if the receipt changes on the way.
+func (c *Client) fetch(ctx context.Context, transactionID string, into func(*ReceiptReader) error) error {
+	if !validUUID(transactionID) {
+		return fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID, maxFound))
+	}
+	for call := c.newCall(transactionID); ; {
+		r, err := c.open(ctx, call)
+		if err != nil {
+			return err
+		}
+		err = into(r)
+		_ = r.Close() // all was read, or else there is an error already
+		if !errors.Is(err, ErrReceiptChanged) || !call.retry() {
+			return err
+		}
+	}
+}
+
+// open sends the request and reads the PDF's first bytes.
+func (c *Client) open(ctx context.Context, call *call) (*ReceiptReader, error) {
+	r := &ReceiptReader{
+		info: ReceiptInfo{TransactionID: call.transactionID},
+		what: "receipt of transaction " + call.transactionID,
+		hash: sha256.New(),
+	}
+	d := &download{client: c, ctx: ctx, call: call}
+	r.download = d
+	if err := d.start(r); err != nil {
+		return nil, r.fail(err)
+	}
+	n, err := r.Read(r.headBytes[:])
+	r.head = r.headBytes[:n]
+	if err != nil && err != io.EOF { // a PDF that is whole by then ends with the next Read
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// DecodeReceipt reads the receipt envelope from r, wherever it comes from, and
+// gives the PDF in it as a stream, in constant memory. Closing the ReceiptReader
+// does not close r. The options are those that say so in their type, such as
+// [WithMaxReceiptSize].
+//
+// It is liberal in how the base64 is written: escaped, wrapped in lines, in the
+// URL-safe alphabet, without padding, behind a data: prefix; and a PDF without
+// any envelope is accepted if it ends with %%EOF. It is strict in that only a
+// whole receipt ends with io.EOF.
+func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
+	cfg := receiptConfig{maxReceipt: DefaultMaxReceiptSize}
+	errs := make([]error, 0, len(opts)+1)
+	if r == nil {
+		errs = append(errs, errors.New("pixmed: DecodeReceipt: the reader is nil"))
+	}
+	for _, o := range opts {
+		if o == nil {
+			errs = append(errs, errors.New("pixmed: an option is nil"))
+			continue
+		}
+		errs = append(errs, o.applyReceipt(&cfg))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &ReceiptReader{
+		what:    "receipt",
+		hash:    sha256.New(),
+		decoder: envelope.NewDecoder(r, envelope.Options{MaxBytes: cfg.maxReceipt}),
+	}, nil
+}
+
+// ReceiptOption configures [DecodeReceipt], and [NewClient] too.
+type ReceiptOption interface {
+	ClientOption
+	applyReceipt(*receiptConfig) error
+}
+
+type receiptConfig struct{ maxReceipt int64 }
+
+type maxReceiptSize int64
+
+// WithMaxReceiptSize sets the largest PDF that is accepted, in bytes;
+// [DefaultMaxReceiptSize] unless set. It bounds the JSON around it, too, to twice
+// that and 64 KiB.
+func WithMaxReceiptSize(bytes int64) ReceiptOption { return maxReceiptSize(bytes) }
+
+func (m maxReceiptSize) applyReceipt(c *receiptConfig) error {
+	c.maxReceipt = int64(m)
+	if m < 1 {
+		return fmt.Errorf("pixmed: WithMaxReceiptSize: %d is not a positive number of bytes", m)
+	}
+	return nil
+}
+
+func (m maxReceiptSize) applyClient(c *clientConfig) error {
+	var cfg receiptConfig
+	err := m.applyReceipt(&cfg)
+	c.maxReceipt = cfg.maxReceipt
+	return err
+}
+
+// ReceiptReader is a receipt's PDF as a stream. It returns io.EOF, or from
+// WriteTo no error, only for a PDF that is whole: after any other error, what
+// was delivered is a part at best. It is not safe for concurrent use.
+type ReceiptReader struct {
+	info          ReceiptInfo
+	what          string // for errors
+	hash          hash.Hash
+	decoder       *envelope.Decoder
+	download      *download // nil from DecodeReceipt
+	contentLength int64     // of the response; 0 when unknown
+
+	head      []byte // read but not delivered
+	headBytes [64]byte
+	err       error // why there is nothing more
+}
+
+// Info describes the receipt. It is complete after io.EOF only: the gateway may
+// send the MIME type behind the PDF. Who has to state a Content-Type before can
+// rely on application/pdf, since content that does not start as a PDF is an
+// error.
+func (r *ReceiptReader) Info() ReceiptInfo { return r.info }
+
+// Read reads the next bytes of the PDF.
+func (r *ReceiptReader) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	for r.err == nil {
+		n, err := r.decoder.Read(p)
+		r.count(p[:n])
+		if err != nil {
+			r.settle(err)
+		}
+		if n > 0 || len(p) == 0 {
+			return n, nil
+		}
+	}
+	return 0, r.err
+}
+
+// WriteTo writes the rest of the PDF to w.
+func (r *ReceiptReader) WriteTo(w io.Writer) (int64, error) {
+	to := &countingWriter{w: w, count: func([]byte) {}}
+	if len(r.head) > 0 {
+		_, _ = to.Write(r.head) // counted when it was read
+		r.head = nil
+	}
+	to.count = r.count
+	for r.err == nil && to.err == nil {
+		if _, err := r.decoder.WriteTo(to); err == nil {
+			r.settle(io.EOF)
+		} else if to.err == nil {
+			r.settle(err)
+		}
+	}
+	if to.err != nil {
+		r.err = fmt.Errorf("pixmed: %s: writing it: %w", r.what, to.err)
+		_ = r.release()
+	}
+	if r.err == io.EOF {
+		return to.written, nil
+	}
+	return to.written, r.err
+}
+
+// countingWriter tells the writer's errors from the reader's.
+type countingWriter struct {
+	w       io.Writer
+	count   func([]byte)
+	written int64
+	err     error
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	w.written += int64(n)
+	w.count(p[:n])
+	w.err = err
+	return n, err
+}
+
+// Close ends the download. It does not close the reader that was given to
+// [DecodeReceipt].
+func (r *ReceiptReader) Close() error {
+	if r.err == nil {
+		r.err = fmt.Errorf("pixmed: %s: read after Close", r.what)
+	}
+	r.head = nil
+	return r.release()
+}
+
+func (r *ReceiptReader) release() error {
+	if r.download == nil {
+		return nil
+	}
+	return r.download.stop()
+}
+
+// count takes note of bytes that the decoder has delivered.
+func (r *ReceiptReader) count(p []byte) {
+	r.hash.Write(p)
+	r.info.Size += int64(len(p))
+}
+
+// settle deals with the end of the decoder's bytes: it ends the stream, or
+// leaves it where reading can go on.
+func (r *ReceiptReader) settle(err error) {
+	if err != io.EOF && r.download != nil {
+		err = r.download.resume(r, err)
+	}
+	if err == nil {
+		return
+	}
+	r.err = io.EOF
+	if err == io.EOF {
+		if r.info.MIMEType = r.decoder.MIMEType(); r.info.MIMEType == "" {
+			r.info.MIMEType = "application/pdf"
+		}
+		r.info.SHA256 = hex.EncodeToString(r.hash.Sum(nil))
+	} else {
+		r.err = r.fail(err)
+	}
+	_ = r.release() // the connection is free again, even if nobody calls Close
+}
+
+func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("pixmed: %s: %w", r.what, err) }
+
+// download is where a [Client]'s ReceiptReader gets its bytes from.
+type download struct {
+	client *Client
+	ctx    context.Context // holds as long as the reader is read
+	call   *call
+	body   *tracedBody // nil when stopped
+	broke  int64       // how far it had got when it last broke
+}
+
+// start sends a request and gives r a decoder of the response.
+func (d *download) start(r *ReceiptReader) error {
+	resp, err := d.client.get(d.ctx, d.call)
+	if err != nil {
+		return err
+	}
+	d.body = &tracedBody{ReadCloser: resp.Body}
+	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		_ = d.stop()
+		return fmt.Errorf("%w: it has the Content-Encoding %q, which the transport does not undo", ErrReceiptMalformed, clip(e, maxFound))
+	}
+	r.contentLength = max(0, resp.ContentLength)
+	r.decoder = envelope.NewDecoder(d.body, envelope.Options{
+		MaxBytes:    d.client.maxReceipt,
+		KnownLength: resp.ContentLength >= 0,
+	})
+	return nil
+}
+
+func (d *download) stop() error {
+	if d.body == nil {
+		return nil
+	}
+	err := d.body.Close()
+	d.body = nil
+	return err
+}
+
+// resume fetches the receipt again and brings r to where it broke. It returns
+// the error that ends the stream if that cannot be.
+func (d *download) resume(r *ReceiptReader, cause error) error {
+	for d.broken(cause) {
+		delivered := r.info.Size
+		if delivered > 0 && delivered <= d.broke {
+			return fmt.Errorf("the connection broke again at byte %d of the PDF: %w", delivered, cause)
+		}
+		if !d.call.retry() {
+			return fmt.Errorf("the connection broke at byte %d of the PDF, after %d attempts: %w", delivered, d.call.requests, cause)
+		}
+		_ = d.stop()
+		d.broke = delivered
+		d.client.logger.LogAttrs(d.ctx, slog.LevelInfo, "pixmed: receipt download broke, resuming",
+			slog.String("transaction_id", d.call.transactionID),
+			slog.Int64("delivered", delivered),
+			slog.String("error", d.client.credentials.redact(cause.Error())))
+		if err := d.wait(); err != nil {
+			return fmt.Errorf("%w; before that: %w", err, cause)
+		}
+		if err := d.start(r); err != nil {
+			return fmt.Errorf("resuming at byte %d of the PDF: %w", delivered, err)
+		}
+		prefix := sha256.New()
+		n, err := io.CopyN(prefix, r.decoder, delivered)
+		switch {
+		case n == delivered && bytes.Equal(prefix.Sum(nil), r.hash.Sum(nil)):
+			return nil
+		case n == delivered, err == io.EOF: // other bytes, or fewer
+			return ErrReceiptChanged
+		}
+		cause = err
+	}
+	return cause
+}
+
+// broken reports whether an error means that the same receipt could arrive
+// whole the next time: the connection's, not the content's.
+func (d *download) broken(err error) bool {
+	if d.ctx.Err() != nil || d.body == nil {
+		return false
+	}
+	return d.body.broke || errors.Is(err, ErrReceiptTruncated)
+}
+
+// wait waits as before the first retry: the gateway did answer.
+func (d *download) wait() error {
+	timer := time.NewTimer(backoff(d.client.http.RetryWaitMin, d.client.http.RetryWaitMax, 0, nil))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-d.ctx.Done():
+		return d.ctx.Err()
+	}
+}
+
+// tracedBody remembers whether reading it failed.
+type tracedBody struct {
+	io.ReadCloser
+	broke bool
+}
+
+func (b *tracedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.broke = b.broke || err != nil && err != io.EOF
+	return n, err
+}
