@@ -1,3 +1,104 @@
-// Package pixmed receives the infraction (MED) webhooks of a Brazilian Pix
-// payment gateway and fetches transaction receipts.
+// Package pixmed receives the infraction webhooks of a Brazilian Pix payment
+// gateway and fetches transaction receipts.
+//
+// The gateway posts an infraction when a Pix transaction comes under a MED
+// request (Mecanismo Especial de Devolução, the Central Bank's special refund
+// mechanism): ACKNOWLEDGED when the value is blocked, CANCELLED when it is
+// released, DEBITED when it is gone. A transaction's receipt, the evidence in
+// such a case, is a PDF in base64 inside JSON.
+//
+// # Receiving
+//
+// A [Handler] is an http.Handler. It verifies, decodes and validates a request
+// and calls a [Receiver], most simply [Callbacks]:
+//
+//	callbacks := pixmed.Callbacks{
+//		Acknowledged: func(ctx context.Context, n *pixmed.Notification) error {
+//			return ledger.Block(ctx, n.TransactionID, n.Value)
+//		},
+//		Cancelled: func(ctx context.Context, n *pixmed.Notification) error {
+//			return ledger.Release(ctx, n.TransactionID)
+//		},
+//		Other: askSomebody,
+//	}
+//	handler, err := pixmed.NewHandler(
+//		pixmed.Deduplicate(&pixmed.MemoryStore{}, callbacks),
+//		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
+//	)
+//	mux.Handle("/webhooks/infraction", handler)
+//
+// # What a 200 means
+//
+// The gateway takes exactly 200 for success, and sends a notification again
+// otherwise. The handler answers 200 when, and only when, the notification is
+// taken care of: the Receiver returned nil, or recognised a duplicate, or the
+// callback of [WithInvalid] or the handler of [WithFallback] took it. Everything
+// else has its own status code; see [Handler]. Mount it where nothing reads the
+// body before it does.
+//
+// The callback runs before the answer, in the request's goroutine, and has 10
+// seconds unless [WithCallbackTimeout] says otherwise. Its context goes on when
+// the client hangs up. Gateways stop waiting after 3 to 25 seconds and send
+// again, so work that is slow or must not be lost in a crash belongs behind a
+// durable queue: a Receiver may be anything that returns nil only once it has
+// stored the notification.
+//
+// # Duplicates
+//
+// A delivery whose medStatus equals the last one recorded for its transactionId
+// and externalId is answered 200 without calling you; any change is delivered,
+// even back to an earlier status, because dropping a re-opened case would cost
+// you the money. [Deduplicate] does that; [Notification.Previous], SeenAt and
+// MaybeReopened say what came before.
+//
+// # Who is sending
+//
+// The gateway specifies no signature, so [NewHandler] returns an error unless it
+// is given a [Verifier] or, in so many words, [WithoutVerification]. Verifiers
+// for secrets, HTTP Basic, HMAC and client networks are here, and nest in [All]
+// and [Any]. Several secrets are accepted at once, for rotation.
+//
+// # Fetching
+//
+// A [Client] fetches receipts: [Client.Receipt] into memory, [Client.OpenReceipt]
+// as a stream in constant memory, [Client.SaveReceipt] into a file, atomically.
+// [DecodeReceipt] decodes an envelope from anywhere. A PDF that is short or wrong
+// is never called whole: only io.EOF, or a nil error, says that all of it came.
+//
+// # Retries
+//
+// The client sends a request up to five times ([DefaultRetries]), for 429, every
+// 5xx but 501, and connection errors. It waits half a second before the first
+// retry and twice as long before each further one, at most 30 seconds, less up to
+// a half at random. A Retry-After replaces the wait, up to that maximum; one that
+// asks for more ends the call with an error that says so. A gateway that sends
+// nothing for a minute counts as a broken connection. A download that breaks in
+// the middle is resumed: fetched again, compared up to where it broke, continued;
+// this takes from the same budget. Other status codes, certificate errors and
+// redirects to another origin are not retried. No further attempt is made once the
+// context has ended.
+//
+// # Errors
+//
+// Errors work with errors.Is and errors.As: [SyntaxError], [ValidationError] and
+// [ErrNotInfraction] from parsing; [APIError] with [ErrUnauthorized],
+// [ErrForbidden], [ErrNotFound], [ErrRateLimited] and [ErrUnavailable] from the
+// gateway's answers; ErrReceipt… from what is wrong with a receipt. No error and
+// no log line holds a credential.
+//
+// # Money
+//
+// An [Amount] is an integer number of centavos. It never passes through a float.
+//
+// # Testing
+//
+// Package pixmedtest has a fake gateway that delivers webhooks and serves
+// receipts, with faults on demand.
+//
+// # What may change
+//
+// The module is at v0: an exported name may change with a minor version, and the
+// change log says how. New statuses, and new fields in the payload, may appear at
+// any time without one, as they do at the gateway: handle them in
+// [Callbacks].Other.
 package pixmed

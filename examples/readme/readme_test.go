@@ -1,0 +1,78 @@
+// Package readme holds the programs whose code the READMEs show.
+package readme
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Every Go snippet of a README must stand, line by line, in a program that
+// compiles with everything else.
+func TestSnippetsCompile(t *testing.T) {
+	t.Parallel()
+	var programs []string
+	files, err := filepath.Glob("*/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no programs: %v", err)
+	}
+	for _, file := range files {
+		programs = append(programs, read(t, file))
+	}
+	english := snippets(read(t, "../../README.md"), "go")
+	if len(english) == 0 {
+		t.Fatal("README.md has no Go snippet")
+	}
+	for _, snippet := range english {
+		found := false
+		for _, program := range programs {
+			found = found || strings.Contains(program, "\n"+snippet)
+		}
+		if !found {
+			t.Errorf("README.md has a snippet that stands in no program of examples/readme:\n%s", snippet)
+		}
+	}
+	// Comments are translated, code is not.
+	comment := regexp.MustCompile(`\s*// .*`)
+	uncommented := func(snippets []string) []string {
+		for i, s := range snippets {
+			snippets[i] = comment.ReplaceAllString(s, "")
+		}
+		return snippets
+	}
+	portuguese := snippets(read(t, "../../README.pt-BR.md"), "go")
+	if diff := cmp.Diff(uncommented(english), uncommented(portuguese)); diff != "" {
+		t.Errorf("README.pt-BR.md has other snippets than README.md (-en +pt):\n%s", diff)
+	}
+}
+
+func TestCommandsAgree(t *testing.T) {
+	t.Parallel()
+	want := []string{"go run ./examples/quickstart\ngo test work\n"}
+	for _, name := range []string{"README.md", "README.pt-BR.md"} {
+		if diff := cmp.Diff(want, snippets(read(t, "../../"+name), "sh")); diff != "" {
+			t.Errorf("%s: commands (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func snippets(markdown, language string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
