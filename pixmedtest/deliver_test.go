@@ -1,0 +1,326 @@
+package pixmedtest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+// merchant is a server that answers with these statuses, one after the other,
+// and keeps the bodies it got.
+func merchant(t *testing.T, statuses ...int) (url string, bodies func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, _ := io.ReadAll(r.Body)
+		status := statuses[len(got)%len(statuses)]
+		got = append(got, r.Method+" "+r.Header.Get("Content-Type")+" "+string(body))
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(status)
+		if status != http.StatusNoContent {
+			_, _ = io.WriteString(w, http.StatusText(status))
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
+}
+
+func codes(attempts []pixmedtest.Attempt) (codes []int) {
+	for _, a := range attempts {
+		codes = append(codes, a.StatusCode)
+	}
+	return codes
+}
+
+func TestDeliver(t *testing.T) {
+	t.Parallel()
+	url, bodies := merchant(t, 500, 503, 201, 204, 302, 404, 200)
+	var asked []int
+	g := pixmedtest.NewGateway(pixmedtest.WithSchedule(func(_ context.Context, attempts []pixmedtest.Attempt) error {
+		asked = append(asked, len(attempts))
+		return nil
+	}))
+	defer g.Close()
+	i := pixmedtest.NewInfraction()
+	attempts, err := g.Deliver(t.Context(), url, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{500, 503, 201, 204, 302, 404, 200}, codes(attempts)); diff != "" {
+		t.Errorf("status codes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int{1, 2, 3, 4, 5, 6}, asked); diff != "" {
+		t.Errorf("the schedule was asked after (-want +got):\n%s", diff)
+	}
+	want := slices.Repeat([]string{"POST application/json " + string(pixmedtest.Payload(i))}, 7)
+	if diff := cmp.Diff(want, bodies()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if a := attempts[4]; string(a.Body) != "Found" || a.Header.Get("Location") != "/elsewhere" || a.Err != nil {
+		t.Errorf("the fifth attempt is %+v", a)
+	}
+}
+
+func TestDeliverGivesUp(t *testing.T) {
+	t.Parallel()
+	url, _ := merchant(t, 503)
+	boom := errors.New("boom")
+	for name, tt := range map[string]struct {
+		schedule pixmedtest.Schedule
+		ended    bool // the context
+		url      string
+		codes    []int
+		want     string
+		is       error
+	}{
+		"enough": {
+			schedule: pixmedtest.Backoff(0, 0, 3), codes: []int{503, 503, 503},
+			want: "pixmedtest: not delivered: attempt 3, the last, got 503 Service Unavailable: the schedule has no more attempts",
+		},
+		"no attempts": {
+			schedule: pixmedtest.Backoff(0, 0, -1), codes: []int{503},
+			want: "pixmedtest: not delivered: attempt 1, the last, got 503 Service Unavailable: the schedule has no more attempts",
+		},
+		"own error": {
+			schedule: func(context.Context, []pixmedtest.Attempt) error { return boom }, codes: []int{503},
+			want: "pixmedtest: not delivered: attempt 1, the last, got 503 Service Unavailable: boom", is: boom,
+		},
+		"context": {
+			ended: true, schedule: func(context.Context, []pixmedtest.Attempt) error { return nil }, codes: []int{0},
+			want: "pixmedtest: not delivered: attempt 1, the last, got no answer (context canceled): context canceled", is: context.Canceled,
+		},
+		"not a URL": {
+			url: "http://user:s3cret@\x00", schedule: pixmedtest.Backoff(0, 0, 1), codes: []int{0},
+			want: "pixmedtest: not delivered: attempt 1, the last, got no answer (net/url: invalid control character in URL): the schedule has no more attempts",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := pixmedtest.NewGateway(pixmedtest.WithSchedule(tt.schedule))
+			defer g.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if tt.ended {
+				cancel()
+			}
+			if tt.url == "" {
+				tt.url = url
+			}
+			attempts, err := g.Deliver(ctx, tt.url, pixmedtest.NewInfraction())
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("error %v\nwant %s", err, tt.want)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("the error is not %v", tt.is)
+			}
+			if diff := cmp.Diff(tt.codes, codes(attempts)); diff != "" {
+				t.Errorf("status codes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		first, most time.Duration
+		attempts    int
+		want        []time.Duration
+	}{
+		"doubles":   {50 * time.Millisecond, 300 * time.Millisecond, 6, []time.Duration{50e6, 100e6, 200e6, 300e6, 300e6}},
+		"constant":  {time.Second, time.Second, 3, []time.Duration{1e9, 1e9}},
+		"most less": {time.Hour, time.Second, 2, []time.Duration{1e9}},
+		"huge":      {1, 1<<63 - 1, 3, []time.Duration{1, 2}},
+		"zero":      {0, time.Hour, 3, []time.Duration{0, 0}},
+		"negative":  {-3, -1, 4, []time.Duration{0, 0, 0}},
+		"once":      {time.Hour, time.Hour, 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				schedule := pixmedtest.Backoff(tt.first, tt.most, tt.attempts)
+				var got []time.Duration
+				for attempts := []pixmedtest.Attempt{{}}; ; attempts = append(attempts, pixmedtest.Attempt{}) {
+					start := time.Now()
+					if err := schedule(t.Context(), attempts); err != nil {
+						break
+					}
+					got = append(got, time.Since(start))
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("waits (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := pixmedtest.Backoff(time.Hour, time.Hour, 2)(ctx, make([]pixmedtest.Attempt, 1))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want the context's", err)
+		}
+	})
+}
+
+func TestDeliverDefaultSchedule(t *testing.T) {
+	t.Parallel()
+	url, bodies := merchant(t, 503, 200)
+	g := pixmedtest.NewGateway(pixmedtest.WithSchedule(nil), pixmedtest.WithDeliveryTimeout(-1))
+	defer g.Close()
+	start := time.Now()
+	if _, err := g.Deliver(t.Context(), url, pixmedtest.NewInfraction()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 50*time.Millisecond || len(bodies()) != 2 {
+		t.Errorf("%d requests within %v, want 2, 50ms apart", len(bodies()), took)
+	}
+}
+
+func TestDeliveryTimeout(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer server.Close()
+	defer close(release)
+	g := pixmedtest.NewGateway(
+		pixmedtest.WithDeliveryTimeout(10*time.Millisecond),
+		pixmedtest.WithSigner(pixmedtest.QuerySecret("token", "s3cret")),
+		pixmedtest.WithSchedule(pixmedtest.Backoff(0, 0, 2)))
+	defer g.Close()
+	attempts, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction())
+	if err == nil || len(attempts) != 2 {
+		t.Fatalf("%d attempts, error %v", len(attempts), err)
+	}
+	for _, a := range attempts {
+		if !errors.Is(a.Err, context.DeadlineExceeded) || !strings.Contains(a.Err.Error(), "no answer within 10ms") {
+			t.Errorf("attempt error %v", a.Err)
+		}
+	}
+	if s := err.Error(); strings.Contains(s, "s3cret") || strings.Contains(s, server.URL) {
+		t.Errorf("the error shows the URL: %s", s)
+	}
+}
+
+func TestPost(t *testing.T) {
+	t.Parallel()
+	url, bodies := merchant(t, 400)
+	g := pixmedtest.NewGateway()
+	defer g.Close()
+	a := g.Post(t.Context(), url, []byte("{"))
+	if a.StatusCode != http.StatusBadRequest || a.String() != "400 Bad Request" {
+		t.Errorf("got %v", a)
+	}
+	if diff := cmp.Diff([]string{"POST application/json {"}, bodies()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("é", 1<<20))
+	}))
+	defer server.Close()
+	a = g.Post(t.Context(), server.URL, nil)
+	if a.StatusCode != http.StatusOK || len(a.Body) != 64<<10 || a.Err != nil {
+		t.Errorf("got %d, %d bytes, %v", a.StatusCode, len(a.Body), a.Err)
+	}
+	if want := "200 " + strings.Repeat("é", 100); a.String() != want {
+		t.Errorf("String() = %q, want %q", a.String(), want)
+	}
+	server.Close()
+	if a = g.Post(t.Context(), server.URL, nil); a.Err == nil || a.StatusCode != 0 {
+		t.Errorf("from a closed server: %v", a)
+	}
+}
+
+func TestCloseEndsIdleConnections(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	g := pixmedtest.NewGateway()
+	for range 3 { // over one connection, or closed would be closed twice
+		if _, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
+			t.Error(err)
+		}
+	}
+	g.Close()
+	<-closed
+}
+
+func TestDeliverTLS(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(newHandler(t, pixmed.Callbacks{Other: pixmed.Ignore}, pixmed.WithoutVerification()))
+	defer server.Close()
+	g := pixmedtest.NewGateway(pixmedtest.WithTLS(), pixmedtest.WithSchedule(pixmedtest.Backoff(0, 0, 1)))
+	defer g.Close()
+	if _, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDuplicates delivers everything three times, out of order and several at
+// once, to a handler that deduplicates.
+func TestDuplicates(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	handled := make(map[pixmed.Key]int)
+	handler := newHandler(t, pixmed.Deduplicate(&pixmed.MemoryStore{}, receive(func(n *pixmed.Notification) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[n.Key()]++
+		return nil
+	})), pixmed.WithoutVerification())
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	g := pixmedtest.NewGateway()
+	defer g.Close()
+
+	want := make(map[pixmed.Key]int)
+	infractions := make([]pixmed.Infraction, 20)
+	for n := range infractions {
+		infractions[n] = pixmedtest.NewInfraction()
+		want[infractions[n].Key()] = 1
+	}
+	var all sync.WaitGroup
+	for batch := range slices.Chunk(pixmedtest.Shuffled(infractions, 3, 42), 15) {
+		all.Go(func() {
+			for _, i := range batch {
+				if _, err := g.Deliver(t.Context(), server.URL, i); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if diff := cmp.Diff(want, handled); diff != "" {
+		t.Errorf("handled (-want +got):\n%s", diff)
+	}
+}

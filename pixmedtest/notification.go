@@ -1,0 +1,127 @@
+package pixmedtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+// Sample is the payload in the gateway's specification, byte for byte.
+const Sample = `{
+  "transactionId": "5a94d48d-c9f3-46be-8448-83510ca42bde",
+  "transactionStatus": "MED",
+  "transactionType": "CASH_IN",
+  "value": 18,
+  "externalId": "T&ste378",
+  "e2e_id": "E082535392025011818245238600338f",
+  "medStatus": "ACKNOWLEDGED"
+}`
+
+// sample is [Sample], decoded.
+func sample() pixmed.Infraction {
+	return pixmed.Infraction{
+		TransactionID:     "5a94d48d-c9f3-46be-8448-83510ca42bde",
+		TransactionStatus: pixmed.TransactionMED,
+		TransactionType:   pixmed.CashIn,
+		Value:             18 * pixmed.Real,
+		ExternalID:        "T&ste378",
+		EndToEndID:        "E082535392025011818245238600338f",
+		MEDStatus:         pixmed.Acknowledged,
+	}
+}
+
+// NewInfraction returns [Sample] as an infraction of a transaction of its own:
+// with a random TransactionID and an EndToEndID that goes with it, so that
+// infractions from several calls are different cases. The functions may then
+// change it.
+func NewInfraction(modify ...func(*pixmed.Infraction)) pixmed.Infraction {
+	i := sample()
+	i.TransactionID = uuid.NewString()
+	digits := strings.ReplaceAll(i.TransactionID, "-", "")
+	i.EndToEndID = i.EndToEndID[:21] + pixmed.EndToEndID(digits[len(digits)-11:])
+	for _, m := range modify {
+		m(&i)
+	}
+	return i
+}
+
+// NewNotification returns a notification as a callback gets it, to call one in
+// a unit test: [Sample], received at 2025-01-18 18:25:00 UTC, the first attempt.
+// The functions may then change it. Raw is the payload of the infraction after
+// the changes, unless a function sets it.
+func NewNotification(modify ...func(*pixmed.Notification)) *pixmed.Notification {
+	n := &pixmed.Notification{
+		Infraction: sample(),
+		ReceivedAt: time.Date(2025, time.January, 18, 18, 25, 0, 0, time.UTC),
+		Attempt:    1,
+	}
+	for _, m := range modify {
+		m(n)
+	}
+	if n.Raw == nil {
+		n.Raw = Payload(n.Infraction)
+	}
+	return n
+}
+
+// Payload returns the body of the webhook for an infraction, written as
+// [Sample] is: every member, in that order, and the value as a JSON number
+// without superfluous zeros (18, 18.5, 18.05). Bytes that are not UTF-8 are
+// replaced by U+FFFD. The infraction need not be valid.
+func Payload(i pixmed.Infraction) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // the sample has a plain &
+	_ = e.Encode(struct {  // strings and a number, to a buffer
+		TransactionID     string                   `json:"transactionId"`
+		TransactionStatus pixmed.TransactionStatus `json:"transactionStatus"`
+		TransactionType   pixmed.TransactionType   `json:"transactionType"`
+		Value             json.Number              `json:"value"`
+		ExternalID        string                   `json:"externalId"`
+		EndToEndID        pixmed.EndToEndID        `json:"e2e_id"`
+		MEDStatus         pixmed.MEDStatus         `json:"medStatus"`
+	}{
+		i.TransactionID, i.TransactionStatus, i.TransactionType, number(i.Value), i.ExternalID, i.EndToEndID, i.MEDStatus,
+	})
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// number writes an amount without superfluous zeros.
+func number(a pixmed.Amount) json.Number {
+	return json.Number(strings.TrimSuffix(strings.TrimRight(a.String(), "0"), "."))
+}
+
+// NewRequest returns a webhook request for a handler's ServeHTTP, as
+// [httptest.NewRequest] does, whose rules for the target hold: it is a path
+// such as "/webhooks/med" or an absolute URL, and what is neither panics. The
+// body is usually a [Payload]; the signers sign it.
+func NewRequest(target string, body []byte, signers ...Signer) *http.Request {
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, target, bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	sign(r, body, signers)
+	r.RequestURI = r.URL.String() // a signer may have changed the query
+	return r
+}
+
+// Shuffled returns the infractions in a random order, each as often as copies
+// says (at least once): what a receiver has to cope with when a gateway sends
+// again and out of order. The same arguments give the same order.
+func Shuffled(infractions []pixmed.Infraction, copies int, seed uint64) []pixmed.Infraction {
+	var all []pixmed.Infraction
+	for range max(copies, 1) {
+		all = append(all, infractions...)
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
