@@ -1,0 +1,285 @@
+package envelope_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed/internal/envelope"
+)
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range samples {
+		f.Add([]byte(s.input), uint16(1000), false)
+	}
+	for _, input := range []string{
+		"", "{}", "null", "%PDF-", "\ufeff%PDF-1.4\n%%EOF",
+		seal("JVBERi0="), seal("JVBERi0"), seal("JVBERi0xLg=="), seal("JVBERi0xLg="), seal("JVBERi0xLh"), seal("JVBERi0xLg==A"),
+		seal("JVBE\r\nRi0x\\nLg=\n=\\r"), seal("JVBE\\\nRi0x"), seal("JVBE\\\nnRi0x"), seal("JVBE Ri0x"), seal(`JVBE\u0052i0x\/-_+\u000A`), seal("JVBERi0xQ"),
+		seal("data:application/pdf;base64,JVBERi0x"), seal("DA\nTA:;BASE64,JVBERi0x"), seal("data:é;base64,JVBERi0x"), seal("data:,JVBERi0x"), seal("dataJVBERi0x"),
+		seal("data:" + strings.Repeat("x", 244) + ";base64,JVBERi0x"), seal("data:" + strings.Repeat("x", 245) + ";base64,JVBERi0x"),
+		`{"data":{"mimeType":"` + strings.Repeat(`\ud83d\ude00`, 63) + `é\u00e9","receipt":"JVBERi0x"},"status":"ſuccess"}`,
+		"{\"data\":{\"mimeType\":\"a\xff\\ud800\",\"receipt\":\"JVBERi0x\"},\"status\":\"SucceSS\"}",
+		`{"status":"SUCCESS","data":{"receipt":"JVBERi0x","mimeType":null,"mimetype":1},"data2":{"receipt":null}}`,
+		`{"status":"SUCCESS","data":{"receipt":"JVBERi0x","receipt":"JVBERi0x"}}`,
+		`{"status":"SUCCESS","st\u0061tus":"SUCCESS","data":{"receipt":"JVBERi0x"}}`,
+		`{"status":"SUCCESS","data":{"receipt":"JVBERi0x"},"x":{"status":1,"data":[2],"a":-0.1e-5},"message":["a",[],{"b":"c"}],"message":"` + "\xe2" + `"}`,
+		"{\"x\n\":1,\"status\":\"SUCCESS\",\"data\":{\"receipt\":\"JVBERi0x\"}}",
+		"{\"status\":\"SUCCESS\",\"data\":{\"receipt\":\"JV\nBERi0x\"},\"receipt\":\"a\n\"}",
+	} {
+		f.Add([]byte(input), uint16(300), false)
+		f.Add([]byte(input), uint16(6), true)
+	}
+
+	f.Fuzz(func(t *testing.T, input []byte, maxBytes uint16, known bool) {
+		if maxBytes == 0 {
+			t.Skip()
+		}
+		options := envelope.Options{MaxBytes: int64(maxBytes), KnownLength: known}
+		got := drain(envelope.NewDecoder(bytes.NewReader(input), options), 512)
+
+		want, err := oracle(input, options)
+		switch {
+		case err == nil && got.Kind != "EOF":
+			t.Fatalf("refused what is good: %+v", got)
+		case err == nil && want != got:
+			t.Fatal("(-oracle +got)\n", cmp.Diff(want, got))
+		case err != nil && got.Kind == "EOF":
+			t.Fatalf("accepted %q, but: %v", got.PDF, err)
+		case got.PDF != "" && !strings.HasPrefix(got.PDF, "%PDF-"):
+			t.Fatalf("delivered %q, which is no PDF", got.PDF)
+		case len(got.PDF) > int(maxBytes):
+			t.Fatalf("delivered %d bytes", len(got.PDF))
+		case len(got.Error) > 1200:
+			t.Fatalf("an error of %d bytes", len(got.Error))
+		}
+
+		// However the input comes and the output goes, all is the same.
+		buf := make([]byte, 2<<10)
+		check := func(how string, r io.Reader, size int) {
+			t.Helper()
+			if again := drain(envelope.NewDecoderBuffer(r, options, buf), size); again != got {
+				t.Fatalf("%s: (-whole +got)\n%s", how, cmp.Diff(got, again))
+			}
+		}
+		check("one byte", iotest.OneByteReader(bytes.NewReader(input)), 1)
+		check("half", iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(input))), 0)
+		check("seven", bytes.NewReader(input), 7)
+		step := 1
+		if len(input) > 300 {
+			step = len(input)/5 + int(maxBytes)%97 // a few
+		}
+		for i := 0; i <= len(input); i += step {
+			c := chunks{string(input[:i]), string(input[i:])}
+			check("split", &c, 10)
+		}
+
+		// What is good is not so without its end.
+		if err == nil && bytes.HasSuffix(input, []byte("}")) && !bytes.HasPrefix(bytes.TrimPrefix(input, []byte("\ufeff")), []byte("%")) {
+			for i := 0; i < len(input); i += step {
+				cut := drain(envelope.NewDecoderBuffer(bytes.NewReader(input[:i]), options, buf), 100)
+				if cut.Kind != "truncated" || cut.Offset != int64(i) || !strings.HasPrefix(got.PDF, cut.PDF) {
+					t.Fatalf("cut at %d: %+v", i, cut)
+				}
+			}
+		}
+	})
+}
+
+// oracle decodes an envelope with encoding/json and encoding/base64, all of it
+// at once, after it has turned what the decoder bears with into what they know.
+func oracle(input []byte, o envelope.Options) (result, error) {
+	none := result{}
+	limit := int(o.MaxBytes)
+	if len(input) > 2*limit+64<<10 {
+		return none, fmt.Errorf("%d bytes of envelope", len(input))
+	}
+	input = bytes.TrimPrefix(input, []byte("\ufeff"))
+
+	if bytes.HasPrefix(input, []byte("%")) {
+		end := input[max(0, len(input)-1024):]
+		if !o.KnownLength && !bytes.Contains(end, []byte("%%EOF")) {
+			return none, fmt.Errorf("no %%%%EOF")
+		}
+		return accept(input, "application/pdf", limit)
+	}
+
+	// With its line breaks escaped, the receipt is JSON. It is the one string that
+	// may have such, which is to be seen once something else has taken its place.
+	strs := stringsOf(input)
+	for i, s := range strs {
+		if !bytes.ContainsAny(s.text(input), "\r\n") {
+			continue
+		}
+		marker := "receipt"
+		for bytes.Contains(input, []byte(marker)) {
+			marker += "x"
+		}
+		if e, err := parse(s.replace(input, marker)); err != nil || e.receipt != marker {
+			return none, fmt.Errorf("line breaks in string %d: %v", i, err)
+		}
+		text := strings.NewReplacer("\r", `\r`, "\n", `\n`).Replace(string(s.text(input)))
+		input = s.replace(input, text)
+		break // if there is another, the input is still no JSON
+	}
+
+	e, err := parse(input)
+	if err != nil {
+		return none, err
+	}
+	if len(e.status) != len("SUCCESS") || !strings.EqualFold(e.status, "SUCCESS") {
+		return none, fmt.Errorf("status %q", e.status)
+	}
+
+	text := strings.NewReplacer("\r", "", "\n", "").Replace(e.receipt)
+	if len(text) >= 5 && strings.EqualFold(text[:5], "data:") {
+		prefix, rest, ok := strings.Cut(text, ",")
+		if !ok || len(prefix) > 256 || strings.ContainsFunc(prefix, func(r rune) bool { return r < ' ' || r > '~' }) ||
+			!strings.HasSuffix(strings.ToLower(prefix), ";base64") {
+			return none, fmt.Errorf("prefix %q", prefix)
+		}
+		text = rest
+	}
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
+	encoding := base64.RawStdEncoding
+	if strings.Contains(text, "=") {
+		encoding = base64.StdEncoding
+	}
+	pdf, err := encoding.DecodeString(text)
+	if err != nil {
+		return none, err
+	}
+	return accept(pdf, e.mime, limit)
+}
+
+func accept(pdf []byte, mime string, limit int) (result, error) {
+	if !bytes.HasPrefix(pdf, []byte("%PDF-")) || len(pdf) > limit {
+		return result{}, fmt.Errorf("%d bytes: %q", len(pdf), pdf)
+	}
+	return result{PDF: string(pdf), MIME: mime, Kind: "EOF", Error: "EOF"}, nil
+}
+
+// A span is a string literal in the input, without its quotes.
+type span struct{ start, end int }
+
+func (s span) text(input []byte) []byte { return input[s.start:s.end] }
+
+func (s span) replace(input []byte, text string) []byte {
+	return []byte(string(input[:s.start]) + text + string(input[s.end:]))
+}
+
+// stringsOf returns the string literals of the input, if it is JSON otherwise.
+func stringsOf(input []byte) (strs []span) {
+	for i := 0; i < len(input); i++ {
+		if input[i] != '"' {
+			continue
+		}
+		start := i + 1
+		for i++; i < len(input) && input[i] != '"'; i++ {
+			if input[i] == '\\' {
+				i++
+			}
+		}
+		if i < len(input) {
+			strs = append(strs, span{start, i})
+		}
+	}
+	return strs
+}
+
+// fields are what an envelope says.
+type fields struct{ status, receipt, mime string }
+
+func parse(input []byte) (e fields, err error) {
+	if !json.Valid(input) {
+		return e, fmt.Errorf("not JSON")
+	}
+	root, err := unique(input, "status", "data")
+	if err != nil {
+		return e, err
+	}
+	if e.status, err = unquote(root["status"]); err != nil {
+		return e, err
+	}
+	data, err := unique(root["data"], "receipt", "mimeType")
+	if err != nil {
+		return e, err
+	}
+	if e.receipt, err = unquote(data["receipt"]); err != nil {
+		return e, err
+	}
+	raw, ok := data["mimeType"]
+	if !ok || string(raw) == "null" {
+		return e, nil
+	}
+	// The type is passed on as it is, where encoding/json replaces what is not
+	// UTF-8: hide all beyond ASCII from it.
+	const hidden = 0x10ff00
+	var quoted, mime []byte
+	for _, c := range raw {
+		if c < utf8.RuneSelf {
+			quoted = append(quoted, c)
+		} else {
+			quoted = utf8.AppendRune(quoted, hidden+rune(c))
+		}
+	}
+	s, err := unquote(quoted)
+	if err != nil {
+		return e, err
+	}
+	for _, r := range s {
+		if r&^0xff == hidden {
+			mime = append(mime, byte(r))
+		} else {
+			mime = utf8.AppendRune(mime, r)
+		}
+	}
+	if len(mime) > 255 {
+		return e, fmt.Errorf("MIME type of %d bytes", len(mime))
+	}
+	e.mime = string(mime)
+	return e, nil
+}
+
+// unique returns the members of an object of which those named, as written
+// there, must not be there twice.
+func unique(object []byte, names ...string) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return nil, fmt.Errorf("%q is no object: %v", object, err)
+	}
+	members := make(map[string]json.RawMessage)
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, err
+		}
+		for _, watched := range names {
+			if _, ok := members[watched]; ok && name == watched {
+				return nil, fmt.Errorf("%s twice", name)
+			}
+		}
+		members[name.(string)] = value
+	}
+	return members, nil
+}
+
+func unquote(value []byte) (s string, err error) {
+	if !bytes.HasPrefix(value, []byte(`"`)) {
+		return "", fmt.Errorf("%q is no string", value)
+	}
+	err = json.Unmarshal(value, &s)
+	return s, err
+}

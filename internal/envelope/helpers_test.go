@@ -1,0 +1,138 @@
+package envelope_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/pixmed-go/pixmed/internal/envelope"
+)
+
+const mib = 1 << 20
+
+// A small PDF, and how it looks in the text of a receipt.
+const samplePDF = "%PDF-1.4\n1 0 obj ~~~??? endobj\n%%EOF\n"
+
+var sampleText = base64.StdEncoding.EncodeToString([]byte(samplePDF))
+
+var kinds = map[string]error{
+	"malformed": envelope.ErrMalformed,
+	"failed":    envelope.ErrFailed,
+	"missing":   envelope.ErrMissing,
+	"empty":     envelope.ErrEmpty,
+	"truncated": envelope.ErrTruncated,
+	"base64":    envelope.ErrBase64,
+	"trailing":  envelope.ErrTrailing,
+	"too large": envelope.ErrTooLarge,
+	"not a PDF": envelope.ErrNotPDF,
+}
+
+// kindOf returns the name of the one kind that err is.
+func kindOf(err error) string {
+	if err == io.EOF {
+		return "EOF"
+	}
+	var found []string
+	for name, kind := range kinds {
+		if errors.Is(err, kind) {
+			found = append(found, name)
+		}
+	}
+	if len(found) != 1 {
+		return "none or many: " + strings.Join(found, ", ")
+	}
+	return found[0]
+}
+
+// A result is all there is to see of a decoder when it is done.
+type result struct {
+	PDF    string
+	MIME   string
+	Kind   string // "EOF" if the envelope is good
+	Offset int64  // of the error
+	Error  string
+}
+
+// drain reads d to its end in pieces of the given size, or through WriteTo if
+// that is 0.
+func drain(d *envelope.Decoder, size int) result {
+	var pdf strings.Builder
+	var err error
+	if size == 0 {
+		if _, err = d.WriteTo(&pdf); err == nil {
+			err = io.EOF
+		}
+	} else {
+		p := make([]byte, size)
+		for n := 0; err == nil; {
+			n, err = d.Read(p)
+			pdf.Write(p[:n])
+		}
+	}
+	res := result{PDF: pdf.String(), MIME: d.MIMEType(), Kind: kindOf(err), Error: err.Error()}
+	var e *envelope.Error
+	if errors.As(err, &e) {
+		res.Offset = e.Offset
+	}
+	return res
+}
+
+// decode decodes what is in r with ample limits.
+func decode(r io.Reader) result {
+	return drain(envelope.NewDecoder(r, envelope.Options{MaxBytes: 64 * mib}), 512)
+}
+
+// makePDF returns size bytes that begin and end as a PDF does.
+func makePDF(size int) []byte {
+	const start, end = "%PDF-1.7\n", "\n%%EOF\n"
+	pdf := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(pdf)
+	copy(pdf, start)
+	copy(pdf[size-len(end):], end)
+	return pdf
+}
+
+// seal puts the text of a receipt into an envelope.
+func seal(text string) string {
+	return `{"status":"SUCCESS","data":{"receipt":"` + text + `","mimeType":"application/pdf"}}`
+}
+
+// wrap inserts a line break behind every 76 characters.
+func wrap(text, lineBreak string) string {
+	var b strings.Builder
+	for len(text) > 76 {
+		b.WriteString(text[:76])
+		b.WriteString(lineBreak)
+		text = text[76:]
+	}
+	b.WriteString(text)
+	return b.String()
+}
+
+// escapeAll writes every character of s as a \u escape.
+func escapeAll(s string) string {
+	const hex = "0123456789aBcDeF"
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteString(`\u00`)
+		b.WriteByte(hex[s[i]>>4])
+		b.WriteByte(hex[s[i]&15])
+	}
+	return b.String()
+}
+
+// chunks is a reader that returns one of its strings at a time.
+type chunks []string
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(*c) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, (*c)[0])
+	if (*c)[0] = (*c)[0][n:]; (*c)[0] == "" {
+		*c = (*c)[1:]
+	}
+	return n, nil
+}

@@ -1,0 +1,81 @@
+package envelope
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxEmptyReads is how many times in a row a reader may return neither data nor
+// an error.
+const maxEmptyReads = 100
+
+// offset returns the offset in the input of the next byte to be read.
+func (d *Decoder) offset() int64 { return d.base + int64(d.r) }
+
+// next returns the next byte of the input, which must not end here.
+// Until the following call, d.r-- takes the byte back.
+func (d *Decoder) next() (byte, error) {
+	if d.r == d.w {
+		if err := d.more(); err != nil {
+			return 0, err
+		}
+	}
+	c := d.buf[d.r]
+	d.r++
+	return c, nil
+}
+
+// more reads more input, of which there must be some.
+func (d *Decoder) more() error {
+	err := d.fill()
+	if err == io.EOF {
+		return d.truncated("")
+	}
+	return err
+}
+
+// fill reads more input once all of it that is buffered has been read. It
+// returns io.EOF, as is, only where the reader says that the input has ended.
+func (d *Decoder) fill() error {
+	if d.readErr != nil {
+		return d.readErr
+	}
+	if d.keep == 0 || d.w == len(d.buf) {
+		keep := min(d.keep, d.w)
+		copy(d.buf, d.buf[d.w-keep:d.w])
+		d.base += int64(d.w - keep)
+		d.r, d.w = keep, keep
+	}
+	for range maxEmptyReads {
+		n, err := d.src.Read(d.buf[d.w:])
+		d.w += n
+		// Whatever comes with the last bytes comes after them.
+		if over := d.base + int64(d.w) - d.limit; over > 0 {
+			d.w -= int(over)
+			d.readErr = errorf(ErrTooLarge, d.limit, "the envelope has more than %d bytes", d.limit)
+		} else if err != nil {
+			d.readErr = d.readError(err)
+		}
+		if d.r < d.w {
+			return nil
+		}
+		if d.readErr != nil {
+			return d.readErr
+		}
+	}
+	d.readErr = d.readError(io.ErrNoProgress)
+	return d.readErr
+}
+
+// readError returns what err, from the reader and after buf[:w], means.
+func (d *Decoder) readError(err error) error {
+	offset := d.base + int64(d.w)
+	switch {
+	case err == io.EOF:
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &Error{Kind: ErrTruncated, Offset: offset, cause: err}
+	}
+	return fmt.Errorf("reading the receipt envelope at byte %d: %w", offset, err)
+}
