@@ -126,7 +126,9 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 		if e, err := parse(s.replace(input, marker)); err != nil || e.receipt != marker {
 			return none, fmt.Errorf("line breaks in string %d: %v", i, err)
 		}
-		text := strings.NewReplacer("\r", `\r`, "\n", `\n`).Replace(string(s.text(input)))
+		// Pairs of characters come first, so that an escape remains one: a line break
+		// behind a backslash is as bad as any other character that is no escape.
+		text := strings.NewReplacer(`\\`, `\\`, "\\\r", `\x`, "\\\n", `\x`, "\r", `\r`, "\n", `\n`).Replace(string(s.text(input)))
 		input = s.replace(input, text)
 		break // if there is another, the input is still no JSON
 	}
