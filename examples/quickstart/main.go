@@ -107,7 +107,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	url := "http://" + listener.Addr().String() + path
+	host, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	if net.ParseIP(host).IsUnspecified() { // with -listen :8080, say
+		host = "127.0.0.1"
+	}
+	url := "http://" + net.JoinHostPort(host, port) + path
 
 	if err := tell(ctx, gateway, url, *sample, say); err != nil {
 		return errors.Join(err, server.Close(), ignoreClosed(<-served))
@@ -116,7 +123,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		say.Printf(`
 Serving webhooks at %s until interrupted. Post one:
 
-curl -i -H '%s: %s' %s -d '%s'
+curl -i -H '%s: %s' '%s' -d '%s'
 `, url, secretHeader, webhookSecret, url, pixmedtest.Payload(*sample))
 		select {
 		case <-ctx.Done():

@@ -70,7 +70,7 @@ func TestListen(t *testing.T) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"-listen", "127.0.0.1:0", "-out", t.TempDir()}, in)
+		err := run(ctx, []string{"-listen", ":0", "-out", t.TempDir()}, in)
 		ended <- err
 		in.CloseWithError(io.EOF)
 	}()
@@ -86,13 +86,15 @@ func TestListen(t *testing.T) {
 		t.Fatalf("the output ends before a line matches %q", pattern)
 		return nil
 	}
-	curl := find(`^curl -i -H '(\S+): (\S+)' (\S+) -d '(.*)'?$`)
+	curl := find(`^curl -i -H '(\S+): (\S+)' '(\S+)' -d '(.*)'?$`)
 	url := curl[3]
 	answered := make(chan int)
 	post := func(body string) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 		if err != nil {
 			t.Error(err)
+			answered <- 0
+			return
 		}
 		r.Header.Set(curl[1], curl[2])
 		resp, err := http.DefaultClient.Do(r)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"time"
 
 	"github.com/pixmed-go/pixmed"
 )
@@ -17,9 +18,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	info, err := client.SaveReceipt(context.Background(), os.Args[1], "receipt.pdf")
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(info)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	fmt.Println(client.SaveReceipt(ctx, "b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5", "receipt.pdf"))
 }
