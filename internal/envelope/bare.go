@@ -38,7 +38,7 @@ func (d *Decoder) startBare() error {
 func (d *Decoder) bare(p []byte) (int, error) {
 	if d.r == d.w {
 		err := d.fill()
-		if err == io.EOF && !d.known && !bytes.Contains(d.buf[max(0, d.w-eofWindow):d.w], []byte("%%EOF")) {
+		if err == io.EOF && !d.known && !endsPDF(d.buf[max(0, d.w-eofWindow):d.w]) {
 			return 0, d.truncated("no %%EOF at the end of the PDF")
 		}
 		if err != nil {
@@ -52,4 +52,12 @@ func (d *Decoder) bare(p []byte) (int, error) {
 	copy(p, d.buf[d.r:d.r+n])
 	d.r += n
 	return n, nil
+}
+
+// endsPDF reports whether the end of a PDF is one: %%EOF with nothing but white
+// space, as PDF has it, behind. A PDF that was signed or otherwise updated has
+// more than one %%EOF, so that something behind the last says that it is cut.
+func endsPDF(tail []byte) bool {
+	i := bytes.LastIndex(tail, []byte("%%EOF"))
+	return i >= 0 && len(bytes.Trim(tail[i+len("%%EOF"):], "\x00\t\n\f\r ")) == 0
 }

@@ -58,6 +58,10 @@ type Options struct {
 	// HTTP response with a Content-Length does. A PDF that comes without an
 	// envelope then need not end in %%EOF.
 	KnownLength bool
+
+	// Redact, unless nil, takes out of a text what errors must not show: they
+	// quote the input, which may quote the credentials that it was asked for with.
+	Redact func(string) string
 }
 
 // A Decoder reads the PDF out of an envelope. It delivers nothing before it has
@@ -69,11 +73,12 @@ type Decoder struct {
 	// The input; see input.go.
 	src     io.Reader
 	buf     []byte
-	r, w    int   // buf[r:w] is yet to be read
-	base    int64 // offset of buf[0] in the input
-	limit   int64 // largest input
-	keep    int   // how many bytes before buf[w] to keep for looking back
-	readErr error // what to return when buf[r:w] has been read
+	r, w    int                 // buf[r:w] is yet to be read
+	base    int64               // offset of buf[0] in the input
+	limit   int64               // largest input
+	keep    int                 // how many bytes before buf[w] to keep for looking back
+	readErr error               // what to return when buf[r:w] has been read
+	redact  func(string) string // see Options.Redact
 
 	// The envelope; see members.go.
 	first    bool    // the next member is the first of its object
@@ -133,6 +138,7 @@ func newDecoder(r io.Reader, o Options, buf []byte) *Decoder {
 		maxBytes: o.MaxBytes,
 		left:     o.MaxBytes,
 		known:    o.KnownLength,
+		redact:   o.Redact,
 	}
 }
 

@@ -296,6 +296,7 @@ func TestRefuse(t *testing.T) {
 		{"cut in the end", seal(sampleText)[:122], "truncated", `truncated receipt envelope at byte 122`, samplePDF, pdfType},
 		{"bare PDF cut in the magic", "%PDF", "truncated", `truncated receipt envelope at byte 4`, "", ""},
 		{"bare PDF without end", "%PDF-1.4\n%%EO", "truncated", `truncated receipt envelope at byte 13: no %%EOF at the end of the PDF`, "%PDF-1.4\n%%EO", pdfType},
+		{"bare PDF cut behind the end of an earlier version", "%PDF-1.4\n%%EOF\n2 0 obj", "truncated", `truncated receipt envelope at byte 22: no %%EOF at the end of the PDF`, "%PDF-1.4\n%%EOF\n2 0 obj", pdfType},
 		{"bare PDF with its end too far away", "%PDF-1.4\n%%EOF" + strings.Repeat("\n", 1020), "truncated", `truncated receipt envelope at byte 1034: no %%EOF at the end of the PDF`, "%PDF-1.4\n%%EOF" + strings.Repeat("\n", 1020), pdfType},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -322,6 +323,24 @@ func TestError(t *testing.T) {
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error("it is io.ErrUnexpectedEOF")
+	}
+}
+
+// What errors quote may be a credential.
+func TestRedact(t *testing.T) {
+	t.Parallel()
+
+	for _, input := range []string{
+		`<html>`, `hunter2 is wrong`, `{"status":"no hunter2"}`, `{"status":"no","message":"not hunter2"}`,
+		`{"message":["a","hunter2"]}`,
+	} {
+		_, err := io.ReadAll(envelope.NewDecoder(strings.NewReader(input), envelope.Options{
+			MaxBytes: 100,
+			Redact:   func(s string) string { return strings.ReplaceAll(s, "hunter2", "[redacted]") },
+		}))
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "[redacted]") != strings.Contains(input, "hunter2") {
+			t.Errorf("%s: %v", input, err)
+		}
 	}
 }
 

@@ -87,6 +87,10 @@ func describe(c rune) string {
 
 // quote quotes the text in b, which may end in the middle of a character.
 // What is not UTF-8 is left out.
-func quote(b []byte) string {
-	return strconv.Quote(strings.ToValidUTF8(string(b), ""))
+func (d *Decoder) quote(b []byte) string {
+	s := strings.ToValidUTF8(string(b), "")
+	if d.redact != nil {
+		s = d.redact(s)
+	}
+	return strconv.Quote(s)
 }

@@ -105,8 +105,8 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 	input = bytes.TrimPrefix(input, []byte("\ufeff"))
 
 	if bytes.HasPrefix(input, []byte("%")) {
-		end := input[max(0, len(input)-1024):]
-		if !o.KnownLength && !bytes.Contains(end, []byte("%%EOF")) {
+		end := bytes.TrimRight(input, "\x00\t\n\f\r ")
+		if !o.KnownLength && (len(input)-len(end) > 1024-len("%%EOF") || !bytes.HasSuffix(end, []byte("%%EOF"))) {
 			return none, fmt.Errorf("no %%%%EOF")
 		}
 		return accept(input, "application/pdf", limit)

@@ -64,7 +64,7 @@ func (d *Decoder) notAnObject() error {
 		}
 		s = append(s, c)
 	}
-	return errorf(ErrMalformed, offset, "%s, want an object", quote(s))
+	return errorf(ErrMalformed, offset, "%s, want an object", d.quote(s))
 }
 
 // envelope reads the members of the envelope, and of its data, until there are
@@ -77,7 +77,7 @@ func (d *Decoder) envelope() error {
 	}
 	detail := d.failed
 	if len(d.message) > 0 {
-		detail += ", message " + quote(d.message)
+		detail += ", message " + d.quote(d.message)
 	}
 	return &Error{Kind: ErrFailed, Offset: d.failedAt, Detail: detail}
 }
@@ -186,7 +186,7 @@ func (d *Decoder) readStatus(c byte) error {
 		// Characters beyond ASCII that fold to S are longer than it is.
 		const want = "SUCCESS"
 		if cut || len(s) != len(want) || !bytes.EqualFold(s, []byte(want)) {
-			d.fail(offset, "status "+quote(s))
+			d.fail(offset, "status "+d.quote(s))
 		}
 		return nil
 	case 'n':
