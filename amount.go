@@ -168,7 +168,7 @@ func (a Amount) BRL() string {
 }
 
 func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
-	centavos := uint64(a)
+	centavos := uint64(a) //nolint:gosec // a negative one is turned around below
 	if a < 0 {
 		b = append(b, '-')
 		centavos = -centavos // right for the smallest int64 too

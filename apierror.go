@@ -31,7 +31,7 @@ type APIError struct {
 	RequestID  string        // to quote to the gateway's support, if it sent one
 	RetryAfter time.Duration // how long the gateway asked to wait, 0 if it did not
 	Attempts   int           // requests that were sent
-	Body       []byte        // the first 16 KiB of the response, credentials blotted out
+	Body       []byte        // the first 16 KiB of the response, credentials blotted out; nil where that cannot be
 	Err        error         // why no further attempt was made, if not for the answer itself
 }
 
@@ -40,7 +40,10 @@ const maxErrorBody = 16 << 10
 // Error says what the gateway answered and what to do about it.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the gateway answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	fmt.Fprintf(&b, "the gateway answered %d", e.StatusCode)
+	if text := http.StatusText(e.StatusCode); text != "" {
+		b.WriteString(" " + text)
+	}
 	if e.Message != "" {
 		fmt.Fprintf(&b, ": %q", clip(e.Message, 200))
 	}
@@ -51,11 +54,11 @@ func (e *APIError) Error() string {
 		fmt.Fprintf(&b, ", request id %q", clip(e.RequestID, maxFound))
 	}
 	if e.Attempts > 1 {
-		fmt.Fprintf(&b, ", after %d attempts", e.Attempts)
+		b.WriteString(", after " + attempts(e.Attempts))
 	}
 	switch {
 	case e.Err != nil:
-		fmt.Fprintf(&b, "; then: %v", e.Err)
+		fmt.Fprintf(&b, "; no further attempt: %v", e.Err)
 	case e.RetryAfter > 0:
 		fmt.Fprintf(&b, "; it asks to wait %v, so try again then", e.RetryAfter)
 	case e.StatusCode == http.StatusUnauthorized:
@@ -70,7 +73,7 @@ func (e *APIError) Error() string {
 
 // Is matches the error that stands for the status code, such as [ErrNotFound].
 func (e *APIError) Is(target error) bool {
-	switch target { //nolint:errorlint // this is what errors.Is calls
+	switch target { // errors.Is calls this for each error in turn
 	case ErrUnauthorized:
 		return e.StatusCode == http.StatusUnauthorized
 	case ErrForbidden:
@@ -92,6 +95,7 @@ func (e *APIError) Unwrap() error { return e.Err }
 func (c *Client) apiError(resp *http.Response, attempts int) *APIError {
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what arrived is enough
 	body := c.credentials.redact(string(raw))
+	body = body[:min(len(body), maxErrorBody)]
 	e := &APIError{
 		StatusCode: resp.StatusCode,
 		RetryAfter: retryAfterOf(resp.Header),
@@ -104,7 +108,11 @@ func (c *Client) apiError(resp *http.Response, attempts int) *APIError {
 			break
 		}
 	}
-	e.Message, e.Code = describe(body)
+	message, code := describe(body)
+	e.Message, e.Code = c.credentials.redact(message), c.credentials.redact(code)
+	if e.Message != message || e.Code != code {
+		e.Body = nil // it holds a credential, escaped in a way of its own
+	}
 	return e
 }
 
@@ -117,14 +125,21 @@ func describe(body string) (message, code string) {
 		Detail  jsontext.Value `json:"detail"`
 		Code    jsontext.Value `json:"code"`
 	}
-	trimmed := strings.TrimSpace(body)
-	if json.Unmarshal([]byte(body), &members, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {
+	trimmed := strings.ToValidUTF8(strings.TrimSpace(body), "\ufffd")
+	if unmarshal([]byte(body), &members) == nil {
 		for _, raw := range []jsontext.Value{members.Message, members.Error, members.Detail} {
 			if message = jsonText(raw); message != "" {
 				break
 			}
 		}
-		return message, jsonText(members.Code)
+		if code = jsonText(members.Code); message == "" && code == "" && len(trimmed) > len("{}") {
+			message = clip(trimmed, 200) // better than nothing
+		}
+		return message, code
+	}
+	var text string
+	if unmarshal([]byte(body), &text) == nil {
+		return text, ""
 	}
 	if strings.HasPrefix(trimmed, "<") {
 		lower := strings.ToLower(trimmed) // ASCII in all that matters: the tags
@@ -136,9 +151,18 @@ func describe(body string) (message, code string) {
 		if end := strings.Index(lower[start:], "</title>"); end >= 0 {
 			title = title[:end-len("<title>")]
 		}
-		return "an HTML page: " + clip(strings.Join(strings.Fields(html.UnescapeString(title)), " "), 200), ""
+		title = strings.Join(strings.Fields(html.UnescapeString(title)), " ")
+		if title == "" {
+			return "an HTML page", ""
+		}
+		return "an HTML page: " + clip(title, 200), ""
 	}
 	return clip(trimmed, 200), ""
+}
+
+// unmarshal is lenient: an error is worth reading even if it is not well written.
+func unmarshal(data []byte, into any) error {
+	return json.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // jsonText reads a string, a number, an array of them joined by semicolons, or
@@ -152,11 +176,14 @@ func jsonText(raw jsontext.Value) string {
 		return string(raw)
 	case jsontext.KindBeginArray:
 		var items []jsontext.Value
-		_ = json.Unmarshal(raw, &items)
+		_ = unmarshal(raw, &items)
 		var texts []string
 		for _, item := range items {
-			if item.Kind() != jsontext.KindBeginArray {
-				texts = append(texts, jsonText(item))
+			if item.Kind() == jsontext.KindBeginArray {
+				continue
+			}
+			if text := jsonText(item); text != "" {
+				texts = append(texts, text)
 			}
 		}
 		return strings.Join(texts, "; ")
@@ -164,7 +191,7 @@ func jsonText(raw jsontext.Value) string {
 		var object struct {
 			Message jsontext.Value `json:"message"`
 		}
-		_ = json.Unmarshal(raw, &object)
+		_ = unmarshal(raw, &object)
 		if object.Message.Kind() == jsontext.KindString {
 			return jsonText(object.Message)
 		}

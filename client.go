@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-retryablehttp"
 )
@@ -103,7 +106,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 	}
 	inner := *cfg.httpClient // the user's own stays as it is
 	inner.Transport = &transport{base: inner.Transport, stall: cfg.stall}
-	inner.CheckRedirect = sameOrigin(inner.CheckRedirect)
+	inner.CheckRedirect = c.credentials.sameOrigin(inner.CheckRedirect)
 	retrying.HTTPClient = &inner
 	retrying.Logger = nil // see checkRetry
 	retrying.RetryMax = cfg.retries
@@ -145,7 +148,8 @@ func loopback(host string) bool {
 }
 
 // WithHeader sets a header on every request, such as the gateway's api_key and
-// api_secret. Its value counts as a secret: no error or log line shows it.
+// api_secret. Its value must not be empty, as it is when a variable of the
+// environment is missing, and counts as a secret: no error or log line shows it.
 func WithHeader(name, value string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		canonical := http.CanonicalHeaderKey(name)
@@ -158,6 +162,9 @@ func WithHeader(name, value string) ClientOption {
 		if !validToken(name) {
 			return fmt.Errorf("pixmed: WithHeader: %q is not a header's name", clip(name, maxFound))
 		}
+		if strings.TrimSpace(value) == "" {
+			return fmt.Errorf("pixmed: WithHeader: the value of %s is empty", canonical)
+		}
 		return c.setSecretHeader("WithHeader: the value of "+canonical, canonical, value, value)
 	})
 }
@@ -165,7 +172,7 @@ func WithHeader(name, value string) ClientOption {
 // WithBearerToken sets the Authorization header to the bearer token.
 func WithBearerToken(token string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
-		if token == "" {
+		if strings.TrimSpace(token) == "" {
 			return errors.New("pixmed: WithBearerToken: the token is empty")
 		}
 		return c.setSecretHeader("WithBearerToken: the token", "Authorization", "Bearer "+token, token)
@@ -178,22 +185,28 @@ func WithBasicAuth(username, password string) ClientOption {
 		if username == "" || strings.Contains(username, ":") {
 			return errors.New("pixmed: WithBasicAuth: the user name is empty or has a colon in it")
 		}
+		if hasControl(username + password) { // the base64 would hide it from everybody but the gateway
+			return errors.New("pixmed: WithBasicAuth: the user name or the password has a line break or another control character in it")
+		}
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(username, password)
 		value := r.Header.Get("Authorization")
-		return c.setSecretHeader("WithBasicAuth", "Authorization", value, password, strings.TrimPrefix(value, "Basic "))
+		// Some gateways take the key as the user name, without a password.
+		return c.setSecretHeader("WithBasicAuth", "Authorization", value, username, password, strings.TrimPrefix(value, "Basic "))
 	})
 }
 
 func (c *clientConfig) setSecretHeader(what, name, value string, secrets ...string) error {
-	for _, b := range []byte(value) {
-		if b < ' ' && b != '\t' || b == 0x7f {
-			return fmt.Errorf("pixmed: %s has a line break or another control character in it", what)
-		}
+	if hasControl(value) {
+		return fmt.Errorf("pixmed: %s has a line break or another control character in it", what)
 	}
 	c.header.Set(name, value)
 	c.secrets = append(c.secrets, secrets...)
 	return nil
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 func validToken(s string) bool {
@@ -276,29 +289,93 @@ type credentials struct {
 }
 
 func newCredentials(header http.Header, secrets []string) credentials {
-	var oldnew []string
+	known := make([]string, 0, len(secrets))
 	for _, s := range secrets {
-		if len(s) >= 4 { // a shorter one would blot out ordinary words
-			oldnew = append(oldnew, s, "[redacted]")
+		if s = strings.TrimSpace(s); len(s) >= 4 { // a shorter one would blot out ordinary words
+			known = append(known, s)
 		}
 	}
+	slices.SortFunc(known, func(a, b string) int { return len(b) - len(a) }) // one may be the start of another
 	return credentials{
 		setHeader: func(h http.Header) {
 			for name, values := range header {
-				h[name] = values
+				h[name] = slices.Clone(values)
 			}
 		},
-		redact: strings.NewReplacer(oldnew...).Replace,
+		redact: func(text string) string {
+			for _, s := range known {
+				text = blot(strings.ReplaceAll(text, s, redacted), s)
+			}
+			return text
+		},
 	}
+}
+
+const redacted = "[redacted]"
+
+// blot replaces a secret whatever way its characters are escaped, and what is
+// left of it where the text has been cut.
+func blot(text, secret string) string {
+	var b strings.Builder
+	for text != "" {
+		n := secretAt(text, secret)
+		if n > 0 {
+			b.WriteString(redacted)
+		} else {
+			n = 1
+			b.WriteByte(text[0])
+		}
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// secretAt returns how much of the text's start is the secret, or its first 8
+// bytes and maybe more of it.
+func secretAt(text, secret string) (n int) {
+	for i := 0; i < len(secret); {
+		r, size := utf8.DecodeRuneInString(secret[i:])
+		m := charAt(text[n:], secret[i:i+size], r)
+		if m == 0 {
+			if i < 8 {
+				return 0
+			}
+			break
+		}
+		i, n = i+size, n+m
+	}
+	return n
+}
+
+// charAt returns how much of the text's start is the character, as it is or as
+// JSON, URLs and HTML write it.
+func charAt(text, char string, r rune) int {
+	if text != "" && strings.IndexByte(`\%&+`, text[0]) >= 0 {
+		for _, form := range []string{
+			`\` + char, fmt.Sprintf(`\u%04x`, r), url.QueryEscape(char), url.PathEscape(char), html.EscapeString(char), fmt.Sprintf("&#%d;", r),
+		} {
+			if len(form) > 1 && len(text) >= len(form) && strings.EqualFold(text[:len(form)], form) {
+				return len(form)
+			}
+		}
+		if text[0] == '+' && char == " " {
+			return 1
+		}
+	}
+	if strings.HasPrefix(text, char) {
+		return len(char)
+	}
+	return 0
 }
 
 // sameOrigin follows redirects within an origin only: the headers hold
 // credentials, and net/http keeps custom ones across hosts.
-func sameOrigin(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+func (c credentials) sameOrigin(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
-		if from := via[0].URL; r.URL.Scheme != from.Scheme || r.URL.Host != from.Host {
+		if origin(r.URL) != origin(via[0].URL) {
 			return fmt.Errorf("%w: %s", ErrRedirect, (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String())
 		}
+		c.setHeader(r.Header) // net/http leaves some out where the host is in other letter case
 		if next != nil {
 			return next(r, via)
 		}
@@ -309,18 +386,32 @@ func sameOrigin(next func(*http.Request, []*http.Request) error) func(*http.Requ
 	}
 }
 
+// origin is a URL's scheme, host and port, in one form for all ways to write them.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+}
+
 // call is the state of one call of the user: its requests share one budget of
 // retries, whether they follow an error or resume a broken download.
 type call struct {
 	transactionID string
+	url           string
 	requests      int
 	retriesLeft   int
-	lastError     error     // of the last request that failed
-	lastAnswer    *APIError // of the last response that was an error
+	lastAnswer    *APIError // the last response, if it was an error
+	lastError     error     // of the last request, if it got no response
 }
 
 func (c *Client) newCall(transactionID string) *call {
-	return &call{transactionID: transactionID, retriesLeft: c.http.RetryMax}
+	return &call{
+		transactionID: transactionID,
+		url:           c.base.JoinPath("transaction", transactionID, "receipt").String(),
+		retriesLeft:   c.http.RetryMax,
+	}
 }
 
 // retry takes one retry from the budget.
@@ -333,8 +424,7 @@ type callKey struct{}
 
 // get requests the receipt until a response is 200 or retries do not help.
 func (c *Client) get(ctx context.Context, call *call) (*http.Response, error) {
-	target := c.base.JoinPath("transaction", call.transactionID, "receipt").String()
-	r, err := retryablehttp.NewRequestWithContext(context.WithValue(ctx, callKey{}, call), http.MethodGet, target, nil)
+	r, err := retryablehttp.NewRequestWithContext(context.WithValue(ctx, callKey{}, call), http.MethodGet, call.url, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -348,63 +438,93 @@ func (c *Client) get(ctx context.Context, call *call) (*http.Response, error) {
 
 // explain adds to the error that ended a call what the gateway said before.
 func (c *call) explain(ctx context.Context, err error) error {
-	_, isAnswer := errors.AsType[*APIError](err)
-	switch {
-	case isAnswer:
+	if _, isAnswer := errors.AsType[*APIError](err); isAnswer {
 		return err
-	case ctx.Err() != nil && c.lastError != nil && c.lastError == error(c.lastAnswer):
+	}
+	switch ended := ctx.Err(); {
+	case ended != nil && c.lastError != nil:
+		err = fmt.Errorf("%w after %s; before that, %w", ended, attempts(c.requests), c.lastError)
+	case ended != nil && c.lastAnswer != nil:
 		last := *c.lastAnswer
-		last.Err = ctx.Err()
+		last.Attempts, last.Err = c.requests, ended
 		return &last
-	case ctx.Err() != nil && c.lastError != nil:
-		return fmt.Errorf("%w after %d attempts; the last one: %w", ctx.Err(), c.requests, c.lastError)
-	case c.lastAnswer != nil:
-		return fmt.Errorf("%w (before that, %w)", err, c.lastAnswer)
+	}
+	if c.lastAnswer != nil {
+		return fmt.Errorf("%w; before that, %w", err, c.lastAnswer)
 	}
 	return err
+}
+
+func attempts(n int) string {
+	if n == 1 {
+		return "1 attempt"
+	}
+	return strconv.Itoa(n) + " attempts"
 }
 
 // checkRetry is the retry policy. It returns an error whenever the response is
 // not a 200, so that the library neither drops the last response nor replaces
 // it by an error of its own.
 func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	call := ctx.Value(callKey{}).(*call)
+	call := ctx.Value(callKey{}).(*call) // get put it there
 	call.requests++
-	if ctx.Err() != nil {
-		return false, ctx.Err()
-	}
+	retry := false
 	if err != nil {
-		if errors.Is(err, ErrRedirect) {
-			return false, errors.Unwrap(err) // without the *url.Error, which shows the whole location
-		}
-		if retry, permanent := retryablehttp.ErrorPropagatedRetryPolicy(ctx, resp, err); !retry {
-			return false, permanent
-		}
-		call.lastError = err
-		if !call.retry() {
-			return false, fmt.Errorf("no answer after %d attempts: %w", call.requests, err)
-		}
+		retry, err = c.checkError(ctx, call, resp, err)
 	} else {
-		if resp.StatusCode == http.StatusOK {
-			return false, nil
+		retry, err = c.checkAnswer(call, resp)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case !retry:
+		return false, err
+	case !call.retry():
+		if call.requests > 1 && call.lastError != nil { // an APIError says so itself
+			err = fmt.Errorf("%w, after %s", err, attempts(call.requests))
 		}
-		answer := c.apiError(resp, call.requests)
-		call.lastAnswer, call.lastError, err = answer, answer, answer
-		temporary := resp.StatusCode == http.StatusTooManyRequests ||
-			resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented
-		if temporary && answer.RetryAfter > c.http.RetryWaitMax {
-			answer.Err = fmt.Errorf("it asks to wait %v, more than the longest wait of %v (see WithRetryWait)", answer.RetryAfter, c.http.RetryWaitMax)
-			return false, answer
-		}
-		if !temporary || !call.retry() {
-			return false, answer
-		}
+		return false, err
 	}
 	c.logger.LogAttrs(ctx, slog.LevelInfo, "pixmed: receipt request failed, trying again",
 		slog.String("transaction_id", call.transactionID),
 		slog.Int("attempt", call.requests),
 		slog.String("error", c.credentials.redact(err.Error())))
 	return true, nil
+}
+
+// checkAnswer tells whether a response is worth another attempt, and makes an
+// error of it unless it is a 200.
+func (c *Client) checkAnswer(call *call, resp *http.Response) (bool, error) {
+	call.lastAnswer, call.lastError = nil, nil
+	if resp.StatusCode == http.StatusOK {
+		return false, nil
+	}
+	answer := c.apiError(resp, call.requests)
+	call.lastAnswer = answer
+	temporary := resp.StatusCode == http.StatusTooManyRequests ||
+		resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented
+	if temporary && answer.RetryAfter > c.http.RetryWaitMax {
+		answer.Err = fmt.Errorf("it asks to wait %v, longer than the longest wait of %v (see WithRetryWait)", answer.RetryAfter, c.http.RetryWaitMax)
+		return false, answer
+	}
+	return temporary, answer
+}
+
+// checkError tells whether a request that got no response is worth another
+// attempt.
+func (c *Client) checkError(ctx context.Context, call *call, resp *http.Response, err error) (bool, error) {
+	if errors.Is(err, ErrRedirect) {
+		return false, errors.Unwrap(err) // the URL around it is the other origin's
+	}
+	if e, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client returns nothing else, and made it for us
+		e.URL = call.url // after a redirect it is another one, whose query may be a secret
+	}
+	if ctx.Err() != nil || resp != nil { // both err and resp: the user's CheckRedirect refused
+		return false, err
+	}
+	call.lastError = err
+	retry, _ := retryablehttp.ErrorPropagatedRetryPolicy(ctx, nil, err) // it returns err itself, or nil
+	return retry, err
 }
 
 // backoff waits as long as the gateway asks, or else about twice as long as the
@@ -416,7 +536,7 @@ func backoff(shortest, longest time.Duration, retry int, resp *http.Response) ti
 		}
 	}
 	wait := longest
-	if retry < 62 && shortest <= longest>>retry {
+	if shortest <= longest>>retry { // which is 0 in the end
 		wait = shortest << retry
 	}
 	return wait - rand.N(wait/2+1) //nolint:gosec // jitter needs no secrecy
@@ -427,7 +547,7 @@ func retryAfterOf(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		const most = uint64(1<<63-1) / uint64(time.Second)
-		return time.Duration(min(seconds, most)) * time.Second //nolint:gosec // cannot overflow
+		return time.Duration(min(seconds, most)) * time.Second
 	}
 	if date, err := http.ParseTime(value); err == nil {
 		return max(0, time.Until(date))

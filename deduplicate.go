@@ -19,10 +19,11 @@ import (
 // the money. It sets Previous and SeenAt.
 //
 // A notification for which next fails leaves no trace, so its redelivery is
-// handled. Identical deliveries that are in flight at once call next once and
-// share its outcome.
+// handled; one that next itself knows as a duplicate is recorded like one that
+// it has handled. Identical deliveries that are in flight at once call next once
+// and share its outcome.
 //
-// The durable inbox does this by itself and needs no Deduplicate in front.
+// A durable inbox judges duplicates by itself and needs no Deduplicate in front.
 func Deduplicate(store StatusStore, next Receiver) Receiver {
 	return &deduplicator{store, next}
 }
@@ -36,6 +37,7 @@ type StatusStore interface {
 	// just recorded it; err is fn's, or the store's own. Calls for one key never
 	// overlap, whatever their status. fn gets the last recorded status ("" if
 	// there is none) and when the given one was last recorded (zero if never).
+	// It must not call Do for the same key, since it would wait for itself.
 	Do(ctx context.Context, key Key, status MEDStatus, fn func(previous MEDStatus, seenAt time.Time) error) (duplicate bool, err error)
 }
 
@@ -52,32 +54,43 @@ func (d *deduplicator) Validate() error {
 }
 
 func (d *deduplicator) Receive(ctx context.Context, n *Notification) error {
+	var known error
 	duplicate, err := d.store.Do(ctx, n.Key(), n.MEDStatus, func(previous MEDStatus, seenAt time.Time) error {
 		n.Previous, n.SeenAt = previous, seenAt
-		return d.next.Receive(ctx, n)
+		err := d.next.Receive(ctx, n)
+		if isDuplicate(err) { // the case has this status now, whoever saw to it
+			known, err = err, nil
+		}
+		return err
 	})
-	if err == nil && duplicate {
+	switch {
+	case err != nil:
+		return err
+	case duplicate:
 		return ErrDuplicate
 	}
-	return err
+	return known
 }
 
 // Defaults of a [MemoryStore].
 const (
+	// DefaultMaxCases is how many cases are remembered.
 	DefaultMaxCases = 1 << 16
-	DefaultMaxAge   = 90 * 24 * time.Hour
+	// DefaultMaxAge is how long a case is remembered after its last record.
+	DefaultMaxAge = 90 * 24 * time.Hour
 )
 
 // MemoryStore is a [StatusStore] in memory, bounded in size and age. The zero
-// value is ready to use.
+// value is ready to use, concurrently too; its fields must not change then.
 //
 // It is for a single process that may forget on restart: what it forgot is
 // delivered again. With two replicas it would not only repeat work but could
-// drop a re-opened case, of which the other replica saw the end. The durable,
-// shared store is the inbox.
+// drop a re-opened case, of which the other replica saw the end: replicas need
+// a StatusStore in a database that they share.
 type MemoryStore struct {
 	// MaxCases is how many cases are remembered; the one whose last record is
-	// the oldest goes first. Zero means DefaultMaxCases, about 30 MB.
+	// the oldest goes first. Zero means DefaultMaxCases, which take
+	// about 17 MB with one status each and 24 MB with three.
 	MaxCases int
 	// MaxAge is how long a case is remembered after its last record. Zero means
 	// DefaultMaxAge: a MED request may come up to 80 days after the Pix.
@@ -116,6 +129,7 @@ type memoryCall struct {
 
 	// To be read after done.
 	err       error // its outcome
+	late      bool  // it failed, and its context had ended by then
 	abandoned bool  // its context ended before its turn; who joined it goes on
 }
 
@@ -134,6 +148,9 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, status MEDStatus, fn func
 	for joined {
 		select {
 		case <-call.done:
+			if call.late {
+				return false, fmt.Errorf("%w: the identical delivery that was being handled ran out of time: %w", ErrBusy, call.err)
+			}
 			if !call.abandoned {
 				return call.err == nil, call.err
 			}
@@ -160,6 +177,8 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, status MEDStatus, fn func
 	}
 	if err = fn(previous, seenAt); err == nil {
 		s.record(id, status)
+	} else {
+		call.late = ctx.Err() != nil
 	}
 	return false, err
 }

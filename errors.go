@@ -20,8 +20,8 @@ var ErrInvalidAmount = errors.New("pixmed: invalid amount")
 
 // ErrDuplicate is returned by a [Receiver] that recognises a notification as
 // one that was handled already. The [Handler] answers 200, and its observer
-// sees [OutcomeDuplicate]. It may be wrapped, but not joined with other errors:
-// those would be lost.
+// sees [ResultDuplicate]. It may be wrapped; joined with another error it counts
+// as a failure, which a 200 would lose.
 var ErrDuplicate = errors.New("pixmed: duplicate notification")
 
 // ErrBusy is returned by a [Receiver] that cannot take a notification now: it
@@ -49,6 +49,16 @@ type ValidationError struct {
 type FieldError struct {
 	Field  string `json:"field"`  // its name in JSON, such as "transactionId"
 	Detail string `json:"detail"` // what is wrong with it and what was found
+}
+
+// names returns the names of the fields, for logs that must not show what was
+// in them.
+func (e *ValidationError) names() []string {
+	names := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		names[i] = f.Field
+	}
+	return names
 }
 
 // Error describes all fields in one line.
@@ -92,7 +102,8 @@ var (
 	ErrReceiptBase64 = envelope.ErrBase64
 	// ErrReceiptTrailing is an answer with something behind the JSON.
 	ErrReceiptTrailing = envelope.ErrTrailing
-	// ErrReceiptTooLarge is a receipt above the limit of [WithMaxReceiptSize].
+	// ErrReceiptTooLarge is a receipt, or the JSON around one, above the limit of
+	// [WithMaxReceiptSize].
 	ErrReceiptTooLarge = envelope.ErrTooLarge
 	// ErrReceiptNotPDF is a receipt that does not start with %PDF-.
 	ErrReceiptNotPDF = envelope.ErrNotPDF

@@ -1,15 +1,18 @@
 package pixmed
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 )
 
 // AcknowledgeEvent returns a handler for [WithFallback] that logs the kind and
 // the ids of an event that is not an infraction, at info level, and answers 200.
 // It is for those who get cash-in and cash-out events on the same URL and handle
-// them elsewhere. A nil logger means slog.Default().
+// them elsewhere. An event that does carry a MED status, or one that is much like
+// MED, is answered 422. A nil logger means slog.Default().
 func AcknowledgeEvent(logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.Default()
@@ -34,6 +37,12 @@ func AcknowledgeEvent(logger *slog.Logger) http.Handler {
 			return
 		}
 		event, _ := members.infraction() // what is not there or not text stays empty
+		if event.MEDStatus != "" || strings.EqualFold(strings.TrimSpace(string(event.TransactionStatus)), string(TransactionMED)) {
+			err := fmt.Errorf("%w, but it has a MED status: not acknowledged", ErrNotInfraction)
+			logger.LogAttrs(r.Context(), slog.LevelWarn, "pixmed: event turned away", slog.String("error", err.Error()))
+			reject(w, ResultOther, err, parseProblem(err))
+			return
+		}
 		logger.LogAttrs(r.Context(), slog.LevelInfo, "pixmed: acknowledged an event that is not an infraction",
 			slog.String("transaction_status", clip(string(event.TransactionStatus), maxFound)),
 			slog.String("transaction_type", clip(string(event.TransactionType), maxFound)),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -62,11 +63,11 @@ func (i *Infraction) check(problems fieldErrors) error {
 			all = append(all, FieldError{name, detail})
 		}
 	}
-	idDetail := missing
-	if i.TransactionID != "" {
+	idDetail, idOK := missing, validUUID(i.TransactionID)
+	if !idOK && i.TransactionID != "" {
 		idDetail = fmt.Sprintf("must be a UUID of 36 characters, found %q", clip(i.TransactionID, maxFound))
 	}
-	field("transactionId", idDetail, validUUID(i.TransactionID))
+	field("transactionId", idDetail, idOK)
 	field("transactionStatus", missing, i.TransactionStatus != "")
 	field("transactionType", missing, i.TransactionType != "")
 	field("value", "is negative", i.Value >= 0)
@@ -187,6 +188,9 @@ func found(raw jsontext.Value) string {
 		return "an object"
 	case jsontext.KindBeginArray:
 		return "an array"
+	case jsontext.KindString:
+		text, _ := unquote(raw)
+		return strconv.QuoteToGraphic(clip(string(text), maxFound))
 	}
 	return clip(string(raw), maxFound)
 }
@@ -280,8 +284,7 @@ func (d *decoder) members(text []byte) (w wire, err error) {
 
 // syntaxError turns a decoder's error into the package's own.
 func syntaxError(err error, offset int64) *SyntaxError {
-	var own *SyntaxError
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*SyntaxError](err); ok {
 		return own
 	}
 	var syntactic *jsontext.SyntacticError
@@ -293,7 +296,7 @@ func syntaxError(err error, offset int64) *SyntaxError {
 		reason = "the body ends too early"
 	}
 	if at := syntactic.JSONPointer; at != "" {
-		reason += " (in " + clip(string(at), maxFound) + ")"
+		reason += " (in " + printable(string(at)) + ")"
 	}
 	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,14 +22,21 @@ import (
 // ReceiptInfo describes a receipt (spec: Consulta de Comprovante).
 type ReceiptInfo struct {
 	TransactionID string // empty from DecodeReceipt
-	MIMEType      string // as the gateway says, "application/pdf" if it does not
+	MIMEType      string // as the gateway says, unchecked; "application/pdf" if it does not
 	Size          int64  // of the PDF, in bytes
 	SHA256        string // of the PDF, in lower-case hex
 }
 
 // String describes the receipt in a short line.
 func (i ReceiptInfo) String() string {
-	return fmt.Sprintf("receipt of transaction %s (%s, %d bytes, SHA-256 %s)", i.TransactionID, i.MIMEType, i.Size, i.SHA256)
+	of := ""
+	if i.TransactionID != "" {
+		of = " of transaction " + i.TransactionID
+	}
+	if i.SHA256 == "" {
+		return fmt.Sprintf("receipt%s (%d bytes so far)", of, i.Size)
+	}
+	return fmt.Sprintf("receipt%s (%s, %d bytes, SHA-256 %s)", of, i.MIMEType, i.Size, i.SHA256)
 }
 
 // LogValue groups the fields for log/slog.
@@ -54,8 +62,9 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 	receipt := &Receipt{}
 	err := c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
 		// The base64 text is a third longer than the PDF, so this is a little
-		// more than will be needed, where the length is known at all.
-		pdf := make([]byte, 0, bytes.MinRead+max(0, min(r.contentLength/4*3, c.maxReceipt)))
+		// more than will be needed, where the length is known at all. A length
+		// far out of the ordinary has to be proven by sending it.
+		pdf := make([]byte, 0, bytes.MinRead+min(r.contentLength/4*3, c.maxReceipt, DefaultMaxReceiptSize))
 		for {
 			n, err := r.Read(pdf[len(pdf):cap(pdf)])
 			pdf = pdf[:len(pdf)+n]
@@ -83,27 +92,28 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 // its owner only (0600). The directory must exist. Broken downloads are treated
 // as in [Client.Receipt].
 func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*ReceiptInfo, error) {
-	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() {
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %s is there and is not a regular file", path)
+	switch stat, err := os.Stat(path); {
+	case err == nil && !stat.Mode().IsRegular():
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %s exists and is not a regular file", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // it could not be renamed to that either
+		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 	}
 	dir, name := filepath.Split(path)
 	if name == "" {
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: the path %q does not name a file", path)
 	}
-	file, err := os.CreateTemp(filepath.Clean(dir), "."+name+".*.tmp") // fails before any request is sent
+	file, err := os.CreateTemp(filepath.Clean(dir), ".receipt-*.tmp") // fails before any request is sent
 	if err != nil {
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 	}
-	defer os.Remove(file.Name()) //nolint:errcheck // gone already, once renamed
-	defer file.Close()           //nolint:errcheck // closed already, once written
+	defer os.Remove(file.Name()) // gone already, once renamed
+	defer file.Close()           // closed already, once written
 
 	var info ReceiptInfo
 	err = c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
-		if err := file.Truncate(0); err != nil { // of an attempt before
-			return err
-		}
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return err
+		_, err := file.Seek(0, io.SeekStart) // there may have been an attempt before
+		if err := errors.Join(err, file.Truncate(0)); err != nil {
+			return fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 		}
 		if _, err := r.WriteTo(file); err != nil {
 			return err
@@ -157,6 +167,9 @@ func (c *Client) fetch(ctx context.Context, transactionID string, into func(*Rec
 		if !errors.Is(err, ErrReceiptChanged) || !call.retry() {
 			return err
 		}
+		c.logger.LogAttrs(ctx, slog.LevelInfo, "pixmed: the receipt changed during its download, starting over",
+			slog.String("transaction_id", transactionID),
+			slog.Int("attempt", call.requests))
 	}
 }
 
@@ -174,7 +187,7 @@ func (c *Client) open(ctx context.Context, call *call) (*ReceiptReader, error) {
 	}
 	n, err := r.Read(r.headBytes[:])
 	r.head = r.headBytes[:n]
-	if err != nil && err != io.EOF { // a PDF that is whole by then ends with the next Read
+	if err != nil { // not io.EOF: that comes alone, behind the bytes
 		_ = r.Close()
 		return nil, err
 	}
@@ -301,7 +314,7 @@ func (r *ReceiptReader) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	if to.err != nil {
-		r.err = fmt.Errorf("pixmed: %s: writing it: %w", r.what, to.err)
+		r.err = r.fail(fmt.Errorf("writing it: %w", to.err))
 		_ = r.release()
 	}
 	if r.err == io.EOF {
@@ -333,7 +346,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 // [DecodeReceipt].
 func (r *ReceiptReader) Close() error {
 	if r.err == nil {
-		r.err = fmt.Errorf("pixmed: %s: read after Close", r.what)
+		r.err = r.fail(errors.New("read after Close"))
 	}
 	r.head = nil
 	return r.release()
@@ -373,12 +386,27 @@ func (r *ReceiptReader) settle(err error) {
 	_ = r.release() // the connection is free again, even if nobody calls Close
 }
 
-func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("pixmed: %s: %w", r.what, err) }
+func (r *ReceiptReader) fail(err error) error {
+	text := fmt.Sprintf("pixmed: %s: %v", r.what, err)
+	if r.download != nil {
+		text = r.download.client.credentials.redact(text) // a gateway may well quote them, in a 200 too
+	}
+	return &receiptError{text, err}
+}
+
+// receiptError is an error with a text of its own.
+type receiptError struct {
+	text string
+	err  error
+}
+
+func (e *receiptError) Error() string { return e.text }
+func (e *receiptError) Unwrap() error { return e.err }
 
 // download is where a [Client]'s ReceiptReader gets its bytes from.
 type download struct {
 	client *Client
-	ctx    context.Context // holds as long as the reader is read
+	ctx    context.Context //nolint:containedctx // of the user's call; it holds as long as the reader is read
 	call   *call
 	body   *tracedBody // nil when stopped
 	broke  int64       // how far it had got when it last broke
@@ -386,11 +414,11 @@ type download struct {
 
 // start sends a request and gives r a decoder of the response.
 func (d *download) start(r *ReceiptReader) error {
-	resp, err := d.client.get(d.ctx, d.call)
+	resp, err := d.client.get(d.ctx, d.call) //nolint:bodyclose // stop does
 	if err != nil {
 		return err
 	}
-	d.body = &tracedBody{ReadCloser: resp.Body}
+	d.body = &tracedBody{ReadCloser: resp.Body, ended: func() error { return context.Cause(d.ctx) }}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		_ = d.stop()
 		return fmt.Errorf("%w: it has the Content-Encoding %q, which the transport does not undo", ErrReceiptMalformed, clip(e, maxFound))
@@ -399,6 +427,7 @@ func (d *download) start(r *ReceiptReader) error {
 	r.decoder = envelope.NewDecoder(d.body, envelope.Options{
 		MaxBytes:    d.client.maxReceipt,
 		KnownLength: resp.ContentLength >= 0,
+		Redact:      d.client.credentials.redact,
 	})
 	return nil
 }
@@ -418,22 +447,23 @@ func (d *download) resume(r *ReceiptReader, cause error) error {
 	for d.broken(cause) {
 		delivered := r.info.Size
 		if delivered > 0 && delivered <= d.broke {
-			return fmt.Errorf("the connection broke again at byte %d of the PDF: %w", delivered, cause)
+			return fmt.Errorf("the download broke off again without getting beyond byte %d of the PDF: %w", delivered, cause)
 		}
 		if !d.call.retry() {
-			return fmt.Errorf("the connection broke at byte %d of the PDF, after %d attempts: %w", delivered, d.call.requests, cause)
+			return fmt.Errorf("the download broke off at byte %d of the PDF, after %s: %w", delivered, attempts(d.call.requests), cause)
 		}
 		_ = d.stop()
 		d.broke = delivered
 		d.client.logger.LogAttrs(d.ctx, slog.LevelInfo, "pixmed: receipt download broke, resuming",
 			slog.String("transaction_id", d.call.transactionID),
+			slog.Int("attempt", d.call.requests),
 			slog.Int64("delivered", delivered),
 			slog.String("error", d.client.credentials.redact(cause.Error())))
 		if err := d.wait(); err != nil {
 			return fmt.Errorf("%w; before that: %w", err, cause)
 		}
 		if err := d.start(r); err != nil {
-			return fmt.Errorf("resuming at byte %d of the PDF: %w", delivered, err)
+			return fmt.Errorf("fetching it again after the download broke off at byte %d of the PDF: %w", delivered, err)
 		}
 		prefix := sha256.New()
 		n, err := io.CopyN(prefix, r.decoder, delivered)
@@ -444,6 +474,9 @@ func (d *download) resume(r *ReceiptReader, cause error) error {
 			return ErrReceiptChanged
 		}
 		cause = err
+	}
+	if ended := d.ctx.Err(); ended != nil && !errors.Is(cause, ended) { // the transport may see it as another error
+		return fmt.Errorf("%w: %w", ended, cause)
 	}
 	return cause
 }
@@ -469,13 +502,18 @@ func (d *download) wait() error {
 	}
 }
 
-// tracedBody remembers whether reading it failed.
+// tracedBody remembers whether reading it failed. It ends with the context at
+// once, where a transport may take its time.
 type tracedBody struct {
 	io.ReadCloser
+	ended func() error
 	broke bool
 }
 
 func (b *tracedBody) Read(p []byte) (int, error) {
+	if err := b.ended(); err != nil {
+		return 0, err
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.broke = b.broke || err != nil && err != io.EOF
 	return n, err

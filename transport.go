@@ -2,6 +2,7 @@ package pixmed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,8 +36,17 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
+	if resp == nil || resp.Body == nil { // from a fake in a test; http.Client can deal with both
+		cancel(nil)
+		return resp, nil
+	}
 	body.ReadCloser = resp.Body
+	body.chunked = len(resp.TransferEncoding) > 0
 	resp.Body = body
+	if _, err := resp.Location(); err != nil && !errors.Is(err, http.ErrNoLocation) && resp.StatusCode/100 == 3 {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%w: its Location is not a URL", ErrRedirect) // http.Client would show it
+	}
 	return resp, nil
 }
 
@@ -44,13 +54,23 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // than the stall timeout.
 type watchedBody struct {
 	io.ReadCloser
-	ctx    context.Context // of the request
+	ctx    context.Context //nolint:containedctx // of the request, which lasts as long as its body
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // cancels
 	stall  time.Duration
+
+	chunked bool
 }
 
+// maxChunkRead is for chunked bodies: net/http fills the whole buffer before it
+// returns from Read, as long as the chunk lasts, so that a slow gateway would
+// seem to be silent.
+const maxChunkRead = 4 << 10
+
 func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.chunked && len(p) > maxChunkRead {
+		p = p[:maxChunkRead]
+	}
 	b.timer.Reset(b.stall)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()

@@ -3,6 +3,7 @@ package pixmed
 import (
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -12,8 +13,9 @@ import (
 //
 // [ParseInfraction] makes one from a request's body. The struct also decodes
 // with encoding/json, so that a web framework's binding works; call Validate
-// afterwards, since encoding/json cannot tell a missing field from an empty
-// one and is laxer in what it accepts.
+// afterwards. ParseInfraction is better at it: encoding/json takes a missing
+// value for zero, ignores the letter case of names, accepts duplicate members,
+// and refuses an externalId or e2e_id that is a number.
 type Infraction struct {
 	// TransactionID is the gateway's id of the transaction, a UUID of 36
 	// characters, in the letter case in which it arrived.
@@ -41,7 +43,7 @@ func (i Infraction) Key() Key {
 
 // String describes the infraction in a short line.
 func (i Infraction) String() string {
-	return fmt.Sprintf("MED %s for transaction %s (%s)", i.MEDStatus, i.TransactionID, i.Value.BRL())
+	return fmt.Sprintf("MED %s for transaction %s (%s)", printable(string(i.MEDStatus)), printable(i.TransactionID), i.Value.BRL())
 }
 
 // LogValue groups the infraction's fields for log/slog.
@@ -69,7 +71,7 @@ type Key struct {
 }
 
 // String returns both ids, separated by a slash.
-func (k Key) String() string { return k.TransactionID + "/" + k.ExternalID }
+func (k Key) String() string { return printable(k.TransactionID) + "/" + printable(k.ExternalID) }
 
 // Notification is what a [Receiver] gets: an infraction and the circumstances
 // of its delivery.
@@ -82,13 +84,13 @@ type Notification struct {
 	// ReceivedAt is when the handler got the request.
 	ReceivedAt time.Time `json:"receivedAt"`
 	// Previous is the status that was handled before this one for the same
-	// Key, empty for the first. [Deduplicate] and the inbox set it.
+	// Key, empty for the first. [Deduplicate] sets it.
 	Previous MEDStatus `json:"previous,omitempty"`
 	// SeenAt is when this same status was last recorded for the Key, zero if
-	// it never was. [Deduplicate] and the inbox set it.
+	// it never was. [Deduplicate] sets it.
 	SeenAt time.Time `json:"seenAt,omitzero"`
 	// Attempt counts the calls for this notification, from 1. It is above 1
-	// only behind the inbox.
+	// only where a durable inbox calls again after a failure.
 	Attempt int `json:"attempt"`
 }
 
@@ -106,7 +108,7 @@ func (n *Notification) MaybeReopened() bool {
 func (n Notification) String() string {
 	s := n.Infraction.String()
 	if n.Previous != "" {
-		s += ", after " + string(n.Previous)
+		s += ", after " + printable(string(n.Previous))
 	}
 	if n.Attempt > 1 {
 		s += fmt.Sprintf(", attempt %d", n.Attempt)
@@ -210,6 +212,18 @@ func (id EndToEndID) parse() (time.Time, bool) {
 	}
 	t, err := time.Parse("200601021504", string(id[9:21]))
 	return t, err == nil
+}
+
+// printable returns text from outside as it may stand in a line of text: as it
+// is, if it is short and of ordinary characters, or else clipped and quoted, so
+// that it cannot pass for other lines.
+func printable(s string) string {
+	clipped := clip(s, maxFound)
+	quoted := strconv.QuoteToGraphic(clipped)
+	if quoted[1:len(quoted)-1] == s {
+		return s
+	}
+	return quoted
 }
 
 // clip shortens text that came from outside for use in an error, at a boundary

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +24,7 @@ import (
 // The gateway specifies neither a signature nor its addresses. Ask it what it
 // offers, and combine what there is with [All].
 type Verifier interface {
+	// Verify returns nil to let the request pass.
 	Verify(r *http.Request, body func() ([]byte, error)) error
 }
 
@@ -70,7 +71,7 @@ func HeaderSecret(header string, secrets ...string) Verifier {
 	return verifier{
 		problem: errors.Join(problems...),
 		check: func(r *http.Request, _ func() ([]byte, error)) error {
-			given, err := single("header "+textproto.CanonicalMIMEHeaderKey(header), r.Header.Values(header))
+			given, err := single("header "+header, r.Header.Values(header))
 			if err != nil {
 				return err
 			}
@@ -121,6 +122,9 @@ func BasicAuth(username string, passwords ...string) Verifier {
 		problem:   errors.Join(problems...),
 		challenge: `Basic realm="webhook", charset="UTF-8"`,
 		check: func(r *http.Request, _ func() ([]byte, error)) error {
+			if _, err := single("header Authorization", r.Header.Values("Authorization")); err != nil {
+				return err
+			}
 			u, p, ok := r.BasicAuth()
 			if !ok {
 				return errors.New("pixmed: no HTTP Basic credentials")
@@ -147,7 +151,7 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 	return verifier{
 		problem: errors.Join(problems...),
 		check: func(r *http.Request, body func() ([]byte, error)) error {
-			given, err := single("header "+textproto.CanonicalMIMEHeaderKey(header), r.Header.Values(header))
+			given, err := single("header "+header, r.Header.Values(header))
 			if err != nil {
 				return err
 			}
@@ -168,6 +172,9 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 				mac := hmac.New(sha256.New, key)
 				mac.Write(message)
 				match |= subtle.ConstantTimeCompare(mac.Sum(nil), signature)
+			}
+			if match == 0 && len(message) == 0 && r.ContentLength != 0 {
+				return fmt.Errorf("pixmed: header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
 			}
 			if match == 0 {
 				return fmt.Errorf("pixmed: header %s matches the body under none of the %d secrets", header, len(keys))
@@ -287,6 +294,7 @@ func (ps prefixes) contain(a netip.Addr) bool {
 
 // All verifies that every one of the verifiers lets the request pass.
 func All(verifiers ...Verifier) Verifier {
+	verifiers = slices.Clone(verifiers) // the caller's slice may change
 	return combine("All", verifiers, func(r *http.Request, body func() ([]byte, error)) error {
 		for _, v := range verifiers {
 			if err := v.Verify(r, body); err != nil {
@@ -299,6 +307,7 @@ func All(verifiers ...Verifier) Verifier {
 
 // Any verifies that at least one of the verifiers lets the request pass.
 func Any(verifiers ...Verifier) Verifier {
+	verifiers = slices.Clone(verifiers)
 	return combine("Any", verifiers, func(r *http.Request, body func() ([]byte, error)) error {
 		var errs []error
 		for _, v := range verifiers {
@@ -339,6 +348,8 @@ func checkHeader(name, header string) error {
 		return fmt.Errorf("pixmed: %s: the header's name is empty", name)
 	case !validToken(header):
 		return fmt.Errorf("pixmed: %s: the header's name has a character in it that no header's name may have", name)
+	case strings.EqualFold(header, "Host"):
+		return fmt.Errorf("pixmed: %s: Host says where the request goes, not where it comes from", name)
 	}
 	return nil
 }

@@ -15,12 +15,13 @@ import (
 )
 
 // Receiver takes care of notifications. It is to them what http.Handler is to
-// requests: [Callbacks] are one, [Deduplicate] wraps one, and the durable inbox
-// is one.
+// requests: [Callbacks] are one, [Deduplicate] wraps one, and so can a durable
+// inbox be, which returns nil once it has stored the notification.
 //
 // A nil error says that the notification is taken care of, and only then does
 // the [Handler] answer 200. The notification belongs to the receiver.
 type Receiver interface {
+	// Receive takes care of one notification.
 	Receive(ctx context.Context, n *Notification) error
 }
 
@@ -29,14 +30,6 @@ type ReceiverFunc func(ctx context.Context, n *Notification) error
 
 // Receive calls f.
 func (f ReceiverFunc) Receive(ctx context.Context, n *Notification) error { return f(ctx, n) }
-
-// Validate reports a nil function. [NewHandler] calls it.
-func (f ReceiverFunc) Validate() error {
-	if f == nil {
-		return errors.New("pixmed: the ReceiverFunc is nil")
-	}
-	return nil
-}
 
 // Callbacks is a [Receiver] with one function for each status.
 type Callbacks struct {
@@ -120,12 +113,12 @@ const (
 //	400  malformed JSON, an empty body, a body that was cut off
 //	401  refused by the verifier, before the body is parsed
 //	405  not a POST
-//	408  the body took too long
+//	408  the body took longer than 10 seconds, or the server's ReadTimeout
 //	413  the body is over the limit
 //	415  a Content-Encoding other than identity
 //	422  well formed, but not a valid infraction; the fields are named
 //	500  the Receiver failed or panicked: the gateway sends it again
-//	503  the Receiver ran over its deadline or is busy, with Retry-After
+//	503  the Receiver failed after its deadline or is busy, with Retry-After
 //
 // Errors are application/problem+json (RFC 9457). Content-Type is not checked:
 // gateways send anything. A Handler is safe for concurrent use.
@@ -249,7 +242,7 @@ func WithInvalid(callback func(ctx context.Context, body []byte, cause error) er
 }
 
 // WithBodyLimit sets the largest body that is accepted, in bytes;
-// [DefaultBodyLimit] unless set. A sample notification has 282 bytes.
+// [DefaultBodyLimit] unless set. The spec's example has 245 bytes.
 func WithBodyLimit(bytes int64) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if bytes < 1 {
@@ -262,7 +255,7 @@ func WithBodyLimit(bytes int64) HandlerOption {
 
 // WithCallbackTimeout sets how long a Receiver may take before its context
 // ends; [DefaultCallbackTimeout] unless set. Gateways stop waiting for the
-// answer after 3 to 25 seconds, so slow work belongs behind the inbox.
+// answer after 3 to 25 seconds, so slow work belongs behind a durable inbox.
 func WithCallbackTimeout(d time.Duration) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if d <= 0 {
@@ -327,6 +320,7 @@ type Outcome struct {
 // Result is the kind of an [Outcome]. Its values suit a metric's label.
 type Result string
 
+// The results, with the status codes that they come with.
 const (
 	ResultAccepted  Result = "accepted"  // handled: 200
 	ResultDuplicate Result = "duplicate" // was handled before: 200
@@ -356,22 +350,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o = h.serve(w, r, start)
 }
 
-var errUnanswered = errors.New("pixmed: the fallback panicked, or a callback called runtime.Goexit")
+var errUnanswered = errors.New("pixmed: no answer was written: the fallback panicked, or a callback called runtime.Goexit")
 
 // serve answers the request, step by step in the order of what each step costs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
+	body := h.lazyBody(w, r)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return reject(w, ResultRefused, fmt.Errorf("pixmed: method %s instead of POST", clip(r.Method, maxFound)),
 			problem{Status: http.StatusMethodNotAllowed, Detail: "Webhooks are sent with POST."})
 	}
 
-	body := h.lazyBody(w, r)
 	if outcome, ok := h.verify(w, r, body); !ok {
 		return outcome
 	}
-	for _, encoding := range r.Header.Values("Content-Encoding") {
-		if !strings.EqualFold(encoding, "identity") {
+	for encoding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
+		if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
 			return reject(w, ResultInvalid, fmt.Errorf("pixmed: content encoding %q", clip(encoding, maxFound)),
 				problem{Status: http.StatusUnsupportedMediaType, Detail: "Send the body without a Content-Encoding."})
 		}
@@ -394,7 +388,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 	case errors.Is(err, ErrNotInfraction):
 		return h.other(w, r, raw, err)
 	case err != nil && h.invalid != nil:
-		o := h.call(w, r, "WithInvalid's callback", func(ctx context.Context) error { return h.invalid(ctx, raw, err) })
+		o := h.call(w, r, "WithInvalid callback", func(ctx context.Context) error { return h.invalid(ctx, raw, err) })
 		if o.Result == ResultAccepted {
 			o.Result, o.Err = ResultInvalid, err
 		}
@@ -440,6 +434,7 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 
 // lazyBody returns a function that reads the body when it is first called.
 func (h *Handler) lazyBody(w http.ResponseWriter, r *http.Request) func() ([]byte, error) {
+	h.limitBody(w, r)
 	var (
 		done bool
 		body []byte
@@ -459,24 +454,42 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, nil
 	}
 	if r.ContentLength > h.bodyLimit {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // or the server would read it before the answer
+		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	// A server without a ReadTimeout would wait for a slow body forever. Where
-	// it has one, that one counts. Setting a deadline may be unsupported by a
-	// middleware's ResponseWriter; then the server's is all there is.
-	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); !ok || s.ReadTimeout <= 0 {
-		rc := http.NewResponseController(w)
-		if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) == nil {
-			defer rc.SetReadDeadline(time.Time{}) //nolint:errcheck // worked a moment ago; what could be done about it?
-		}
-	}
+	lift := h.limitBody(w, r) // once more: a verifier may have taken its time
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		// ReadFrom wants room for one more read to see the end.
 		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
 	}
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
+	if err == nil {
+		lift()
+	}
 	return b.Bytes(), err
+}
+
+// limitBody limits the time that the body may take, since a server without a
+// ReadTimeout would wait for a slow one forever. Where it has one, that one
+// counts. Setting a deadline may be unsupported by a middleware's
+// ResponseWriter; then the server's is all there is.
+//
+// The limit must be lifted once the body is there, or it would end the request's
+// context in the middle of a callback. After an error, and where the answer does
+// not need the body, it stays: the server reads what is left of a body before it
+// sends the answer. It does not outlast the request.
+func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) (lift func()) {
+	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ReadTimeout > 0 || r.ContentLength == 0 {
+		return func() {}
+	}
+	rc := http.NewResponseController(w)
+	if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
+		return func() {}
+	}
+	return func() { _ = rc.SetReadDeadline(time.Time{}) } // as it was, by all that can be known
 }
 
 // other answers an event that is not an infraction.
@@ -504,18 +517,26 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.callbackTimeout)
 	defer cancel()
 	start := h.now()
-	err := h.guard(ctx, what, func() error { return callback(ctx) })
+	var duplicate, busy bool
+	err := h.guard(ctx, what, func() error {
+		err := callback(ctx)
+		if err != nil { // whose methods are the user's, and may panic as well
+			duplicate, busy = isDuplicate(err), errors.Is(err, ErrBusy)
+			_ = err.Error()
+		}
+		return err
+	})
 	took := h.now().Sub(start)
 
 	var o Outcome
 	switch {
-	case err == nil, isDuplicate(err):
+	case err == nil:
 		o = Outcome{Result: ResultAccepted, StatusCode: http.StatusOK}
-		if err != nil {
-			o.Result, o.Err = ResultDuplicate, err
-		}
 		w.WriteHeader(http.StatusOK)
-	case errors.Is(err, ErrBusy), ctx.Err() != nil:
+	case duplicate:
+		o = Outcome{Result: ResultDuplicate, StatusCode: http.StatusOK, Err: err}
+		w.WriteHeader(http.StatusOK)
+	case busy, ctx.Err() != nil:
 		w.Header().Set("Retry-After", retryAfter)
 		o = reject(w, ResultBusy, err, problem{Status: http.StatusServiceUnavailable, Detail: tryAgain})
 	default:
@@ -541,7 +562,8 @@ func (h *Handler) guard(ctx context.Context, what string, f func() error) (err e
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{what, v}
-			h.logger.LogAttrs(ctx, slog.LevelError, err.Error(), slog.String("stack", string(debug.Stack())))
+			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",
+				slog.String("error", err.Error()), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	return f()
@@ -559,6 +581,7 @@ func (e *panicError) Error() string {
 func (h *Handler) log(r *http.Request, o Outcome) {
 	level, text := slog.LevelWarn, "pixmed: webhook turned away"
 	switch o.Result {
+	case ResultRefused:
 	case ResultAccepted, ResultDuplicate:
 		level, text = slog.LevelDebug, "pixmed: webhook handled"
 	case ResultInvalid:
@@ -582,12 +605,14 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 		slog.Duration("duration", o.Duration),
 	}
 	if o.Key != (Key{}) {
-		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", string(o.MEDStatus)))
+		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", clip(string(o.MEDStatus), maxFound)))
 	}
-	if o.Err != nil {
+	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
+		attrs = append(attrs, slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names()))
+	} else if o.Err != nil {
 		attrs = append(attrs, slog.String("error", o.Err.Error()))
 	}
-	h.logger.LogAttrs(r.Context(), level, text, attrs...)
+	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
 }
 
 // bodyProblem answers an error of reading the body.

@@ -1,0 +1,595 @@
+package pixmed_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/jarcoal/httpmock"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+// wireBase is a base URL for [wire]: nothing is dialled.
+const wireBase = "http://127.0.0.1/v1"
+
+// freshTransport returns a transport that shares no connections.
+func freshTransport(tb testing.TB) *http.Transport {
+	tb.Helper()
+	transport := &http.Transport{}
+	tb.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// countNew counts a server's connections.
+func countNew(n *atomic.Int32) func(net.Conn, http.ConnState) {
+	return func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			n.Add(1)
+		}
+	}
+}
+
+// wire returns a transport whose connections are pipes in memory, so that it
+// works in a bubble too. The function serves them, numbered from 0, after it has
+// read a request, and closes them by returning.
+func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
+	tb.Helper()
+	var wg sync.WaitGroup
+	var dials atomic.Int32
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		n := int(dials.Add(1)) - 1
+		wg.Go(func() {
+			defer server.Close()
+			r, err := http.ReadRequest(bufio.NewReader(server))
+			if err != nil {
+				return
+			}
+			if r.Method != http.MethodGet || r.URL.Path != "/v1/transaction/"+receiptID+"/receipt" {
+				tb.Errorf("got %s %s", r.Method, r.URL)
+			}
+			serve(n, server)
+		})
+		return client, nil
+	}}
+	tb.Cleanup(func() {
+		transport.CloseIdleConnections()
+		wg.Wait()
+	})
+	return transport
+}
+
+// closing wraps a transport and checks in the end that every body was closed.
+func closing(tb testing.TB, rt http.RoundTripper) http.RoundTripper {
+	tb.Helper()
+	var mu sync.Mutex
+	var closed []*atomic.Int32
+	tb.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for i, n := range closed {
+			if n.Load() == 0 {
+				tb.Errorf("the body of response %d of %d was not closed", i+1, len(closed))
+			}
+		}
+	})
+	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		resp, err := rt.RoundTrip(r)
+		if err != nil || resp == nil {
+			return resp, err
+		}
+		n := &atomic.Int32{}
+		resp.Body = &countedCloser{resp.Body, n}
+		mu.Lock()
+		defer mu.Unlock()
+		closed = append(closed, n)
+		return resp, nil
+	})
+}
+
+// rawAnswers are ways to write one good answer in HTTP/1.1.
+func rawAnswers(body string) map[string]string {
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	half := len(body) / 2
+	return map[string]string{
+		"length":  head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)) + body,
+		"chunked": head + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:]),
+		"close":   head + "Connection: close\r\n\r\n" + body,
+	}
+}
+
+// drain waits until the other side hangs up.
+func drain(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+func TestStall(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(3000)
+	raw := rawAnswers(receiptJSON(pdf))["length"]
+	silence := func(_ int, c net.Conn) { drain(c) }
+	after := func(bytes int) func(int, net.Conn) {
+		return func(_ int, c net.Conn) {
+			_, _ = io.WriteString(c, raw[:bytes])
+			drain(c)
+		}
+	}
+	good := func(_ int, c net.Conn) {
+		_, _ = io.WriteString(c, raw)
+		drain(c)
+	}
+	const prefix = "pixmed: receipt of transaction " + receiptID + ": "
+	tests := map[string]struct {
+		opts  []pixmed.ClientOption
+		serve []func(int, net.Conn)
+		took  time.Duration
+		want  string // "" for the receipt
+	}{
+		"before the answer, unless set": {
+			[]pixmed.ClientOption{pixmed.WithRetries(0)},
+			[]func(int, net.Conn){silence},
+			time.Minute,
+			`Get "http://127.0.0.1/v1/transaction/` + receiptID + `/receipt": the gateway sent nothing for 1m0s`,
+		},
+		"before the answer, twice": {
+			[]pixmed.ClientOption{pixmed.WithRetries(1), pixmed.WithStallTimeout(10 * time.Second)},
+			[]func(int, net.Conn){silence, silence},
+			20*time.Second + 1,
+			`Get "http://127.0.0.1/v1/transaction/` + receiptID + `/receipt": the gateway sent nothing for 10s, after 2 attempts`,
+		},
+		"in the header": {
+			[]pixmed.ClientOption{pixmed.WithRetries(0), pixmed.WithStallTimeout(10 * time.Second)},
+			[]func(int, net.Conn){after(30)},
+			10 * time.Second,
+			`Get "http://127.0.0.1/v1/transaction/` + receiptID + `/receipt": the gateway sent nothing for 10s`,
+		},
+		"before the answer, then well": {
+			[]pixmed.ClientOption{pixmed.WithRetries(1)},
+			[]func(int, net.Conn){silence, good},
+			time.Minute + 1, "",
+		},
+		"in the body, then well": {
+			[]pixmed.ClientOption{pixmed.WithRetries(1)},
+			[]func(int, net.Conn){after(1000), good},
+			time.Minute + 1, "",
+		},
+		"further and further": {
+			[]pixmed.ClientOption{pixmed.WithRetries(3), pixmed.WithStallTimeout(time.Second)},
+			[]func(int, net.Conn){after(1000), after(2000), after(3000), good},
+			3*time.Second + 3, "",
+		},
+		"in the body, no retries": {
+			[]pixmed.ClientOption{pixmed.WithRetries(0), pixmed.WithStallTimeout(10 * time.Second)},
+			[]func(int, net.Conn){after(1000)},
+			10 * time.Second,
+			"the download broke off at byte 666 of the PDF, after 1 attempt: reading the receipt envelope at byte 927: the gateway sent nothing for 10s",
+		},
+		"in an error's body": { // which is then reported as far as it came
+			[]pixmed.ClientOption{pixmed.WithRetries(0), pixmed.WithStallTimeout(10 * time.Second)},
+			[]func(int, net.Conn){func(_ int, c net.Conn) {
+				_, _ = io.WriteString(c, "HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of paper")
+				drain(c)
+			}},
+			10 * time.Second,
+			`the gateway answered 500 Internal Server Error: "out of paper"`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var served atomic.Int32
+				client := mustClient(t, wireBase, append(test.opts, overTransport(wire(t, func(n int, c net.Conn) {
+					served.Add(1)
+					test.serve[n](n, c)
+				})))...)
+				start := time.Now()
+				receipt, err := client.Receipt(context.Background(), receiptID) // it must hold under this one
+				if took := time.Since(start); took != test.took {
+					t.Errorf("took %v, want %v", took, test.took)
+				}
+				if int(served.Load()) != len(test.serve) {
+					t.Errorf("%d requests, want %d", served.Load(), len(test.serve))
+				}
+				if test.want == "" {
+					if err != nil || !bytes.Equal(receipt.PDF, pdf) {
+						t.Errorf("got %v, want the receipt", err)
+					}
+					return
+				}
+				if diff := gocmp.Diff(prefix+test.want, fmt.Sprint(err)); diff != "" {
+					t.Error(diff)
+				}
+				if _, answered := errors.AsType[*pixmed.APIError](err); answered == errors.Is(err, pixmed.ErrStalled) {
+					t.Errorf("%v: is ErrStalled: %v", err, !answered)
+				}
+			})
+		})
+	}
+}
+
+// Slow is not stalled: neither a gateway that sends a little now and then nor a
+// reader who takes his time.
+func TestSlowIsNotStalled(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(200_000)
+	for mode, raw := range rawAnswers(receiptJSON(pdf)) {
+		t.Run("gateway, "+mode, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client := mustClient(t, wireBase, pixmed.WithRetries(0), overTransport(wire(t, func(_ int, c net.Conn) {
+					for rest := raw; rest != ""; {
+						time.Sleep(59 * time.Second)
+						n := min(len(rest), 5000)
+						_, _ = io.WriteString(c, rest[:n])
+						rest = rest[n:]
+					}
+					if mode != "close" {
+						drain(c)
+					}
+				})))
+				receipt, err := client.Receipt(t.Context(), receiptID)
+				if err != nil || !bytes.Equal(receipt.PDF, pdf) {
+					t.Errorf("got %v, want the receipt", err)
+				}
+			})
+		})
+		t.Run("reader, "+mode, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client := mustClient(t, wireBase, pixmed.WithRetries(0), overTransport(wire(t, func(_ int, c net.Conn) {
+					_, _ = io.WriteString(c, raw)
+					if mode != "close" {
+						drain(c)
+					}
+				})))
+				receipt, err := client.OpenReceipt(t.Context(), receiptID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []byte
+				for buf := make([]byte, 4096); ; {
+					time.Sleep(time.Hour)
+					n, err := receipt.Read(buf)
+					got = append(got, buf[:n]...)
+					if err == io.EOF {
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !bytes.Equal(got, pdf) {
+					t.Error("another PDF")
+				}
+			})
+		})
+	}
+}
+
+// A bubble ends with a panic while goroutines are left, so each of these ways to
+// end a call must have freed its connection. There is no clean-up here, and
+// t.Context(), which is cancelled in the end, would be one.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	raw := rawAnswers(receiptJSON(receiptPDF(300_000)))["length"]
+	ctx := context.Background()
+	tests := map[string]func(*pixmed.Client, *pixmed.ReceiptReader) error{
+		"closed at once": func(_ *pixmed.Client, r *pixmed.ReceiptReader) error {
+			return errors.Join(r.Close(), r.Close())
+		},
+		"closed in the middle": func(_ *pixmed.Client, r *pixmed.ReceiptReader) error {
+			_, err := io.CopyN(io.Discard, r, 100_000)
+			return errors.Join(err, r.Close())
+		},
+		"writer failed, not closed": func(_ *pixmed.Client, r *pixmed.ReceiptReader) error {
+			if _, err := r.WriteTo(&fullWriter{room: 50_000}); !errors.Is(err, errFull) {
+				return fmt.Errorf("got %w, want the writer's error", err)
+			}
+			return nil
+		},
+		"read to the end, not closed": func(_ *pixmed.Client, r *pixmed.ReceiptReader) error {
+			_, err := io.ReadAll(r)
+			return err
+		},
+		"cancelled, not closed": func(c *pixmed.Client, r *pixmed.ReceiptReader) error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			second, err := c.OpenReceipt(ctx, receiptID)
+			if err != nil {
+				return err
+			}
+			cancel()
+			if _, err := io.ReadAll(second); !errors.Is(err, context.Canceled) {
+				return errors.Join(fmt.Errorf("got %v, want a context error", err), r.Close()) //nolint:errorlint // it may be nil
+			}
+			return r.Close()
+		},
+		"in memory": func(c *pixmed.Client, r *pixmed.ReceiptReader) error {
+			_, err := c.Receipt(ctx, receiptID)
+			return errors.Join(err, r.Close())
+		},
+	}
+	for name, use := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				transport := &http.Transport{
+					DisableKeepAlives: true,
+					DialContext: func(context.Context, string, string) (net.Conn, error) {
+						client, server := net.Pipe()
+						go func() {
+							defer server.Close()
+							if _, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
+								_, _ = io.WriteString(server, raw)
+							}
+						}()
+						return client, nil
+					},
+				}
+				client := mustClient(t, wireBase, overTransport(transport))
+				receipt, err := client.OpenReceipt(ctx, receiptID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := use(client, receipt); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// fullWriter fails when it has taken as much as there is room for.
+type fullWriter struct {
+	room  int
+	short bool // does not say why
+	got   []byte
+}
+
+var errFull = errors.New("no space left on device")
+
+func (w *fullWriter) Write(p []byte) (int, error) {
+	n := min(len(p), w.room)
+	w.room -= n
+	w.got = append(w.got, p[:n]...)
+	if n < len(p) && !w.short {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// A user's own cause travels along, but it is a context error all the same.
+func TestContextCause(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("the server is shutting down")
+	raw := rawAnswers(receiptJSON(receiptPDF(3000)))["length"]
+	for name, sent := range map[string]int{"before the answer": 0, "in the body": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				var requests atomic.Int32
+				client := mustClient(t, wireBase, overTransport(wire(t, func(_ int, c net.Conn) {
+					requests.Add(1)
+					_, _ = io.WriteString(c, raw[:sent])
+					time.AfterFunc(time.Second, func() { cancel(cause) })
+					drain(c)
+				})))
+				_, err := client.Receipt(ctx, receiptID)
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v, want a context error", err)
+				}
+				if sent > 0 && !errors.Is(err, cause) {
+					t.Errorf("got %v, want the cause as well", err)
+				}
+				if requests.Load() != 1 {
+					t.Errorf("%d requests", requests.Load())
+				}
+			})
+		})
+	}
+}
+
+// A Timeout of the user's http.Client bounds each download, not the call.
+func TestUsersTimeout(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(3000)
+	raw := rawAnswers(receiptJSON(pdf))["length"]
+	for name, sent := range map[string]int{"before the answer": 0, "in the body": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client := mustClient(t, wireBase, pixmed.WithHTTPClient(&http.Client{
+					Timeout: time.Second,
+					Transport: wire(t, func(n int, c net.Conn) {
+						if n == 0 {
+							_, _ = io.WriteString(c, raw[:sent])
+						} else {
+							_, _ = io.WriteString(c, raw)
+						}
+						drain(c)
+					}),
+				}))
+				start := time.Now()
+				receipt, err := client.Receipt(t.Context(), receiptID)
+				if err != nil || !bytes.Equal(receipt.PDF, pdf) {
+					t.Errorf("got %v, want the receipt", err)
+				}
+				if took := time.Since(start); took != time.Second+1 {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// Fakes in users' tests often leave the body out.
+func TestAnswerWithoutABody(t *testing.T) {
+	t.Parallel()
+	for code, is := range map[int]error{200: pixmed.ErrReceiptTruncated, 404: pixmed.ErrNotFound, 503: pixmed.ErrUnavailable} {
+		client := mustClient(t, mockBase, overTransport(roundTripFunc(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: code}, nil
+		})))
+		if _, err := client.Receipt(t.Context(), receiptID); !errors.Is(err, is) {
+			t.Errorf("%d: got %v, want %v", code, err, is)
+		}
+	}
+}
+
+// A server that is reached through a reused connection, redirects and HTTP/2.
+func TestOverTheNetwork(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(300_000)
+	for name, http2 := range map[string]bool{"HTTP/1.1 over TLS": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests, connections atomic.Int32
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if http2 != (r.ProtoMajor == 2) {
+					t.Errorf("%s", r.Proto)
+				}
+				switch requests.Add(1) {
+				case 1:
+					http.Error(w, `{"message":"try again"}`, http.StatusBadGateway)
+				case 2:
+					_, _ = io.WriteString(w, receiptJSON(pdf)[:150_000])
+					_ = http.NewResponseController(w).Flush()
+					panic(http.ErrAbortHandler)
+				default:
+					_, _ = io.WriteString(w, receiptJSON(pdf))
+				}
+			}))
+			srv.EnableHTTP2 = http2
+			srv.Config.ConnState = countNew(&connections)
+			srv.StartTLS()
+			t.Cleanup(srv.Close)
+			client := mustClient(t, srv.URL, pixmed.WithHTTPClient(srv.Client()))
+			for range 3 {
+				receipt, err := client.Receipt(t.Context(), receiptID)
+				if err != nil || !bytes.Equal(receipt.PDF, pdf) {
+					t.Fatalf("got %v, want the receipt", err)
+				}
+			}
+			want := int32(2) // an HTTP/1.1 connection that broke is gone
+			if http2 {
+				want = 1
+			}
+			if requests.Load() != 5 || connections.Load() != want {
+				t.Errorf("%d requests on %d connections, want 5 on %d", requests.Load(), connections.Load(), want)
+			}
+		})
+	}
+}
+
+func TestConnectionReset(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(300_000)
+	for name, sent := range map[string]int{"before the answer": 0, "in the body": 200_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if requests.Add(1) > 1 {
+					_, _ = io.WriteString(w, receiptJSON(pdf))
+					return
+				}
+				c, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = rw.WriteString(rawAnswers(receiptJSON(pdf))["length"][:sent])
+				_ = rw.Flush()
+				if tcp, isTCP := c.(*net.TCPConn); isTCP {
+					_ = tcp.SetLinger(0) // RST
+				}
+				_ = c.Close()
+			}))
+			t.Cleanup(srv.Close)
+			receipt, err := mustClient(t, srv.URL, overTransport(freshTransport(t))).Receipt(t.Context(), receiptID)
+			if err != nil || !bytes.Equal(receipt.PDF, pdf) || requests.Load() != 2 {
+				t.Errorf("got %v after %d requests, want the receipt after 2", err, requests.Load())
+			}
+		})
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	var dials atomic.Int32
+	transport := freshTransport(t)
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	_, err = mustClient(t, "http://"+address, overTransport(transport), pixmed.WithRetries(2)).Receipt(t.Context(), receiptID)
+	if dials.Load() != 3 || err == nil || !strings.HasSuffix(err.Error(), ", after 3 attempts") {
+		t.Errorf("got %v after %d attempts, want 3", err, dials.Load())
+	}
+}
+
+// Read to the end, a connection serves the next request, whether or not anybody
+// calls Close; so does one that brought an error.
+func TestConnectionsAreReused(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(w http.ResponseWriter){
+		"length":    func(w http.ResponseWriter) { _, _ = io.WriteString(w, receiptJSON(receiptPDF(100))) },
+		"chunked":   func(w http.ResponseWriter) { _, _ = io.WriteString(w, receiptJSON(receiptPDF(50_000))) },
+		"not found": func(w http.ResponseWriter) { http.Error(w, strings.Repeat("not found ", 1000), http.StatusNotFound) },
+		"down":      func(w http.ResponseWriter) { http.Error(w, strings.Repeat("down ", 2000), http.StatusBadGateway) },
+	}
+	for name, answer := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var connections atomic.Int32
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
+			srv.Config.ConnState = countNew(&connections)
+			srv.Start()
+			t.Cleanup(srv.Close)
+			client := mustClient(t, srv.URL, overTransport(freshTransport(t)))
+			for range 4 {
+				receipt, err := client.OpenReceipt(t.Context(), receiptID)
+				if err != nil {
+					_ = wantAPIError(t, err)
+					continue
+				}
+				if _, err := io.ReadAll(receipt); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := connections.Load(); n != 1 {
+				t.Errorf("%d connections, want 1", n)
+			}
+		})
+	}
+}
+
+// A mock without a responder is a connection error.
+func TestMockWithoutResponder(t *testing.T) {
+	t.Parallel()
+	mock := httpmock.NewMockTransport()
+	_, err := mustClient(t, mockBase, overTransport(mock), pixmed.WithRetries(1)).Receipt(t.Context(), receiptID)
+	if err == nil || !strings.Contains(err.Error(), "no responder found") || !strings.HasSuffix(err.Error(), ", after 2 attempts") {
+		t.Errorf("got %v", err)
+	}
+}
