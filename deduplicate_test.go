@@ -153,12 +153,12 @@ func TestDeduplicateSequences(t *testing.T) {
 				err := r.Receive(t.Context(), n)
 
 				if !step.called {
-					if got != nil || err != pixmed.ErrDuplicate { //nolint:errorlint // as it is
+					if got != nil || err != pixmed.ErrDuplicate {
 						t.Fatalf("step %d: called %v, %v; want ErrDuplicate", i+1, got != nil, err)
 					}
 					continue
 				}
-				if got != n || err != result { //nolint:errorlint // as it is
+				if got != n || err != result {
 					t.Fatalf("step %d: called with %v, %v; want the notification and %v", i+1, got, err, result)
 				}
 				var seenAt time.Time
@@ -196,10 +196,10 @@ func TestDeduplicateBeforeAReceiverThatKnowsDuplicates(t *testing.T) {
 				previous = n.Previous
 				return tt.result
 			}))
-			if err := r.Receive(t.Context(), notification(statusA)); err != tt.result { //nolint:errorlint // as it is
+			if err := r.Receive(t.Context(), notification(statusA)); err != tt.result {
 				t.Errorf("first delivery: %v, want %v", err, tt.result)
 			}
-			if err := r.Receive(t.Context(), notification(statusA)); (err == pixmed.ErrDuplicate) != (tt.recorded || tt.result == pixmed.ErrDuplicate) { //nolint:errorlint // as it is
+			if err := r.Receive(t.Context(), notification(statusA)); (err == pixmed.ErrDuplicate) != (tt.recorded || tt.result == pixmed.ErrDuplicate) {
 				t.Errorf("second delivery: %v", err)
 			}
 			if want := map[bool]int{true: 1, false: 2}[tt.recorded]; calls != want {
@@ -316,24 +316,24 @@ func TestIdenticalDeliveriesAtOnce(t *testing.T) {
 		{
 			"success", succeed,
 			func(err error) bool { return err == nil },
-			func(err error) bool { return err == pixmed.ErrDuplicate }, //nolint:errorlint // as it is
+			func(err error) bool { return err == pixmed.ErrDuplicate },
 			false,
 		},
 		{
 			"error", fail,
-			func(err error) bool { return err == errCallback }, //nolint:errorlint // as it is
-			func(err error) bool { return err == errCallback }, //nolint:errorlint // as it is
+			func(err error) bool { return err == errCallback },
+			func(err error) bool { return err == errCallback },
 			true,
 		},
 		{
 			"panic", func() error { panic("boom") },
-			func(err error) bool { return err == errPanicked }, //nolint:errorlint // as it is
+			func(err error) bool { return err == errPanicked },
 			func(err error) bool { return err != nil && !errors.Is(err, pixmed.ErrDuplicate) },
 			true,
 		},
 		{
 			"Goexit", func() error { runtime.Goexit(); return nil },
-			func(err error) bool { return err == errExited }, //nolint:errorlint // as it is
+			func(err error) bool { return err == errExited },
 			func(err error) bool { return err != nil && !errors.Is(err, pixmed.ErrDuplicate) },
 			true,
 		},

@@ -313,7 +313,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			cancel()
 			if _, err := io.ReadAll(second); !errors.Is(err, context.Canceled) {
-				return errors.Join(fmt.Errorf("got %v, want a context error", err), r.Close()) //nolint:errorlint // it may be nil
+				return errors.Join(fmt.Errorf("got %w, want a context error", err), r.Close())
 			}
 			return r.Close()
 		},

@@ -949,7 +949,7 @@ func TestFallbackPanics(t *testing.T) {
 		pixmed.WithFallback(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })))
 	func() {
 		defer func() {
-			if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint // as it is
+			if got := recover(); got != http.ErrAbortHandler {
 				t.Errorf("the server sees %v", got)
 			}
 		}()

@@ -124,7 +124,7 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 			marker += "x"
 		}
 		if e, err := parse(s.replace(input, marker)); err != nil || e.receipt != marker {
-			return none, fmt.Errorf("line breaks in string %d: %v", i, err)
+			return none, fmt.Errorf("line breaks in string %d: %w", i, err)
 		}
 		// Pairs of characters come first, so that an escape remains one: a line break
 		// behind a backslash is as bad as any other character that is no escape.
@@ -256,7 +256,7 @@ func parse(input []byte) (e fields, err error) {
 func unique(object []byte, names ...string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return nil, fmt.Errorf("%q is no object: %v", object, err)
+		return nil, fmt.Errorf("%q is no object: %w", object, err)
 	}
 	members := make(map[string]json.RawMessage)
 	for dec.More() {

@@ -72,8 +72,7 @@ func drain(d *envelope.Decoder, size int) result {
 		}
 	}
 	res := result{PDF: pdf.String(), MIME: d.MIMEType(), Kind: kindOf(err), Error: err.Error()}
-	var e *envelope.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*envelope.Error](err); ok {
 		res.Offset = e.Offset
 	}
 	return res

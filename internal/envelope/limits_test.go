@@ -209,12 +209,12 @@ func large(start, unit, end string) io.Reader {
 }
 
 // TestMemory is not parallel: it measures what the whole program allocates.
-func TestMemory(t *testing.T) {
+func TestMemory(t *testing.T) { //nolint:paralleltest // see above
 	const (
 		start = `{"status":"SUCCESS","data":{"receipt":"JVBERi0x`
 		end   = `"}}`
 	)
-	for _, tt := range []struct{ name, start, unit, end string }{
+	for _, tt := range []struct{ name, start, unit, end string }{ //nolint:paralleltest // see above
 		{"plain", start, "QUFB", end},
 		{"URL-safe", start, "_-_-", end},
 		{"raw lines", start, "QUFBQU\r\n", end},

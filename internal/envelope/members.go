@@ -37,7 +37,7 @@ func (d *Decoder) start() error {
 	switch {
 	case err != nil:
 		// The error of a reader is never an *Error without a wrapper.
-		if e, ok := err.(*Error); ok && e.Kind == ErrTruncated {
+		if e, ok := err.(*Error); ok && e.Kind == ErrTruncated { //nolint:errorlint // so this is our own
 			e.Detail = "empty body"
 		}
 		return err
