@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -50,6 +51,7 @@ type ClientOption interface{ applyClient(*clientConfig) error }
 type clientConfig struct {
 	httpClient       *http.Client
 	header           http.Header
+	given            map[string]bool // the header's names that the user has set
 	secrets          []string
 	retries          int
 	waitMin, waitMax time.Duration
@@ -77,6 +79,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 	cfg := clientConfig{
 		httpClient: retrying.HTTPClient,
 		header:     http.Header{"User-Agent": {userAgent}, "Accept": {"application/json, application/pdf"}},
+		given:      map[string]bool{},
 		retries:    DefaultRetries,
 		waitMin:    DefaultRetryWaitMin,
 		waitMax:    DefaultRetryWaitMax,
@@ -105,7 +108,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 		maxReceipt:  cfg.maxReceipt,
 	}
 	inner := *cfg.httpClient // the user's own stays as it is
-	inner.Transport = &transport{base: inner.Transport, stall: cfg.stall}
+	inner.Transport = &transport{base: inner.Transport, stall: cfg.stall, credentials: c.credentials}
 	inner.CheckRedirect = c.credentials.sameOrigin(inner.CheckRedirect)
 	retrying.HTTPClient = &inner
 	retrying.Logger = nil // see checkRetry
@@ -165,7 +168,9 @@ func WithHeader(name, value string) ClientOption {
 		if strings.TrimSpace(value) == "" {
 			return fmt.Errorf("pixmed: WithHeader: the value of %s is empty", canonical)
 		}
-		return c.setSecretHeader("WithHeader: the value of "+canonical, canonical, value, value)
+		// A gateway that quotes a credential may leave out the scheme before it.
+		parts := strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t;,=\"", r) })
+		return c.setSecretHeader("WithHeader: the value of "+canonical, canonical, value, append(parts, value)...)
 	})
 }
 
@@ -200,6 +205,10 @@ func (c *clientConfig) setSecretHeader(what, name, value string, secrets ...stri
 	if hasControl(value) {
 		return fmt.Errorf("pixmed: %s has a line break or another control character in it", what)
 	}
+	if c.given[name] {
+		return fmt.Errorf("pixmed: %s is given twice", name)
+	}
+	c.given[name] = true
 	c.header.Set(name, value)
 	c.secrets = append(c.secrets, secrets...)
 	return nil
@@ -310,6 +319,29 @@ func newCredentials(header http.Header, secrets []string) credentials {
 		},
 	}
 }
+
+// clean returns an error whose text shows no credential: err itself, most of the
+// time.
+func (c credentials) clean(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	text := err.Error()
+	if shown := c.redact(text); shown != text {
+		return &cleanError{shown, err}
+	}
+	return err
+}
+
+// cleanError can be asked what the error is, but does not hand it out.
+type cleanError struct {
+	text string
+	err  error
+}
+
+func (e *cleanError) Error() string        { return e.text }
+func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *cleanError) As(target any) bool   { return errors.As(e.err, target) }
 
 const redacted = "[redacted]"
 

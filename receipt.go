@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
@@ -58,6 +60,9 @@ type Receipt struct {
 // Receipt fetches the receipt of a transaction into memory. To a broken
 // download it does what [Client.OpenReceipt] does, and where the gateway has
 // made another PDF in the meantime it starts over.
+//
+// Errors are [ErrInvalidTransactionID], an [*APIError], one of the ErrReceipt…
+// errors, [ErrRedirect], [ErrStalled], or those of ctx and of the connection.
 func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, error) {
 	receipt := &Receipt{}
 	err := c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
@@ -88,10 +93,14 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 
 // SaveReceipt fetches the receipt of a transaction into the file at path: it
 // writes a temporary file in the same directory, syncs it and renames it, so
-// that path holds the whole PDF or what it held before. The file is readable by
-// its owner only (0600). The directory must exist. Broken downloads are treated
-// as in [Client.Receipt].
+// that path holds the whole PDF or what it held before, a symbolic link
+// included. The file is readable by its owner only (0600). The directory must
+// exist. Broken downloads are treated as in [Client.Receipt], and so are errors;
+// those of the file system are its own.
 func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*ReceiptInfo, error) {
+	if err := checkTransactionID(transactionID); err != nil {
+		return nil, err
+	}
 	switch stat, err := os.Stat(path); {
 	case err == nil && !stat.Mode().IsRegular():
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: %s exists and is not a regular file", path)
@@ -130,7 +139,33 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 	if err := os.Rename(file.Name(), path); err != nil {
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 	}
+	if err := syncDir(filepath.Clean(dir)); err != nil {
+		return nil, fmt.Errorf("pixmed: the receipt is saved, but may not outlast a crash: %w", err)
+	}
 	return &info, nil
+}
+
+// syncDir makes a rename in a directory durable, where the system has that.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	dir, err := os.Open(path) //nolint:gosec // the caller's own path
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) { // some file systems do not
+		err = nil
+	}
+	return errors.Join(err, dir.Close())
+}
+
+func checkTransactionID(id string) error {
+	if !validUUID(id) {
+		return fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(id, maxFound))
+	}
+	return nil
 }
 
 // OpenReceipt fetches the receipt of a transaction as a stream, in constant
@@ -143,10 +178,11 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 // further than the last. Where the bytes differ, reading fails with
 // [ErrReceiptChanged].
 //
-// The caller must close the reader.
+// The caller must close the reader. Errors, of reading too, are those of
+// [Client.Receipt].
 func (c *Client) OpenReceipt(ctx context.Context, transactionID string) (*ReceiptReader, error) {
-	if !validUUID(transactionID) {
-		return nil, fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID, maxFound))
+	if err := checkTransactionID(transactionID); err != nil {
+		return nil, err
 	}
 	return c.open(ctx, c.newCall(transactionID))
 }
@@ -154,8 +190,8 @@ func (c *Client) OpenReceipt(ctx context.Context, transactionID string) (*Receip
 // fetch opens a receipt and hands it to a function that reads all of it, again
 // from the start if the receipt changes on the way.
 func (c *Client) fetch(ctx context.Context, transactionID string, into func(*ReceiptReader) error) error {
-	if !validUUID(transactionID) {
-		return fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID, maxFound))
+	if err := checkTransactionID(transactionID); err != nil {
+		return err
 	}
 	for call := c.newCall(transactionID); ; {
 		r, err := c.open(ctx, call)
@@ -386,22 +422,9 @@ func (r *ReceiptReader) settle(err error) {
 	_ = r.release() // the connection is free again, even if nobody calls Close
 }
 
-func (r *ReceiptReader) fail(err error) error {
-	text := fmt.Sprintf("pixmed: %s: %v", r.what, err)
-	if r.download != nil {
-		text = r.download.client.credentials.redact(text) // a gateway may well quote them, in a 200 too
-	}
-	return &receiptError{text, err}
-}
-
-// receiptError is an error with a text of its own.
-type receiptError struct {
-	text string
-	err  error
-}
-
-func (e *receiptError) Error() string { return e.text }
-func (e *receiptError) Unwrap() error { return e.err }
+// fail says what an error is about. What it quotes of the gateway's answer holds
+// no credential any more: see [credentials].
+func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("pixmed: %s: %w", r.what, err) }
 
 // download is where a [Client]'s ReceiptReader gets its bytes from.
 type download struct {
@@ -421,7 +444,7 @@ func (d *download) start(r *ReceiptReader) error {
 	d.body = &tracedBody{ReadCloser: resp.Body, ended: func() error { return context.Cause(d.ctx) }}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		_ = d.stop()
-		return fmt.Errorf("%w: it has the Content-Encoding %q, which the transport does not undo", ErrReceiptMalformed, clip(e, maxFound))
+		return fmt.Errorf("%w: it has the Content-Encoding %q, which the transport does not undo", ErrReceiptMalformed, clip(d.client.credentials.redact(e), maxFound))
 	}
 	r.contentLength = max(0, resp.ContentLength)
 	r.decoder = envelope.NewDecoder(d.body, envelope.Options{
@@ -473,7 +496,9 @@ func (d *download) resume(r *ReceiptReader, cause error) error {
 		case n == delivered, err == io.EOF: // other bytes, or fewer
 			return ErrReceiptChanged
 		}
-		cause = err
+		if cause = err; d.ctx.Err() == nil && !d.broken(err) {
+			return fmt.Errorf("fetching it again after the download broke off at byte %d of the PDF: %w", delivered, err)
+		}
 	}
 	if ended := d.ctx.Err(); ended != nil && !errors.Is(cause, ended) { // the transport may see it as another error
 		return fmt.Errorf("%w: %w", ended, cause)

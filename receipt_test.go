@@ -545,7 +545,7 @@ func TestResume(t *testing.T) {
 		},
 		"not a receipt the second time": {
 			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), noEnvelope}, requests: 2, is: pixmed.ErrReceiptMalformed,
-			want: start + "not a receipt envelope at byte 0: an HTML page, not JSON: is there a proxy in between?",
+			want: fmt.Sprintf("%sfetching it again after the download broke off at byte %d of the PDF: not a receipt envelope at byte 0: an HTML page, not JSON: is there a proxy in between?", start, delivered(10_003)),
 		},
 		"twice at the same byte": {
 			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 10_003), goodAnswer(pdf)}, want: again(10_003, 10_003), requests: 2,

@@ -9,15 +9,17 @@ import (
 	"time"
 )
 
-// transport ends requests to a gateway that has gone silent.
+// transport ends requests to a gateway that has gone silent, and takes
+// credentials out of errors that quote what it sent.
 //
 // It stands between the http.Client and the user's transport and has no
 // CloseIdleConnections method, on purpose: go-retryablehttp calls that after
 // every failure, which would close connections that other parts of the program
 // share.
 type transport struct {
-	base  http.RoundTripper // nil for http.DefaultTransport
-	stall time.Duration
+	base        http.RoundTripper // nil for http.DefaultTransport
+	stall       time.Duration
+	credentials credentials
 }
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -30,7 +32,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	timer := time.AfterFunc(t.stall, func() { cancel(stalled) })
 	resp, err := base.RoundTrip(r.WithContext(ctx))
 	timer.Stop()
-	body := &watchedBody{ctx: ctx, cancel: cancel, timer: timer, stall: t.stall}
+	body := &watchedBody{ctx: ctx, cancel: cancel, timer: timer, stall: t.stall, clean: t.credentials.clean}
 	if err != nil {
 		err = body.explain(err)
 		cancel(nil)
@@ -58,6 +60,7 @@ type watchedBody struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // cancels
 	stall  time.Duration
+	clean  func(error) error
 
 	chunked bool
 }
@@ -83,7 +86,7 @@ func (b *watchedBody) explain(err error) error {
 	if cause := context.Cause(b.ctx); err != nil && err != io.EOF && cause != nil {
 		return cause
 	}
-	return err
+	return b.clean(err)
 }
 
 func (b *watchedBody) Close() error {
