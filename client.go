@@ -206,7 +206,7 @@ func (c *clientConfig) setSecretHeader(what, name, value string, secrets ...stri
 		return fmt.Errorf("pixmed: %s has a line break or another control character in it", what)
 	}
 	if c.given[name] {
-		return fmt.Errorf("pixmed: %s is given twice", name)
+		return fmt.Errorf("pixmed: the header %s is given twice", name)
 	}
 	c.given[name] = true
 	c.header.Set(name, value)

@@ -183,6 +183,8 @@ func TestNewClientArguments(t *testing.T) {
 
 		"nil option":            {base: good, opts: []pixmed.ClientOption{nil}, want: "pixmed: an option is nil"},
 		"nil logger":            {base: good, opts: []pixmed.ClientOption{pixmed.WithLogger(nil)}, want: "pixmed: WithLogger: the logger is nil"},
+		"a header twice":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("X-Key", "one"), pixmed.WithHeader("x-key", "two")}, want: "pixmed: the header X-Key is given twice"},
+		"two authorizations":    {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token"), pixmed.WithBasicAuth("user", "pass")}, want: "pixmed: the header Authorization is given twice"},
 		"nil client":            {base: good, opts: []pixmed.ClientOption{pixmed.WithHTTPClient(nil)}, want: "pixmed: WithHTTPClient: the client is nil"},
 		"retries":               {base: good, opts: []pixmed.ClientOption{pixmed.WithRetries(-1)}, want: "pixmed: WithRetries: -1 is negative"},
 		"no retries":            {base: good, opts: []pixmed.ClientOption{pixmed.WithRetries(0)}},
@@ -1133,11 +1135,13 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 			[]pixmed.ClientOption{pixmed.WithHeader("api_key", "abcdefgh"), pixmed.WithHeader("api_secret", "abcdefgh-and-the-rest")},
 			[]string{"abcdefgh", "abcdefgh-and-the-rest"},
 		},
-		"short header": {[]pixmed.ClientOption{pixmed.WithHeader("api_key", "xq7z")}, []string{"xq7z"}},
-		"padded":       {[]pixmed.ClientOption{pixmed.WithHeader("api_key", "  padded-secret ")}, []string{"padded-secret"}},
-		"bearer":       {[]pixmed.ClientOption{pixmed.WithBearerToken(long)}, []string{long}},
-		"basic":        {[]pixmed.ClientOption{pixmed.WithBasicAuth(user, passwd)}, []string{passwd, user, basic}},
-		"basic, key":   {[]pixmed.ClientOption{pixmed.WithBasicAuth("sk_live_0123456789", "")}, []string{"sk_live_0123456789"}},
+		"short header":         {[]pixmed.ClientOption{pixmed.WithHeader("api_key", "xq7z")}, []string{"xq7z"}},
+		"padded":               {[]pixmed.ClientOption{pixmed.WithHeader("api_key", "  padded-secret ")}, []string{"padded-secret"}},
+		"bearer":               {[]pixmed.ClientOption{pixmed.WithBearerToken(long)}, []string{long}},
+		"basic":                {[]pixmed.ClientOption{pixmed.WithBasicAuth(user, passwd)}, []string{passwd, user, basic}},
+		"header with a scheme": {[]pixmed.ClientOption{pixmed.WithHeader("Authorization", "Token token="+long)}, []string{long}},
+		"cookie":               {[]pixmed.ClientOption{pixmed.WithHeader("Cookie", "session=0123456789abcdef; theme=dark")}, []string{"0123456789abcdef"}},
+		"basic, key":           {[]pixmed.ClientOption{pixmed.WithBasicAuth("sk_live_0123456789", "")}, []string{"sk_live_0123456789"}},
 	}
 	quoted := func(s string) string {
 		b, err := json.Marshal(s)
@@ -1222,6 +1226,7 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 					}
 					shown := map[string]string{
 						"the error":   err.Error() + fmt.Sprintf("%v %+v %#v %q", err, err, err, err),
+						"its chain":   strings.Join(chainOf(err), "\n"),
 						"the log":     strings.Join(logged.all(), "\n"),
 						"the client":  fmt.Sprintf("%v %+v %#v", client, client, client),
 						"its content": fmt.Sprintf("%+v %#v", *client, *client), // what a careless user prints
@@ -1242,6 +1247,22 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 			})
 		}
 	}
+}
+
+// chainOf returns the texts of an error and of all that it wraps.
+func chainOf(err error) []string {
+	texts := []string{err.Error()}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			texts = append(texts, chainOf(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			texts = append(texts, chainOf(inner)...)
+		}
+	}
+	return texts
 }
 
 // What no escape covers is found once the message is decoded. The body cannot be
