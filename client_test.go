@@ -1252,7 +1252,7 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 // chainOf returns the texts of an error and of all that it wraps.
 func chainOf(err error) []string {
 	texts := []string{err.Error()}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the chain
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
 			texts = append(texts, chainOf(inner)...)
