@@ -184,7 +184,8 @@ func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
 }
 
 // MarshalJSON returns the amount as a JSON string, the type that the spec
-// states: "18.00".
+// states: "18.00". A negative amount, which no transaction has, marshals but does
+// not decode.
 func (a Amount) MarshalJSON() ([]byte, error) {
 	return append(a.append([]byte{'"'}, '.', ""), '"'), nil
 }
