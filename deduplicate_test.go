@@ -715,16 +715,35 @@ func TestMemoryStoreMaxAge(t *testing.T) {
 
 func TestMemoryStoreBoundsTheStatusesOfACase(t *testing.T) {
 	t.Parallel()
-	for others, remembered := range map[int]bool{15: true, 16: false} {
+	status := func(i int) pixmed.MEDStatus { return pixmed.MEDStatus(fmt.Sprint("status ", i)) }
+	for _, tt := range []struct {
+		recorded, again int // how many, and the one that comes again
+		remembered      bool
+	}{
+		{16, 0, true},
+		{17, 0, false},
+		{17, 1, true},
+		{40, 23, false},
+		{40, 24, true},
+	} {
 		var store pixmed.MemoryStore
+		for i := range tt.recorded {
+			deliverTo(t, &store, "x", status(i))
+		}
+		duplicate, previous, seenAt := deliverTo(t, &store, "x", status(tt.again))
+		if duplicate || previous != status(tt.recorded-1) || seenAt.IsZero() == tt.remembered {
+			t.Errorf("%d, then number %d again: duplicate %v, previous %q, seen at %v", tt.recorded, tt.again, duplicate, previous, seenAt)
+		}
+	}
+	// However often a case changes between two statuses, they are two.
+	var store pixmed.MemoryStore
+	deliverTo(t, &store, "x", statusD)
+	for range 20 {
 		deliverTo(t, &store, "x", statusA)
-		for i := range others {
-			deliverTo(t, &store, "x", pixmed.MEDStatus(fmt.Sprint(i)))
-		}
-		duplicate, previous, seenAt := deliverTo(t, &store, "x", statusA)
-		if duplicate || previous != pixmed.MEDStatus(fmt.Sprint(others-1)) || seenAt.IsZero() == remembered {
-			t.Errorf("after %d others: duplicate %v, previous %q, seen at %v", others, duplicate, previous, seenAt)
-		}
+		deliverTo(t, &store, "x", statusC)
+	}
+	if _, _, seenAt := deliverTo(t, &store, "x", statusD); seenAt.IsZero() {
+		t.Error("a status was forgotten, though there were only three")
 	}
 }
 
