@@ -19,7 +19,8 @@ import (
 // inbox be, which returns nil once it has stored the notification.
 //
 // A nil error says that the notification is taken care of, and only then does
-// the [Handler] answer 200. The notification belongs to the receiver.
+// the [Handler] answer 200. The notification belongs to the receiver; the context
+// ends when Receive returns, so that no work may be left behind that needs it.
 type Receiver interface {
 	// Receive takes care of one notification.
 	Receive(ctx context.Context, n *Notification) error
@@ -213,8 +214,10 @@ func WithoutVerification() HandlerOption {
 
 // WithFallback sets the handler of requests that are verified and well formed
 // but not infractions ([ErrNotInfraction]), such as cash-in events on the same
-// URL. It finds the body as if nobody had read it. Without a fallback such
-// requests are answered 422. See [AcknowledgeEvent] for one.
+// URL. It finds the body as if nobody had read it, and answers for itself: like
+// any http.Handler, one that writes nothing answers 200, and its context ends when
+// the client hangs up. Without a fallback such requests are answered 422. See
+// [AcknowledgeEvent] for one.
 func WithFallback(next http.Handler) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if isNil(next) {
@@ -254,7 +257,9 @@ func WithBodyLimit(bytes int64) HandlerOption {
 }
 
 // WithCallbackTimeout sets how long a Receiver may take before its context
-// ends; [DefaultCallbackTimeout] unless set. Gateways stop waiting for the
+// ends; [DefaultCallbackTimeout] unless set. One that fails after that is answered
+// 503; one that does not heed its context is waited for, and its nil is a 200: the
+// notification is taken care of. Gateways stop waiting for the
 // answer after 3 to 25 seconds, so slow work belongs behind a durable inbox.
 func WithCallbackTimeout(d time.Duration) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
@@ -299,8 +304,9 @@ func (o loggerOption) check() error {
 	return nil
 }
 
-// WithLogger sets the logger; slog.Default() unless set. No credential and no
-// payload is ever logged.
+// WithLogger sets the logger; unless set, it is what slog.Default() returns when
+// the Handler or the Client is made. No credential and no body is ever logged, and
+// of what a body holds only the transaction's id and the status.
 //
 // The Handler logs what it handled at debug level, what it turned away at warn
 // and what failed at error. The Client logs its retries at info.
@@ -365,7 +371,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 		return outcome
 	}
 	for encoding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
-		if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		if encoding = strings.Trim(encoding, " \t"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 			return reject(w, ResultInvalid, fmt.Errorf("pixmed: content encoding %q", clip(encoding, maxFound)),
 				problem{Status: http.StatusUnsupportedMediaType, Detail: "Send the body without a Content-Encoding."})
 		}
