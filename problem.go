@@ -2,7 +2,11 @@ package pixmed
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"strings"
 )
 
 const tryAgain = "The notification could not be handled. Send it again later."
@@ -27,4 +31,37 @@ func reject(w http.ResponseWriter, result Result, cause error, p problem) Outcom
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n')) // a sender that hung up misses it
 	return Outcome{Result: result, StatusCode: p.Status, Err: cause}
+}
+
+// bodyProblem answers an error of reading the body.
+func bodyProblem(err error) problem {
+	var timeout interface{ Timeout() bool }
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return problem{Status: http.StatusRequestTimeout, Detail: "The body took too long to arrive."}
+	}
+	if errors.Is(err, http.ErrBodyReadAfterClose) {
+		return problem{Status: http.StatusBadRequest, Detail: "The body was closed before this handler could read it: a middleware in front of it may have consumed it."}
+	}
+	return problem{Status: http.StatusBadRequest, Detail: "The body was cut off."}
+}
+
+// parseProblem answers an error of [ParseInfraction].
+func parseProblem(err error) problem {
+	if _, ok := errors.AsType[*SyntaxError](err); ok {
+		return problem{Status: http.StatusBadRequest, Detail: sentence(err)}
+	}
+	p := problem{Status: http.StatusUnprocessableEntity, Detail: sentence(err)}
+	if invalid, ok := errors.AsType[*ValidationError](err); ok {
+		p.Errors = invalid.Fields
+	}
+	return p
+}
+
+// sentence is an error of this package as a sentence for the sender.
+func sentence(err error) string {
+	text := strings.TrimPrefix(err.Error(), "pixmed: ")
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }

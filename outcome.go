@@ -1,0 +1,71 @@
+package pixmed
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Outcome describes how a request ended.
+type Outcome struct {
+	Result     Result
+	StatusCode int           // the answer's; 0 where the fallback answered or panicked
+	Key        Key           // zero unless the body was valid
+	MEDStatus  MEDStatus     // empty unless the body was valid
+	Err        error         // why, nil when accepted
+	Duration   time.Duration // of the whole request, reading the body included
+	Callback   time.Duration // of the Receiver, or of WithInvalid's callback
+}
+
+// Result is the kind of an [Outcome]. Its values suit a metric's label.
+type Result string
+
+// The results, with the status codes that they come with.
+const (
+	ResultAccepted  Result = "accepted"  // handled: 200
+	ResultDuplicate Result = "duplicate" // was handled before: 200
+	ResultInvalid   Result = "invalid"   // 400, 408, 413, 415, 422; 200 with WithInvalid
+	ResultRefused   Result = "refused"   // 401, 405
+	ResultOther     Result = "other"     // another kind of event: the fallback's answer, or 422
+	ResultFailed    Result = "failed"    // 500, or no answer: the fallback panicked
+	ResultBusy      Result = "busy"      // 503
+)
+
+// log notes how a request ended: what went well quietly, what did not aloud.
+func (h *Handler) log(r *http.Request, o Outcome) {
+	level, text := slog.LevelWarn, "pixmed: webhook turned away"
+	switch o.Result {
+	case ResultRefused:
+	case ResultAccepted, ResultDuplicate:
+		level, text = slog.LevelDebug, "pixmed: webhook handled"
+	case ResultInvalid:
+		if o.StatusCode == http.StatusOK {
+			text = "pixmed: invalid webhook taken by WithInvalid's callback"
+		}
+	case ResultOther:
+		if h.fallback != nil {
+			level, text = slog.LevelDebug, "pixmed: webhook passed to the fallback"
+		}
+	case ResultFailed, ResultBusy:
+		level, text = slog.LevelError, "pixmed: webhook failed"
+	}
+	if !h.logger.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("result", string(o.Result)),
+		slog.Int("status", o.StatusCode),
+		slog.String("remote", r.RemoteAddr),
+		slog.Duration("duration", o.Duration),
+	}
+	if o.Key != (Key{}) {
+		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", clip(string(o.MEDStatus), maxFound)))
+	}
+	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
+		attrs = append(attrs, slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names()))
+	} else if o.Err != nil {
+		attrs = append(attrs, slog.String("error", o.Err.Error()))
+	}
+	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
+}
