@@ -67,20 +67,7 @@ func HeaderSecret(header string, secrets ...string) Verifier {
 			problems = append(problems, fmt.Errorf("pixmed: %s: secret %d has white space around it or a line break in it, which no header can carry: trim it", name, i+1))
 		}
 	}
-	digests := digestAll(secrets)
-	return verifier{
-		problem: errors.Join(problems...),
-		check: func(r *http.Request, _ func() ([]byte, error)) error {
-			given, err := single("header "+header, r.Header.Values(header))
-			if err != nil {
-				return err
-			}
-			if !digests.contain(given) {
-				return fmt.Errorf("pixmed: header %s holds none of the %d secrets", header, len(digests))
-			}
-			return nil
-		},
-	}
+	return holdsSecret("header "+header, secrets, problems, func(r *http.Request) []string { return r.Header.Values(header) })
 }
 
 // QuerySecret verifies that a parameter of the URL's query holds one of the
@@ -92,16 +79,21 @@ func QuerySecret(parameter string, secrets ...string) Verifier {
 	if parameter == "" {
 		problems = append(problems, fmt.Errorf("pixmed: %s: the parameter's name is empty", name))
 	}
+	return holdsSecret("query parameter "+parameter, secrets, problems, func(r *http.Request) []string { return r.URL.Query()[parameter] })
+}
+
+// holdsSecret verifies that a place in the request holds one of the secrets.
+func holdsSecret(place string, secrets []string, problems []error, values func(*http.Request) []string) Verifier {
 	digests := digestAll(secrets)
 	return verifier{
 		problem: errors.Join(problems...),
 		check: func(r *http.Request, _ func() ([]byte, error)) error {
-			given, err := single("query parameter "+parameter, r.URL.Query()[parameter])
+			given, err := single(place, values(r))
 			if err != nil {
 				return err
 			}
 			if !digests.contain(given) {
-				return fmt.Errorf("pixmed: query parameter %s holds none of the %d secrets", parameter, len(digests))
+				return fmt.Errorf("pixmed: %s holds none of the %d secrets", place, len(digests))
 			}
 			return nil
 		},
