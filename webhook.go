@@ -232,16 +232,13 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	lift := h.limitBody(w, r) // once more: a verifier may have taken its time
+	h.limitBody(w, r) // once more: a verifier may have taken its time
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		// ReadFrom wants room for one more read to see the end.
 		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
 	}
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
-	if err == nil {
-		lift()
-	}
 	return b.Bytes(), err
 }
 
@@ -250,19 +247,14 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 // counts. Setting a deadline may be unsupported by a middleware's
 // ResponseWriter; then the server's is all there is.
 //
-// The limit must be lifted once the body is there, or it would end the request's
-// context in the middle of a callback. After an error, and where the answer does
-// not need the body, it stays: the server reads what is left of a body before it
-// sends the answer. It does not outlast the request.
-func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) (lift func()) {
+// The server lifts the limit itself once it has read the body to its end. Where
+// an answer does not need the body, the limit stays: the server reads what is left
+// of a body before it sends the answer. It does not outlast the request.
+func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) {
 	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ReadTimeout > 0 || r.ContentLength == 0 {
-		return func() {}
+		return
 	}
-	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
-		return func() {}
-	}
-	return func() { _ = rc.SetReadDeadline(time.Time{}) } // as it was, by all that can be known
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.bodyTimeout))
 }
 
 // other answers an event that is not an infraction.

@@ -600,6 +600,17 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 
+	long := strings.Repeat("X", 1000) // in the log it is shorter
+	rows = append(rows, row{
+		name: "long method", receiver: never, opts: []pixmed.HandlerOption{open},
+		request: with(unread(http.MethodPost), func(r *http.Request) { r.Method = long }),
+		status:  405, header: map[string]string{"Allow": "POST"}, detail: "Webhooks are sent with POST.",
+		outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "pixmed: method " + long[:64] + "… instead of POST", level: "WARN", message: turned,
+	}, row{
+		name: "long status", receiver: answer(nil), opts: []pixmed.HandlerOption{open}, request: post(payloadWith(t, `"medStatus": "`+long+`"`)),
+		status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultAccepted, Key: specKey, MEDStatus: pixmed.MEDStatus(long)}, level: "DEBUG", message: handled,
+	})
+
 	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -650,6 +661,9 @@ func TestAnswers(t *testing.T) {
 				}
 				if tt.outcome.Key != (pixmed.Key{}) {
 					line["transaction_id"], line["med_status"] = specID, string(tt.outcome.MEDStatus)
+					if len(tt.outcome.MEDStatus) > 64 {
+						line["med_status"] = string(tt.outcome.MEDStatus[:64]) + "…"
+					}
 				}
 				if diff := cmp.Diff(line, last); diff != "" {
 					t.Errorf("log (-want +got):\n%s", diff)
@@ -1874,26 +1888,35 @@ func TestAnswersWithoutTheBody(t *testing.T) {
 	}
 }
 
-// A verifier that takes its time does not take the body's.
+// A verifier that takes its time does not take the body's, nor does the body's
+// limit end the verifier's context where there is no body.
 func TestBodyTimeoutDoesNotCountTheVerifier(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHook(t, answer(nil), pixmed.WithVerifier(pixmed.VerifierFunc(func(*http.Request, func() ([]byte, error)) error {
-			time.Sleep(time.Minute) // on the bubble's clock
-			return nil
-		})))
-		inBubble(t, h, 0, func(t *testing.T, l *pipeListener) {
-			t.Helper()
-			c := l.dial()
-			go func() {
-				_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(specPayload), specPayload)
-			}()
-			if got := c.answer(t); got.status != 200 {
-				t.Errorf("status %d", got.status)
-			}
-			_ = c.Close()
+	for _, tt := range []struct {
+		body   string
+		status int
+	}{{specPayload, 200}, {"", 400}} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHook(t, answer(nil), pixmed.WithVerifier(pixmed.VerifierFunc(func(r *http.Request, _ func() ([]byte, error)) error {
+				time.Sleep(time.Minute) // on the bubble's clock
+				return r.Context().Err()
+			})))
+			inBubble(t, h, 0, func(t *testing.T, l *pipeListener) {
+				t.Helper()
+				c := l.dial()
+				go func() {
+					_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(tt.body))
+					if tt.body != "" {
+						_, _ = io.WriteString(c, tt.body) // waits until the server reads on
+					}
+				}()
+				if got := c.answer(t); got.status != tt.status {
+					t.Errorf("status %d, want %d", got.status, tt.status)
+				}
+				_ = c.Close()
+			})
 		})
-	})
+	}
 }
 
 // A body that trickles does not push the limit back.
