@@ -202,9 +202,9 @@ func (r *repeater) Read(p []byte) (n int, _ error) {
 	return n, nil
 }
 
-// large returns a reader of 512 KiB of the unit between the start and the end.
+// large returns a reader of 256 KiB of the unit between the start and the end.
 func large(start, unit, end string) io.Reader {
-	size := int64(mib / 2 / len(unit) * len(unit))
+	size := int64(mib / 4 / len(unit) * len(unit))
 	return io.MultiReader(strings.NewReader(start), repeat(unit, size), strings.NewReader(end))
 }
 
