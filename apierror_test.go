@@ -369,3 +369,35 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 	})
 }
+
+// A message is at most one object deep.
+func TestMessageInAnObjectInAnObject(t *testing.T) {
+	t.Parallel()
+	const body = `{"error":{"message":{"message":"deep"}}}`
+	_, err := mustClient(t, mockBase, overTransport(answersOf(httpmock.NewStringResponder(400, body)))).Receipt(t.Context(), receiptID)
+	if e := wantAPIError(t, err); e.Message != body {
+		t.Errorf("got %q", e.Message)
+	}
+}
+
+// The same in a code: no escape that is looked for is a pair of surrogates.
+func TestCodeThatHidesACredential(t *testing.T) {
+	t.Parallel()
+	client := mustClient(t, mockBase, pixmed.WithBasicAuth("user", "😀password"),
+		overTransport(answersOf(httpmock.NewStringResponder(400, `{"code":"\ud83d\ude00password"}`))))
+	_, err := client.Receipt(t.Context(), receiptID)
+	if e := wantAPIError(t, err); e.Code != "[redacted]" || e.Body != nil {
+		t.Errorf("got %q and %q", e.Code, e.Body)
+	}
+}
+
+// A part of a secret is one as well, from its first 8 bytes on.
+func TestFirstBytesOfACredential(t *testing.T) {
+	t.Parallel()
+	client := mustClient(t, mockBase, pixmed.WithHeader("api_key", "0123456789abcdef"),
+		overTransport(answersOf(httpmock.NewStringResponder(400, `{"message":"the key 01234567 is too short"}`))))
+	_, err := client.Receipt(t.Context(), receiptID)
+	if e := wantAPIError(t, err); e.Message != "the key [redacted] is too short" {
+		t.Errorf("got %q", e.Message)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type Client struct {
 	credentials credentials
 	logger      *slog.Logger
 	maxReceipt  int64
+	sync        func(*os.File) error
 }
 
 // ClientOption configures [NewClient].
@@ -99,6 +101,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 		credentials: newCredentials(cfg.header, cfg.secrets),
 		logger:      cfg.logger,
 		maxReceipt:  cfg.maxReceipt,
+		sync:        (*os.File).Sync,
 	}
 	inner := *cfg.httpClient // the user's own stays as it is
 	inner.Transport = &transport{base: inner.Transport, stall: cfg.stall, credentials: c.credentials}

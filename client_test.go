@@ -183,6 +183,7 @@ func TestNewClientArguments(t *testing.T) {
 
 		"nil option":            {base: good, opts: []pixmed.ClientOption{nil}, want: "pixmed: an option is nil"},
 		"nil logger":            {base: good, opts: []pixmed.ClientOption{pixmed.WithLogger(nil)}, want: "pixmed: WithLogger: the logger is nil"},
+		"blank value":           {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", " \t")}, want: "pixmed: WithHeader: the value of Api_key is empty"},
 		"a header twice":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("X-Key", "one"), pixmed.WithHeader("x-key", "two")}, want: "pixmed: the header X-Key is given twice"},
 		"two authorizations":    {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token"), pixmed.WithBasicAuth("user", "pass")}, want: "pixmed: the header Authorization is given twice"},
 		"nil client":            {base: good, opts: []pixmed.ClientOption{pixmed.WithHTTPClient(nil)}, want: "pixmed: WithHTTPClient: the client is nil"},

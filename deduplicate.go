@@ -21,7 +21,8 @@ import (
 // A notification for which next fails leaves no trace, so its redelivery is
 // handled; one that next itself knows as a duplicate is recorded like one that
 // it has handled. Identical deliveries that are in flight at once call next once
-// and share its outcome.
+// and share its outcome; where that one runs out of time, the others get
+// [ErrBusy].
 //
 // A durable inbox judges duplicates by itself and needs no Deduplicate in front.
 func Deduplicate(store StatusStore, next Receiver) Receiver {

@@ -978,3 +978,17 @@ func TestDeduplicateBehindTheHandler(t *testing.T) {
 		})
 	}
 }
+
+// A case that nobody handles any more costs nothing but its record.
+func TestMemoryStoreKeepsNoEmptyLines(t *testing.T) {
+	t.Parallel()
+	store := &pixmed.MemoryStore{MaxCases: 1}
+	for i := range 10 {
+		deliverTo(t, store, fmt.Sprint(i), statusA) // handled
+		deliverTo(t, store, fmt.Sprint(i), statusA) // a duplicate
+		_, _ = store.Do(t.Context(), pixmed.Key{TransactionID: fmt.Sprint(i)}, statusC, func(pixmed.MEDStatus, time.Time) error { return errCallback })
+	}
+	if n := store.Lines(); n != 0 {
+		t.Errorf("%d lines are left", n)
+	}
+}

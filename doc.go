@@ -70,7 +70,7 @@
 // The client sends a request up to five times ([DefaultRetries]), for 429, every
 // 5xx but 501, and connection errors. It waits half a second before the first
 // retry and twice as long before each further one, at most 30 seconds, less up to
-// a half at random. A Retry-After replaces the wait, up to that maximum; one that
+// a half at random. A Retry-After in the future replaces the wait, up to that maximum; one that
 // asks for more ends the call with an error that says so. A gateway that sends
 // nothing for a minute counts as a broken connection. A download that breaks in
 // the middle is resumed: fetched again, compared up to where it broke, continued;

@@ -31,13 +31,18 @@ var ErrBusy = errors.New("pixmed: busy")
 // SyntaxError says that a webhook's body is not one JSON object. Its text
 // states where and why.
 type SyntaxError struct {
-	Offset int64  // the byte at which the error was noticed, from 0
-	Reason string // what is wrong
+	Offset  int64  // the byte at which the error was noticed, from 0
+	Reason  string // what is wrong
+	Pointer string // in which member, as a JSON Pointer (RFC 6901); "" for the object itself
 }
 
 // Error describes the error.
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", e.Offset, e.Reason)
+	text := fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", e.Offset, e.Reason)
+	if e.Pointer != "" {
+		text += " (in " + printable(e.Pointer) + ")"
+	}
+	return text
 }
 
 // ValidationError lists every field of an infraction that is missing or bad.

@@ -46,6 +46,9 @@ func TestImports(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			if imported == "testing" || strings.HasPrefix(imported, "testing/") {
+				t.Errorf("%s imports %s: programs would have its flags", name, imported)
+			}
 			host, _, _ := strings.Cut(imported, "/")
 			if strings.Contains(host, ".") && !strings.HasPrefix(imported, "github.com/pixmed-go/pixmed") {
 				got = append(got, strings.TrimSuffix(imported, "/jsontext"))

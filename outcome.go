@@ -9,7 +9,7 @@ import (
 
 // Outcome describes how a request ended.
 type Outcome struct {
-	Result     Result
+	Result     Result        // the kind
 	StatusCode int           // the answer's; 0 where the fallback answered or panicked
 	Key        Key           // zero unless the body was valid
 	MEDStatus  MEDStatus     // empty unless the body was valid
@@ -62,8 +62,13 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 	if o.Key != (Key{}) {
 		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", clip(string(o.MEDStatus), maxFound)))
 	}
+	// An answer may quote what its sender sent; a log may not.
 	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
 		attrs = append(attrs, slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names()))
+	} else if syntax, ok := errors.AsType[*SyntaxError](o.Err); ok {
+		attrs = append(attrs, slog.String("error", (&SyntaxError{Offset: syntax.Offset, Reason: syntax.Reason}).Error()))
+	} else if errors.Is(o.Err, ErrNotInfraction) {
+		attrs = append(attrs, slog.String("error", ErrNotInfraction.Error()))
 	} else if o.Err != nil {
 		attrs = append(attrs, slog.String("error", o.Err.Error()))
 	}

@@ -295,8 +295,5 @@ func syntaxError(err error, offset int64) *SyntaxError {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		reason = "the body ends too early"
 	}
-	if at := syntactic.JSONPointer; at != "" {
-		reason += " (in " + printable(string(at)) + ")"
-	}
-	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason}
+	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason, Pointer: string(syntactic.JSONPointer)}
 }

@@ -248,10 +248,18 @@ func TestParseInfractionSyntaxError(t *testing.T) {
 			if syntax.Offset != tt.offset {
 				t.Errorf("offset %d, want %d (%v)", syntax.Offset, tt.offset, err)
 			}
-			if !strings.HasPrefix(syntax.Reason, tt.reason) {
-				t.Errorf("reason %q, want %q", syntax.Reason, tt.reason)
+			reason := syntax.Reason
+			if syntax.Pointer != "" {
+				reason += " (in " + syntax.Pointer + ")"
 			}
-			if want := fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", syntax.Offset, syntax.Reason); err.Error() != want {
+			if !strings.HasPrefix(reason, tt.reason) {
+				t.Errorf("reason %q, want %q", reason, tt.reason)
+			}
+			want := fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", syntax.Offset, reason)
+			if len(syntax.Pointer) > 64 {
+				want = fmt.Sprintf("pixmed: malformed JSON at byte %d: %s (in %q)", syntax.Offset, syntax.Reason, syntax.Pointer[:64]+"…")
+			}
+			if err.Error() != want {
 				t.Errorf("Error() = %q, want %q", err, want)
 			}
 			if len(err.Error()) > 300 {

@@ -54,7 +54,7 @@ func (i ReceiptInfo) LogValue() slog.Value {
 // Receipt is a receipt in memory.
 type Receipt struct {
 	ReceiptInfo
-	PDF []byte
+	PDF []byte // whole
 }
 
 // Receipt fetches the receipt of a transaction into memory. To a broken
@@ -133,20 +133,20 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+	if err := errors.Join(c.sync(file), file.Close()); err != nil {
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
 		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
 	}
-	if err := syncDir(filepath.Clean(dir)); err != nil {
+	if err := c.syncDir(filepath.Clean(dir)); err != nil {
 		return nil, fmt.Errorf("pixmed: the receipt is saved, but may not outlast a crash: %w", err)
 	}
 	return &info, nil
 }
 
 // syncDir makes a rename in a directory durable, where the system has that.
-func syncDir(path string) error {
+func (c *Client) syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
@@ -154,7 +154,7 @@ func syncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	err = dir.Sync()
+	err = c.sync(dir)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) { // some file systems do not
 		err = nil
 	}

@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -1347,5 +1348,170 @@ func TestMIMEType(t *testing.T) {
 		if err != nil || receipt.MIMEType != want {
 			t.Errorf("%s: got %v, %v, want %s", body, receipt, err, want)
 		}
+	}
+}
+
+// Reading ends with the context even where the body would bring more.
+func TestReadingEndsWithTheContextAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	receipt, err := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(300_000))))).OpenReceipt(ctx, receiptID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, receipt); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want a context error", err)
+	}
+}
+
+// While the prefix is read again, too, a user's cause does not hide that it is a
+// context error.
+func TestContextEndsWhileResuming(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pdf, cause := receiptPDF(50_000), errors.New("the server is shutting down")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		mock := answersOf(broken(pdf, 10_003), func(r *http.Request) (*http.Response, error) {
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(io.MultiReader(
+				strings.NewReader(receiptJSON(pdf)[:5000]), untilDone{r.Context()}))}, nil
+		})
+		_, err := mustClient(t, mockBase, overTransport(mock)).Receipt(ctx, receiptID)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			t.Errorf("got %v, want a context error and its cause", err)
+		}
+		if n := mock.GetTotalCallCount(); n != 2 {
+			t.Errorf("%d requests, want 2", n)
+		}
+	})
+}
+
+// Not even what OpenReceipt has read already is delivered after Close.
+func TestReaderClosedAtOnce(t *testing.T) {
+	t.Parallel()
+	receipt, err := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(3000))))).OpenReceipt(t.Context(), receiptID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := receipt.Close(); err != nil {
+		t.Error(err)
+	}
+	want := "pixmed: receipt of transaction " + receiptID + ": read after Close"
+	if n, err := receipt.Read(make([]byte, 10)); n != 0 || fmt.Sprint(err) != want {
+		t.Errorf("read %d, %v", n, err)
+	}
+	if n, err := receipt.WriteTo(io.Discard); n != 0 || fmt.Sprint(err) != want {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+}
+
+// A symbolic link is replaced by the file; what it leads to stays as it was.
+func TestSaveReceiptReplacesASymbolicLink(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(3000)
+	for _, target := range []string{"target", "missing"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "receipt.pdf")
+		if err := os.WriteFile(filepath.Join(dir, "target"), []byte("not ours"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, path); err != nil {
+			t.Skip(err) // on Windows it takes a privilege
+		}
+		if _, err := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(pdf)))).SaveReceipt(t.Context(), receiptID, path); err != nil {
+			t.Errorf("%s: %v", target, err)
+			continue
+		}
+		if stat, err := os.Lstat(path); err != nil || !stat.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v is still a link", target, stat, err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, pdf) {
+			t.Errorf("%s: the file has %d bytes, %v", target, len(got), err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "target")); err != nil || string(got) != "not ours" {
+			t.Errorf("%s: it has %q, %v", target, got, err)
+		}
+		wantOnly(t, dir, "receipt.pdf", "target")
+	}
+}
+
+// The temporary file is closed whatever happens.
+func TestSaveReceiptLeavesNoFileOpen(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("open files are listed in /proc")
+	}
+	for name, responder := range map[string]httpmock.Responder{"good": goodAnswer(receiptPDF(3000)), "not found": codeAnswer(404), "broken": broken(receiptPDF(3000), 1000)} {
+		dir := t.TempDir()
+		_, _ = mustClient(t, mockBase, overTransport(answersOf(responder))).SaveReceipt(t.Context(), receiptID, filepath.Join(dir, "receipt.pdf"))
+		open, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil || len(open) == 0 {
+			t.Fatalf("%v, %v", open, err)
+		}
+		for _, fd := range open {
+			if file, _ := os.Readlink(fd); strings.HasPrefix(file, dir) {
+				t.Errorf("%s: %s is open", name, file)
+			}
+		}
+	}
+}
+
+// The content is durable before the name leads to it, and the name before
+// SaveReceipt returns.
+func TestSaveReceiptSyncs(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("directories cannot be synced there")
+	}
+	failure := &os.PathError{Op: "sync", Path: "x", Err: errors.New("bad sector")}
+	unsupported := &os.PathError{Op: "sync", Path: "x", Err: syscall.EINVAL}
+	for name, test := range map[string]struct {
+		file, dir error
+		want      string // "" for none
+		saved     bool
+	}{
+		"both":                            {nil, nil, "", true},
+		"the file cannot be":              {failure, nil, "pixmed: cannot save the receipt: sync x: bad sector", false},
+		"nor on a file system without it": {unsupported, nil, "pixmed: cannot save the receipt: sync x: invalid argument", false},
+		"the directory cannot be":         {nil, failure, "pixmed: the receipt is saved, but may not outlast a crash: sync x: bad sector", true},
+		"not all file systems sync them":  {nil, unsupported, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, pdf := t.TempDir(), receiptPDF(3000)
+			path := filepath.Join(dir, "receipt.pdf")
+			client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(pdf))))
+			var synced []string
+			client.SetSync(func(f *os.File) error {
+				stat, err := f.Stat()
+				if err != nil {
+					return err
+				}
+				_, err = os.Stat(path)
+				synced = append(synced, fmt.Sprintf("directory %v, saved %v", stat.IsDir(), err == nil))
+				if stat.IsDir() {
+					return test.dir
+				}
+				if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, pdf) {
+					t.Errorf("synced with %d bytes, %v", len(got), err)
+				}
+				return test.file
+			})
+			_, err := client.SaveReceipt(t.Context(), receiptID, path)
+			if got := fmt.Sprint(err); got != test.want && (err != nil || test.want != "") {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+			want := []string{"directory false, saved false"}
+			if test.saved {
+				want = append(want, "directory true, saved true")
+				wantOnly(t, dir, "receipt.pdf")
+			} else {
+				wantOnly(t, dir)
+			}
+			if diff := gocmp.Diff(want, synced); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

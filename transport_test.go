@@ -593,3 +593,27 @@ func TestMockWithoutResponder(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A request that brought no body holds nothing of the caller's context, which may
+// last as long as the program.
+func TestFailuresFreeTheirContext(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]httpmock.Responder{
+		"refused": refusedAnswer(),
+		"no body": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusNotFound}, nil
+		},
+	} {
+		var ctx context.Context
+		client := mustClient(t, mockBase, pixmed.WithRetries(0), overTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			ctx = r.Context() //nolint:fatcontext // to look at it later
+			return answer(r)
+		})))
+		if _, err := client.Receipt(context.Background(), receiptID); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if ctx.Err() == nil {
+			t.Errorf("%s: the request's context is still alive", name)
+		}
+	}
+}

@@ -67,7 +67,7 @@ func (i Infraction) logAttrs() []slog.Attr {
 // and externalId.
 type Key struct {
 	TransactionID string // in lower case
-	ExternalID    string
+	ExternalID    string // as it arrived; may be empty
 }
 
 // String returns both ids, separated by a slash.

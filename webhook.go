@@ -35,7 +35,8 @@ const (
 //	413  the body is over the limit
 //	415  a Content-Encoding other than identity
 //	422  well formed, but not a valid infraction; the fields are named
-//	500  the Receiver failed or panicked: the gateway sends it again
+//	500  the Receiver failed, or it or the verifier panicked: the gateway sends
+//	     the notification again
 //	503  the Receiver failed after its deadline or is busy, with Retry-After
 //
 // Errors are application/problem+json (RFC 9457). Content-Type is not checked:
@@ -232,13 +233,16 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	h.limitBody(w, r) // once more: a verifier may have taken its time
+	lift := h.limitBody(w, r) // once more: a verifier may have taken its time
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		// ReadFrom wants room for one more read to see the end.
 		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
 	}
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
+	if err == nil {
+		lift()
+	}
 	return b.Bytes(), err
 }
 
@@ -247,14 +251,21 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 // counts. Setting a deadline may be unsupported by a middleware's
 // ResponseWriter; then the server's is all there is.
 //
-// The server lifts the limit itself once it has read the body to its end. Where
-// an answer does not need the body, the limit stays: the server reads what is left
-// of a body before it sends the answer. It does not outlast the request.
-func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) {
+// The limit must be lifted once the body is there. The server does so itself when
+// it comes to the body's end; but where a middleware has read the body before and
+// put it back, it would end the request's context in the middle of a callback.
+// After an error, and where the answer does not need the body, it stays: the server
+// reads what is left of a body before it sends the answer. It does not outlast the
+// request.
+func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) (lift func()) {
 	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ReadTimeout > 0 || r.ContentLength == 0 {
-		return
+		return func() {}
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.bodyTimeout))
+	rc := http.NewResponseController(w)
+	if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
+		return func() {}
+	}
+	return func() { _ = rc.SetReadDeadline(time.Time{}) }
 }
 
 // other answers an event that is not an infraction.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -652,8 +654,12 @@ func TestAnswers(t *testing.T) {
 					"level": tt.level, "msg": tt.message, "result": string(tt.outcome.Result), "status": float64(got.StatusCode),
 					"remote": "192.0.2.1:1234", "duration": float64(got.Duration),
 				}
-				if tt.err != "" {
-					line["error"] = tt.err
+				if tt.err != "" { // of the body nothing is in the log
+					shown, _, _ := strings.Cut(tt.err, " (in /")
+					if strings.HasPrefix(shown, pixmed.ErrNotInfraction.Error()) {
+						shown = pixmed.ErrNotInfraction.Error()
+					}
+					line["error"] = shown
 				}
 				if tt.err == badText { // what was found stays out of the log
 					line["error"] = "pixmed: invalid infraction"
@@ -2152,4 +2158,78 @@ func FuzzHandler(f *testing.F) {
 			t.Fatalf("status %d, outcome %+v", w.Code, o)
 		}
 	})
+}
+
+// A middleware has read the body and put it back, so that the server waits for the
+// client to hang up: that wait must not run into the body's limit.
+func TestBodyTimeoutEndsWithABufferedBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHook(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+			time.Sleep(time.Minute) // on the bubble's clock
+			return nil
+		}), pixmed.WithoutVerification(), pixmed.WithCallbackTimeout(time.Hour))
+		var ended error
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			h.ServeHTTP(w, r)
+			ended = r.Context().Err()
+		})
+		inBubble(t, handler, 0, func(t *testing.T, l *pipeListener) {
+			t.Helper()
+			c := l.dial()
+			c.send(t, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(specPayload), specPayload))
+			if got := c.answer(t); got.status != 200 || got.closes {
+				t.Errorf("status %d, the connection is closed: %v", got.status, got.closes)
+			}
+			_ = c.Close()
+		})
+		if ended != nil {
+			t.Errorf("the request's context ended: %v", ended)
+		}
+	})
+}
+
+// What is announced is not reserved.
+func TestAnnouncedLengthIsNotReserved(t *testing.T) {
+	t.Parallel()
+	h := newHook(t, answer(nil), pixmed.WithoutVerification(), pixmed.WithBodyLimit(math.MaxInt64))
+	r := webhookRequest(t)
+	r.ContentLength = math.MaxInt64
+	if w := h.serve(r); w.Code != 200 {
+		t.Errorf("status %d", w.Code)
+	}
+}
+
+// A body that is too large costs an HTTP/2 client its stream, not its connection.
+func TestTooLargeOverHTTP2(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int32
+	s := httptest.NewUnstartedServer(newHook(t, answer(nil), pixmed.WithoutVerification()))
+	s.EnableHTTP2 = true
+	s.Config.ConnState = countNew(&connections)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	for range 3 {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, strings.NewReader(strings.Repeat(" ", pixmed.DefaultBodyLimit+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestEntityTooLarge || resp.ProtoMajor != 2 {
+			t.Errorf("%s %s", resp.Proto, resp.Status)
+		}
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
 }

@@ -18,8 +18,8 @@ import (
 
 // RecordedRequest is a request that the gateway got.
 type RecordedRequest struct {
-	Time   time.Time // when it came in
-	Method string
+	Time   time.Time   // when it came in
+	Method string      // such as GET
 	Path   string      // without the query, such as /transaction/…/receipt
 	Header http.Header // a copy; credentials are in it
 }

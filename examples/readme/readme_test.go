@@ -60,6 +60,22 @@ func TestCommandsAgree(t *testing.T) {
 	}
 }
 
+// The tables are translated; what is code or a number in them is not.
+func TestTablesAgree(t *testing.T) {
+	t.Parallel()
+	facts := func(name string) (rows [][]string) {
+		for line := range strings.Lines(read(t, "../../"+name)) {
+			if strings.HasPrefix(line, "|") {
+				rows = append(rows, regexp.MustCompile("`[^`]+`|[0-9]+").FindAllString(line, -1))
+			}
+		}
+		return rows
+	}
+	if diff := cmp.Diff(facts("README.md"), facts("README.pt-BR.md")); diff != "" {
+		t.Errorf("tables (-en +pt):\n%s", diff)
+	}
+}
+
 func snippets(markdown, language string) []string {
 	var found []string
 	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
