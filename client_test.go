@@ -395,6 +395,10 @@ func TestInvalidTransactionIDs(t *testing.T) {
 				"Receipt":     func() (any, error) { r, err := client.Receipt(t.Context(), id); return r == nil, err },
 				"OpenReceipt": func() (any, error) { r, err := client.OpenReceipt(t.Context(), id); return r == nil, err },
 				"SaveReceipt": func() (any, error) { r, err := client.SaveReceipt(t.Context(), id, path); return r == nil, err },
+				"SaveReceipt where nothing can be": func() (any, error) {
+					r, err := client.SaveReceipt(t.Context(), id, filepath.Join(path, "below", "x.pdf"))
+					return r == nil, err
+				},
 			} {
 				isNil, err := call()
 				if isNil != true || !errors.Is(err, pixmed.ErrInvalidTransactionID) || len(err.Error()) > 400 {

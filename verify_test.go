@@ -189,6 +189,7 @@ func TestHMACSHA256(t *testing.T) {
 		{"hex", "", []string{hex.EncodeToString(sum)}, ""},
 		{"hex in upper case", "", []string{strings.ToUpper(hex.EncodeToString(sum))}, ""},
 		{"base64", "", []string{base64.StdEncoding.EncodeToString(sum)}, ""},
+		{"base64 with too much padding", "", []string{base64.StdEncoding.EncodeToString(sum) + "="}, form},
 		{"base64 without padding", "", []string{base64.RawStdEncoding.EncodeToString(sum)}, ""},
 		{"base64 for URLs", "", []string{base64.URLEncoding.EncodeToString(sum)}, ""},
 		{"base64 for URLs without padding", "", []string{base64.RawURLEncoding.EncodeToString(sum)}, ""},
