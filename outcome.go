@@ -62,15 +62,26 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 	if o.Key != (Key{}) {
 		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", clip(string(o.MEDStatus), maxFound)))
 	}
-	// An answer may quote what its sender sent; a log may not.
-	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
-		attrs = append(attrs, slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names()))
-	} else if syntax, ok := errors.AsType[*SyntaxError](o.Err); ok {
-		attrs = append(attrs, slog.String("error", (&SyntaxError{Offset: syntax.Offset, Reason: syntax.Reason}).Error()))
-	} else if errors.Is(o.Err, ErrNotInfraction) {
-		attrs = append(attrs, slog.String("error", ErrNotInfraction.Error()))
-	} else if o.Err != nil {
-		attrs = append(attrs, slog.String("error", o.Err.Error()))
+	if o.Err != nil {
+		attrs = append(attrs, o.logError()...)
 	}
 	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
+}
+
+// logError describes what went wrong without what was found in the body: an answer
+// may quote what its sender sent, a log may not. An error of the user's own is the
+// user's to word.
+func (o Outcome) logError() []slog.Attr {
+	if o.Result == ResultInvalid || o.Result == ResultOther {
+		if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
+			return []slog.Attr{slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names())}
+		}
+		if syntax, ok := errors.AsType[*SyntaxError](o.Err); ok {
+			return []slog.Attr{slog.String("error", (&SyntaxError{Offset: syntax.Offset, Reason: syntax.Reason}).Error())}
+		}
+		if errors.Is(o.Err, ErrNotInfraction) {
+			return []slog.Attr{slog.String("error", ErrNotInfraction.Error())}
+		}
+	}
+	return []slog.Attr{slog.String("error", o.Err.Error())}
 }

@@ -2233,3 +2233,20 @@ func TestTooLargeOverHTTP2(t *testing.T) {
 		t.Errorf("%d connections, want 1", n)
 	}
 }
+
+// What stays out of the log is the body's; a receiver's error is the user's to word.
+func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{
+		fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
+		fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
+		fmt.Errorf("ledger: %w", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+	} {
+		h := newHook(t, answer(err), pixmed.WithoutVerification())
+		h.serve(webhookRequest(t))
+		lines := h.log.lines(t)
+		if got := lines[len(lines)-1]["error"]; got != err.Error() {
+			t.Errorf("the log has %v, want %v", got, err)
+		}
+	}
+}
