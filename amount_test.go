@@ -363,7 +363,7 @@ func FuzzParseAmount(f *testing.F) {
 			}
 			r, ok := new(big.Rat).SetString(text)
 			if !ok {
-				t.Skip("too long for the oracle")
+				return // too long for the oracle
 			}
 			centavos := r.Mul(r, big.NewRat(100, 1))
 			switch {

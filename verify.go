@@ -226,9 +226,6 @@ func clientAddr(r *http.Request, trusted prefixes) (netip.Addr, error) {
 	if !ok {
 		return client, fmt.Errorf("pixmed: the connection's peer %q has no IP address", clip(r.RemoteAddr, maxFound))
 	}
-	if !trusted.contain(client) {
-		return client, nil
-	}
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
 	for more := forwarded != ""; more && trusted.contain(client); {
 		comma := strings.LastIndexByte(forwarded, ',')

@@ -41,7 +41,7 @@ func FuzzDecode(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, input []byte, maxBytes uint16, known bool) {
 		if maxBytes == 0 {
-			t.Skip()
+			return // not a limit
 		}
 		options := envelope.Options{MaxBytes: int64(maxBytes), KnownLength: known}
 		got := drain(envelope.NewDecoder(bytes.NewReader(input), options), 512)
