@@ -1,0 +1,2 @@
+// Package inbox is a durable inbox for infraction webhooks.
+package inbox

@@ -1,0 +1,118 @@
+// Package queue is what both engines share of River: it schedules the attempts,
+// hands them to workers, and has a page to look at. A job stands for one attempt
+// and is never tried again by River itself.
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// Args are a job's arguments: the event's id and nothing else, since anybody who
+// sees the queue sees them.
+type Args struct {
+	Event string `json:"event_id"`
+}
+
+// Kind implements [river.JobArgs].
+func (Args) Kind() string { return "pixmed_attempt" }
+
+// Worker runs jobs. Work is set before the client is started.
+type Worker struct {
+	river.WorkerDefaults[Args]
+	Do ledger.Work
+}
+
+// Work implements [river.Worker].
+func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
+	return w.Do(ctx, job.ID, job.Args.Event)
+}
+
+// Timeout implements [river.Worker]: an attempt has a deadline of its own.
+func (w *Worker) Timeout(*river.Job[Args]) time.Duration { return -1 }
+
+// Config returns the configuration of a client that works jobs.
+func Config(c *config.Config, w *Worker) *river.Config {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, w)
+	return &river.Config{
+		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}},
+		Workers:       workers,
+		Logger:        Warnings(c.Logger),
+		Plugins:       []rivertype.Plugin{&soon{}},
+		FetchCooldown: min(10*time.Millisecond, c.PollInterval), FetchPollInterval: c.PollInterval,
+		MaxAttempts: 1,
+		JobTimeout:  -1,
+		// What happened is in the events. Jobs are kept for a look at the queue.
+		CompletedJobRetentionPeriod: 5 * time.Minute,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 24 * time.Hour,
+		// Recovery is the inbox's own.
+		RescueStuckJobsAfter: 24*time.Hour + 2*c.Overdue,
+	}
+}
+
+// Insert inserts the jobs that were issued and returns their numbers by event.
+func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
+	params := make([]river.InsertManyParams, len(issues))
+	for i, issue := range issues {
+		opts := &river.InsertOpts{}
+		if issue.Delay > 0 {
+			opts.ScheduledAt = time.Now().Add(issue.Delay)
+		}
+		params[i] = river.InsertManyParams{Args: Args{issue.Event}, InsertOpts: opts}
+	}
+	results, err := client.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return nil, fmt.Errorf("insert jobs: %w", err)
+	}
+	numbers := make(map[string]int64, len(results))
+	for _, r := range results {
+		var args Args
+		if err := json.Unmarshal(r.Job.EncodedArgs, &args); err != nil {
+			return nil, fmt.Errorf("insert jobs: %w", err)
+		}
+		numbers[args.Event] = r.Job.ID
+	}
+	return numbers, nil
+}
+
+// soon makes jobs available at once that are due soon. Only the elected leader
+// makes scheduled ones available, every 5 seconds; workers leave an available one
+// alone until it is due. River treats its own retries in the same way.
+type soon struct{ river.HookDefaults }
+
+const dueSoon = 10 * time.Second
+
+// InsertBegin implements [rivertype.HookInsertBegin].
+func (*soon) InsertBegin(_ context.Context, params *rivertype.JobInsertParams) error {
+	if params.State == rivertype.JobStateScheduled && time.Until(*params.ScheduledAt) < dueSoon {
+		params.State = rivertype.JobStateAvailable
+	}
+	return nil
+}
+
+// Warnings returns a logger that passes on warnings and errors only: River tells
+// its routine at Info.
+func Warnings(l *slog.Logger) *slog.Logger { return slog.New(warnings{l.Handler()}) }
+
+type warnings struct{ slog.Handler }
+
+func (h warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+}
+
+func (h warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{h.Handler.WithAttrs(attrs)}
+}
+
+func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handler.WithGroup(name)} }

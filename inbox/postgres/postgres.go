@@ -1,0 +1,138 @@
+// Package postgres opens a durable inbox in a PostgreSQL database, which any
+// number of processes may share. See package inbox for what it does and what it
+// promises.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+)
+
+// DefaultSchema is the schema that holds the inbox's tables.
+const DefaultSchema = "pixmed_inbox"
+
+// WithSchema sets the schema that holds the inbox's tables, its own and River's;
+// it is made if there is none. Lower-case letters, digits and underscores, at
+// most 46, not beginning with a digit. Default [DefaultSchema].
+func WithSchema(name string) inbox.Option {
+	return func(c *config.Config) error {
+		if !schemaName.MatchString(name) {
+			return fmt.Errorf("postgres: WithSchema: %q is not a name of at most 46 lower-case letters, digits and underscores", name)
+		}
+		c.Schema = name
+		return nil
+	}
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,45}$`)
+
+// WithPollOnly makes the workers ask for work ten times a second and not listen
+// for it. A pooler such as PgBouncer in transaction mode needs it, since it does
+// not pass on notifications; there, set the pool's DefaultQueryExecMode to
+// pgx.QueryExecModeExec too, unless the pooler knows prepared statements.
+func WithPollOnly() inbox.Option {
+	return func(c *config.Config) error {
+		c.PollOnly = true
+		return nil
+	}
+}
+
+// spareConns is how many connections the inbox needs beside those of its
+// workers: the committer's, the listener's, and two for looking around.
+const spareConns = 4
+
+// Open opens the inbox in a database and brings its tables up to date, which is
+// safe to do from many processes at once. A role that may not create tables can
+// open an inbox that is up to date. receiver is called by the workers once Start
+// was called; what it writes through [Tx] is committed together with the fact
+// that the notification is done.
+//
+// The pool stays yours: call Stop before you close it. Its MaxConns must be at
+// least four more than [inbox.WithWorkers], which is 14 by default.
+func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
+	c, err := config.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.MinFreeDisk != nil {
+		return nil, errors.New("postgres: Open: an option of package sqlite was given")
+	}
+	if pool == nil {
+		return nil, errors.New("postgres: Open: the pool is nil")
+	}
+	if err := inbox.CheckReceiver(receiver); err != nil {
+		return nil, err
+	}
+	if have, need := int(pool.Config().MaxConns), c.Workers+spareConns; have < need {
+		return nil, fmt.Errorf("postgres: Open: the pool has at most %d connections, and %d workers need %d: raise its MaxConns (pool_max_conns in the URL), or set inbox.WithWorkers", have, c.Workers, need)
+	}
+	if c.Schema == "" {
+		c.Schema = DefaultSchema
+	}
+	s := &store{pool: pool, config: c, log: c.Logger, worker: &queue.Worker{}}
+	s.sql = newQueries(pgx.Identifier{c.Schema}.Sanitize())
+	if err := s.migrate(ctx); err != nil {
+		return nil, fmt.Errorf("postgres: Open: %w", err)
+	}
+	riverConfig := queue.Config(c, s.worker)
+	riverConfig.Schema, riverConfig.PollOnly = c.Schema, c.PollOnly
+	plain := riverpgxv5.New(pool)
+	driver, waker := queue.WithWaker(plain, plain)
+	s.waker = waker
+	if s.client, err = river.NewClient(driver, riverConfig); err != nil {
+		return nil, fmt.Errorf("postgres: Open: %w", err)
+	}
+	return inbox.New(s, receiver, c)
+}
+
+// store is the engine.
+type store struct {
+	pool   *pgxpool.Pool
+	config *config.Config
+	log    *slog.Logger
+	sql    *queries
+	client *river.Client[pgx.Tx]
+	worker *queue.Worker
+	waker  *queue.Waker
+	conn   *pgxpool.Conn // the committer's own, nil until it is needed
+}
+
+// Shared implements [ledger.Store].
+func (s *store) Shared() bool { return true }
+
+// Start implements [ledger.Store].
+func (s *store) Start(ctx context.Context, work ledger.Work) error {
+	s.worker.Do = work
+	return s.client.Start(context.WithoutCancel(ctx))
+}
+
+// StopWork implements [ledger.Store].
+func (s *store) StopWork(ctx context.Context) error {
+	if err := s.client.Stop(ctx); err == nil {
+		return nil
+	}
+	return s.client.StopAndCancel(context.WithoutCancel(ctx))
+}
+
+// Close implements [ledger.Store].
+func (s *store) Close() error {
+	if s.conn != nil {
+		s.conn.Release()
+		s.conn = nil
+	}
+	return nil
+}

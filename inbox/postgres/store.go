@@ -1,0 +1,527 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+)
+
+// lockTimeout is how long a transaction waits for a case that another one holds.
+const lockTimeout = 2 * time.Second
+
+// Commit implements [ledger.Store].
+func (s *store) Commit(ctx context.Context, ops []*ledger.Op) error {
+	err := s.commit(ctx, ops, false)
+	if err != nil && isLost(err) {
+		// The connection is gone: it was stale, or the commit's outcome is not
+		// known. The events' ids tell.
+		err = s.commit(ctx, ops, true)
+		if err != nil && isLost(err) {
+			return fmt.Errorf("%w: the database does not answer: %w", ledger.ErrBusy, err)
+		}
+	}
+	switch {
+	case err == nil || len(ops) == 0:
+		return err
+	case isLockError(err):
+		return s.commitUnlocked(ctx, ops, err)
+	case isDataError(err) && len(ops) > 1:
+		// The data of one operation is refused: the others go without it.
+		for _, op := range ops {
+			op.Err = s.commit(ctx, []*ledger.Op{op}, false)
+			if e := op.New; e != nil && isDataError(op.Err) {
+				op.Err = s.commit(ctx, []*ledger.Op{ledger.Quarantine(e, op.Err)}, false)
+			}
+		}
+		return nil
+	case isDataError(err) && ops[0].New != nil:
+		return s.commit(ctx, []*ledger.Op{ledger.Quarantine(ops[0].New, err)}, false)
+	}
+	return err
+}
+
+// commitUnlocked leaves out the cases that others hold.
+func (s *store) commitUnlocked(ctx context.Context, ops []*ledger.Op, cause error) error {
+	locked, err := s.locked(ctx, ids(ops))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrBusy, errors.Join(cause, err))
+	}
+	var free []*ledger.Op
+	for _, op := range ops {
+		if slices.Contains(locked, op.TransactionID) {
+			op.Err = fmt.Errorf("%w: somebody else holds the case of transaction %s: %w", ledger.ErrBusy, op.TransactionID, cause)
+			continue
+		}
+		free = append(free, op)
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	if err := s.commit(ctx, free, false); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+	}
+	return nil
+}
+
+// locked returns those of the cases that somebody holds.
+func (s *store) locked(ctx context.Context, ids []string) ([]string, error) {
+	rows, _ := s.pool.Query(ctx, `
+SELECT transaction_id::text FROM `+s.sql.schema+`.cases WHERE transaction_id = ANY ($1::text[]::uuid[])
+EXCEPT
+SELECT transaction_id::text FROM (
+	SELECT transaction_id FROM `+s.sql.schema+`.cases WHERE transaction_id = ANY ($1::text[]::uuid[]) FOR NO KEY UPDATE SKIP LOCKED) f`, ids)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// isLost reports whether the connection, or the server behind it, went away.
+func isLost(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return true
+	}
+	switch class(e) {
+	case "08", "57", "25", "XX", "58", "53": // 25006: a former primary; 57P01: shut down; 53300: too many connections
+		return true
+	}
+	return false
+}
+
+func isLockError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "40001")
+}
+
+// isDataError reports whether the database refuses what it was given, and works.
+func isDataError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (class(e) == "22" || class(e) == "23" || class(e) == "54")
+}
+
+func class(e *pgconn.PgError) string {
+	if len(e.Code) < 2 {
+		return ""
+	}
+	return e.Code[:2]
+}
+
+// commit does the operations in one transaction on the committer's connection.
+// again says that the transaction may have been committed before.
+func (s *store) commit(ctx context.Context, ops []*ledger.Op, again bool) (err error) {
+	if s.conn == nil {
+		if s.conn, err = s.pool.Acquire(ctx); err != nil {
+			return err
+		}
+	}
+	conn := s.conn.Conn()
+	defer func() {
+		if err == nil {
+			return
+		}
+		if !isLost(err) {
+			if _, rollback := conn.Exec(ctx, "ROLLBACK"); rollback == nil {
+				return
+			}
+		}
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing) // so that the pool forgets it
+		s.conn.Release()
+		s.conn = nil
+	}()
+
+	l := s.newLoad()
+	l.batch.BeginTx(txOptions)
+	l.reads = append(l.reads, nil)
+	l.settings()
+	l.cases(ids(ops))
+	if again {
+		l.known(ops)
+	}
+	for _, op := range ops {
+		l.needs(op)
+	}
+	results := conn.SendBatch(ctx, l.finish())
+	if err := l.read(results); err != nil {
+		return err
+	}
+	var quarantined []*ledger.Event
+	for _, op := range ops {
+		op.Err = nil
+		switch {
+		case op.Quarantine != nil:
+			if !l.isKnown[op.Quarantine.ID] {
+				quarantined = append(quarantined, op.Quarantine)
+			}
+		case op.New != nil && l.isKnown[op.New.ID]:
+		default:
+			op.Apply(l.found[op.TransactionID])
+		}
+	}
+	woken, err := s.flush(ctx, results.Tx(), l.found, quarantined)
+	if err == nil && woken {
+		s.waker.Wake()
+	}
+	return err
+}
+
+// ids returns the transactions of operations, sorted, each once.
+func ids(ops []*ledger.Op) []string {
+	ids := make([]string, 0, len(ops))
+	for _, op := range ops {
+		if op.TransactionID != "" {
+			ids = append(ids, op.TransactionID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// load reads what operations need, in one round trip.
+type load struct {
+	s       *store
+	batch   pgx.Batch
+	reads   []func(pgx.Rows) error
+	found   map[string]*ledger.Case
+	isKnown map[string]bool
+
+	lastCases []string // the keys whose last event is asked for
+	lastIDs   [][]byte
+}
+
+func (s *store) newLoad() *load {
+	return &load{s: s, found: make(map[string]*ledger.Case), isKnown: make(map[string]bool)}
+}
+
+func (l *load) queue(sql string, read func(pgx.Rows) error, args ...any) {
+	l.batch.Queue(sql, args...)
+	l.reads = append(l.reads, read)
+}
+
+func (l *load) settings() {
+	l.queue(l.s.sql.settings, nil, strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+}
+
+// cases locks the cases first; what is pending in them is read by a statement
+// behind it, which sees what was committed while the lock was waited for.
+func (l *load) cases(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	l.queue(l.s.sql.lockCases, func(rows pgx.Rows) error {
+		var id, liveEvent string
+		var nextSeq, liveJob int64
+		_, err := pgx.ForEachRow(rows, []any{&id, &nextSeq, &liveJob, &liveEvent}, func() error {
+			l.found[id] = ledger.NewCase(id, nextSeq, liveJob, liveEvent)
+			return nil
+		})
+		return err
+	}, ids)
+	l.queue(l.s.sql.pending, l.addEvents, ids)
+}
+
+// addEvents adds events to their cases.
+func (l *load) addEvents(rows pgx.Rows) error {
+	events, err := scanEvents(rows)
+	for _, e := range events {
+		if c := l.found[e.TransactionID]; c != nil {
+			c.Add(e)
+		}
+	}
+	return err
+}
+
+func (l *load) known(ops []*ledger.Op) {
+	var ids []string
+	for _, op := range ops {
+		for _, e := range []*ledger.Event{op.New, op.Quarantine} {
+			if e != nil {
+				ids = append(ids, e.ID)
+			}
+		}
+	}
+	l.queue(l.s.sql.known, func(rows pgx.Rows) error {
+		known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		for _, id := range known {
+			l.isKnown[id] = true
+		}
+		return err
+	}, ids)
+}
+
+func (l *load) needs(op *ledger.Op) {
+	if op.ExternalID != nil {
+		l.lastCases = append(l.lastCases, op.TransactionID)
+		l.lastIDs = append(l.lastIDs, []byte(*op.ExternalID))
+	}
+	if op.All {
+		l.queue(l.s.sql.all, l.addEvents, op.TransactionID)
+	}
+	if op.Event != "" {
+		l.queue(l.s.sql.byID, func(rows pgx.Rows) error {
+			events, err := scanEvents(rows)
+			for _, e := range events {
+				l.found[op.TransactionID].Add(e)
+			}
+			return err
+		}, op.Event)
+	}
+	if op.Job {
+		l.queue(l.s.sql.job, func(rows pgx.Rows) error {
+			job, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+			l.found[op.TransactionID].SetJob(ledger.Job(job))
+			return err
+		}, op.Overdue.Microseconds(), op.TransactionID)
+	}
+}
+
+// finish returns the batch to send.
+func (l *load) finish() *pgx.Batch {
+	if len(l.lastCases) > 0 {
+		l.queue(l.s.sql.last, l.addEvents, l.lastCases, l.lastIDs)
+	}
+	return &l.batch
+}
+
+// read reads the results of what was queued.
+func (l *load) read(results pgx.BatchResults) (err error) {
+	defer func() { err = errors.Join(err, results.Close()) }()
+	for _, read := range l.reads {
+		if read == nil {
+			_, err = results.Exec()
+		} else {
+			var rows pgx.Rows
+			if rows, err = results.Query(); err == nil {
+				err = read(rows)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush writes what changed, and commits.
+func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.Case, added []*ledger.Event) (woken bool, err error) {
+	var (
+		issues             []*ledger.Issue
+		changed            []*ledger.Event
+		ids                []string
+		nextSeqs, liveJobs []int64
+		liveEvents         []string
+	)
+	for _, c := range cases {
+		ch := c.Changes()
+		added = append(added, ch.Added...)
+		changed = append(changed, ch.Changed...)
+		if ch.Issue != nil {
+			issues = append(issues, ch.Issue)
+		}
+	}
+	jobs := map[string]int64{}
+	if len(issues) > 0 {
+		if jobs, err = queue.Insert(ctx, s.client, tx, issues); err != nil {
+			return false, err
+		}
+	}
+	for id, c := range cases {
+		ch := c.Changes()
+		if !ch.RowChanged {
+			continue
+		}
+		if ch.Issue != nil {
+			ch.LiveJob = jobs[ch.Issue.Event]
+		}
+		ids, nextSeqs = append(ids, id), append(nextSeqs, ch.NextSeq)
+		liveJobs, liveEvents = append(liveJobs, ch.LiveJob), append(liveEvents, ch.LiveEvent)
+	}
+
+	var batch pgx.Batch
+	if len(added) > 0 {
+		s.queueInsert(&batch, added)
+	}
+	for _, e := range changed {
+		batch.Queue(s.sql.updateEvent, e.ID, e.TransactionID, []byte(e.ExternalID), []byte(e.Status), e.Seq, string(e.State),
+			e.Attempts, e.Failures, e.Discarded, e.LastError)
+	}
+	if len(ids) > 0 {
+		batch.Queue(s.sql.updateCases, ids, nextSeqs, liveJobs, liveEvents)
+	}
+	batch.Queue("COMMIT")
+	results := tx.SendBatch(ctx, &batch)
+	defer func() { err = errors.Join(err, results.Close()) }()
+	for range batch.Len() - 1 {
+		if _, err := results.Exec(); err != nil {
+			return false, err
+		}
+	}
+	tag, err := results.Exec()
+	if err != nil {
+		return false, err
+	}
+	if tag.String() != "COMMIT" {
+		return false, fmt.Errorf("the transaction was aborted: the answer to COMMIT is %s", tag)
+	}
+	return len(issues) > 0, nil
+}
+
+func (s *store) queueInsert(batch *pgx.Batch, events []*ledger.Event) {
+	n := len(events)
+	var (
+		ids, transactions, states, lastErrors = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		externals, statuses, raws, metadata   = make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
+		seqs, receivedAt                      = make([]int64, n), make([]time.Time, n)
+	)
+	for i, e := range events {
+		ids[i], transactions[i], states[i], lastErrors[i] = e.ID, e.TransactionID, string(e.State), e.LastError
+		externals[i], statuses[i], raws[i], metadata[i] = []byte(e.ExternalID), []byte(e.Status), e.Raw, e.Metadata
+		seqs[i], receivedAt[i] = e.Seq, e.ReceivedAt
+		if raws[i] == nil {
+			raws[i] = []byte{}
+		}
+	}
+	batch.Queue(s.sql.insertEvents, ids, transactions, externals, statuses, raws, seqs, states, lastErrors, receivedAt, metadata)
+}
+
+func scanEvents(rows pgx.Rows) ([]*ledger.Event, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.Event, error) {
+		e := new(ledger.Event)
+		return e, scanEvent(row, e)
+	})
+}
+
+func scanEvent(row pgx.Row, e *ledger.Event, more ...any) error {
+	var externalID, status []byte
+	var doneAt *time.Time
+	err := row.Scan(append([]any{
+		&e.ID, &e.TransactionID, &externalID, &status, &e.Seq, (*string)(&e.State), &e.Attempts, &e.Failures,
+		&e.Discarded, &e.LastError, &e.ReceivedAt, &doneAt, &e.Metadata, &e.Raw,
+	}, more...)...)
+	e.ExternalID, e.Status, e.ReceivedAt = string(externalID), string(status), e.ReceivedAt.UTC()
+	if doneAt != nil {
+		e.DoneAt = doneAt.UTC()
+	}
+	return err
+}
+
+// Attempt implements [ledger.Store].
+func (s *store) Attempt(ctx context.Context, job int64, event string) (*ledger.Attempt, error) {
+	a := new(ledger.Attempt)
+	var previous []byte
+	var seenAt *time.Time
+	err := scanEvent(s.pool.QueryRow(ctx, s.sql.attempt, event, job), &a.Event, &previous, &seenAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ledger.ErrNone
+	}
+	a.Previous = string(previous)
+	if seenAt != nil {
+		a.SeenAt = seenAt.UTC()
+	}
+	return a, err
+}
+
+// Broken implements [ledger.Store].
+func (s *store) Broken(ctx context.Context, overdue time.Duration) ([]string, error) {
+	rows, _ := s.pool.Query(ctx, s.sql.broken, overdue.Microseconds())
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// Event implements [ledger.Store].
+func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
+	e := new(ledger.Event)
+	err := scanEvent(s.pool.QueryRow(ctx, s.sql.event, id), e)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ledger.ErrNone
+	}
+	return e, err
+}
+
+// List implements [ledger.Store].
+func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
+	query, args := s.sql.list, []any{}
+	where := func(condition, value string) {
+		if value != "" {
+			args = append(args, value)
+			query += fmt.Sprintf(" AND "+condition, len(args))
+		}
+	}
+	where("e.transaction_id = $%d::text::uuid", f.TransactionID)
+	where("e.id >= $%d::text::uuid", f.From)
+	where("e.id < $%d::text::uuid", f.To)
+	where("e.id < $%d::text::uuid", f.Before)
+	if f.State != "" && f.State != ledger.Done {
+		query += " AND e.state <> 'done'" // so that the smaller index is used
+	}
+	where("e.state = $%d", string(f.State))
+	args = append(args, f.Limit)
+	rows, _ := s.pool.Query(ctx, fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args...)
+	return scanEvents(rows)
+}
+
+// History implements [ledger.Store].
+func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
+	rows, _ := s.pool.Query(ctx, s.sql.history, transactionID)
+	return scanEvents(rows)
+}
+
+// Stats implements [ledger.Store].
+func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
+	var all int64
+	var oldest float64
+	err = s.pool.QueryRow(ctx, s.sql.stats).Scan(&all, &st.Pending, &st.Dead, &st.Quarantined, &oldest)
+	st.Done = all - st.Pending - st.Dead - st.Quarantined
+	st.OldestPending = max(time.Duration(oldest*float64(time.Second)), 0)
+	return st, err
+}
+
+// purgeBatch is how many cases are deleted in one transaction.
+const purgeBatch = 500
+
+// Purge implements [ledger.Store].
+func (s *store) Purge(ctx context.Context, after string, age time.Duration, unfinished bool) (deleted int64, next string, err error) {
+	if after == "" {
+		after = "00000000-0000-0000-0000-000000000000"
+	}
+	keep := []string{"pending", "dead"}
+	if unfinished {
+		keep = keep[:1]
+	}
+	err = pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, s.sql.purgeCases, after, age.Microseconds(), keep, purgeBatch)
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		remove := func(query string, arg any) error {
+			tag, err := tx.Exec(ctx, query, arg)
+			deleted += tag.RowsAffected()
+			return err
+		}
+		if len(ids) > 0 {
+			if err := remove("DELETE FROM "+s.sql.schema+".events WHERE transaction_id = ANY ($1::text[]::uuid[])", ids); err != nil {
+				return err
+			}
+		}
+		if len(ids) == purgeBatch {
+			next = slices.Max(ids)
+			return nil
+		}
+		if unfinished {
+			return remove(s.sql.purgeQuarantined, age.Microseconds())
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, "", fmt.Errorf("purge: %w", err)
+	}
+	return deleted, next, nil
+}

@@ -1,0 +1,141 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+)
+
+// migrations are applied in order; the file's user_version counts those that
+// were. Times are microseconds since 1970 in UTC.
+var migrations = []string{`
+CREATE TABLE cases (
+	transaction_id text    PRIMARY KEY NOT NULL,
+	next_seq       integer NOT NULL DEFAULT 1,
+	live_job       integer,          -- the river_job of the running or next attempt
+	live_event     text,             -- its event
+	updated_at     integer NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX cases_live ON cases (transaction_id) WHERE live_job IS NOT NULL;
+
+CREATE TABLE events (
+	id             text    PRIMARY KEY NOT NULL,
+	transaction_id text,             -- NULL while quarantined
+	external_id    text    NOT NULL,
+	status         text    NOT NULL,
+	raw            blob    NOT NULL,
+	seq            integer,          -- place in the case, NULL while quarantined
+	state          text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined')),
+	attempts       integer NOT NULL DEFAULT 0,
+	failures       integer NOT NULL DEFAULT 0,
+	discarded      integer NOT NULL DEFAULT 0,
+	last_error     text    NOT NULL DEFAULT '',
+	received_at    integer NOT NULL,
+	done_at        integer,
+	metadata       blob
+) STRICT;
+CREATE UNIQUE INDEX events_case ON events (transaction_id, seq);
+CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
+`}
+
+// migrate brings the tables up to date. The file is locked: nobody else does.
+func (s *store) migrate(ctx context.Context) error {
+	river, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: queue.Warnings(s.log)})
+	if err != nil {
+		return err
+	}
+	if _, err := river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("river: %w", err)
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return fmt.Errorf("the file's schema has version %d, and this program knows %d: update the program", version, len(migrations))
+	}
+	for ; version < len(migrations); version++ {
+		if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
+			return fmt.Errorf("version %d: %w", version+1, err)
+		}
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// prepared statements for what happens all the time.
+const (
+	sqlLockCase = `
+INSERT INTO cases (transaction_id, updated_at) VALUES (?1, ?2)
+ON CONFLICT (transaction_id) DO UPDATE SET updated_at = ?2
+RETURNING next_seq, coalesce(live_job, 0), coalesce(live_event, '')`
+	sqlUpdateCase  = `UPDATE cases SET next_seq = ?2, live_job = nullif(?3, 0), live_event = nullif(?4, '') WHERE transaction_id = ?1`
+	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
+	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND state = 'pending'`
+	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
+	sqlInsertEvent = `
+INSERT INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
+VALUES (?, nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)`
+	sqlUpdateEvent = `
+UPDATE events SET transaction_id = nullif(?2, ''), external_id = ?3, status = ?4, seq = nullif(?5, 0), state = ?6, attempts = ?7,
+	failures = ?8, discarded = ?9, last_error = ?10, done_at = CASE WHEN ?6 = 'done' THEN ?11 END
+WHERE id = ?1`
+	sqlAttempt = `
+SELECT ` + sqlColumns + `, raw,
+	coalesce((SELECT p.status FROM events p WHERE p.transaction_id = e.transaction_id AND p.external_id = e.external_id
+		AND p.state = 'done' AND p.id <> e.id ORDER BY p.done_at DESC, p.seq DESC LIMIT 1), ''),
+	coalesce((SELECT max(p.done_at) FROM events p WHERE p.transaction_id = e.transaction_id AND p.external_id = e.external_id
+		AND p.state = 'done' AND p.id <> e.id AND p.status = e.status), 0)
+FROM events e
+WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.transaction_id = e.transaction_id AND c.live_job = ?2)`
+)
+
+type statements struct {
+	lockCase, updateCase, pending, last, insertEvent, updateEvent *sql.Stmt // on the writing connection
+	attempt                                                       *sql.Stmt // on the reading ones
+}
+
+func (s *store) prepare(ctx context.Context) error {
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		db   *sql.DB
+		sql  string
+	}{
+		{&s.stmts.lockCase, s.write, sqlLockCase},
+		{&s.stmts.updateCase, s.write, sqlUpdateCase},
+		{&s.stmts.pending, s.write, sqlPending},
+		{&s.stmts.last, s.write, sqlLast},
+		{&s.stmts.insertEvent, s.write, sqlInsertEvent},
+		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
+		{&s.stmts.attempt, s.read, sqlAttempt},
+	} {
+		var err error
+		if *p.stmt, err = p.db.PrepareContext(ctx, p.sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *statements) close() error {
+	for _, stmt := range []*sql.Stmt{s.lockCase, s.updateCase, s.pending, s.last, s.insertEvent, s.updateEvent, s.attempt} {
+		if stmt != nil {
+			if err := stmt.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+// Package sqlite opens a durable inbox in a file: no server, one process. See
+// package inbox for what it does and what it promises.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+)
+
+// ErrLocked is what Open's error is when another process, or another inbox of
+// this one, has the file open.
+var ErrLocked = errors.New("sqlite: the inbox is open in another process")
+
+// WithMinFreeDisk sets how many bytes must be free on the file's disk, or
+// notifications are answered 503: on a full disk SQLite can no longer even
+// delete. Default 64 MiB; 0 switches the check off.
+func WithMinFreeDisk(bytes uint64) inbox.Option {
+	return func(c *config.Config) error {
+		c.MinFreeDisk = &bytes
+		return nil
+	}
+}
+
+const defaultMinFreeDisk = 64 << 20
+
+// Open opens the inbox in the file at path, and makes it if there is none. Beside
+// it lie two files of SQLite's, with -wal and -shm behind the name, and one with
+// .lock, which is never deleted. The folder must exist, and must be on a local
+// disk: network file systems lose locks and writes.
+//
+// One process at a time may have a file open; see [ErrLocked]. receiver is called
+// by the workers once Start was called. Call Stop when you are done.
+func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
+	c, err := config.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.Schema != "" || c.PollOnly {
+		return nil, errors.New("sqlite: Open: an option of package postgres was given")
+	}
+	if err := inbox.CheckReceiver(receiver); err != nil {
+		return nil, err
+	}
+	s, err := open(ctx, path, c)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	return inbox.New(s, receiver, c)
+}
+
+// store is the engine. SQLite has one writer at a time, and writers that contend
+// for it are starved, so there is one connection for writing, which the inbox and
+// River take turns at, and a few for reading. No query on the writing one may be
+// cancelled: that would roll back what others of its group wrote.
+type store struct {
+	config *config.Config
+	log    *slog.Logger
+	lock   *flock.Flock
+	dir    string
+	write  *sql.DB // one connection
+	read   *sql.DB
+	client *river.Client[*sql.Tx]
+	worker *queue.Worker
+	waker  *queue.Waker
+	stmts  statements
+
+	freeMu sync.Mutex
+	free   diskCheck
+}
+
+func open(ctx context.Context, path string, c *config.Config) (s *store, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := ensureFile(path); err != nil {
+		return nil, err
+	}
+	s = &store{config: c, log: c.Logger, dir: filepath.Dir(path), lock: flock.New(path + ".lock"), worker: &queue.Worker{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+			s = nil
+		}
+	}()
+	locked, err := s.lock.TryLock()
+	if err != nil {
+		return s, fmt.Errorf("lock %s.lock: %w", path, err)
+	}
+	if !locked {
+		return s, fmt.Errorf("%w (it holds the lock on %s.lock); use package postgres to share an inbox", ErrLocked, path)
+	}
+	if s.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", pragma("synchronous(FULL)"))); err != nil {
+		return s, err
+	}
+	s.write.SetMaxOpenConns(1)
+	ctx = context.WithoutCancel(ctx)
+	if err := s.migrate(ctx); err != nil {
+		return s, fmt.Errorf("migrate: %w", err)
+	}
+	if s.read, err = sql.Open("sqlite", dsn(path, pragma("query_only(true)"))); err != nil {
+		return s, err
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	if err := s.prepare(ctx); err != nil {
+		return s, err
+	}
+	// River looks for notifications again and again; that is left to a reader.
+	driver, waker := queue.WithWaker(riversqlite.New(s.write), riversqlite.New(s.read))
+	s.waker = waker
+	s.client, err = river.NewClient(driver, queue.Config(c, s.worker))
+	return s, err
+}
+
+const readers = 4
+
+// ensureFile makes the file if there is none, readable by its owner only: it
+// holds personal data. SQLite gives its other files the same mode.
+func ensureFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the caller's
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func dsn(path string, params ...string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	u.RawQuery = pragma("busy_timeout(10000)") + "&" + pragma("journal_mode(WAL)") + "&" + pragma("fullfsync(true)") + "&" + pragma("checkpoint_fullfsync(true)")
+	for _, p := range params {
+		u.RawQuery += "&" + p
+	}
+	return u.String()
+}
+
+func pragma(p string) string { return "_pragma=" + url.QueryEscape(p) }
+
+// Shared implements [ledger.Store].
+func (s *store) Shared() bool { return false }
+
+// Session implements [ledger.Store].
+func (s *store) Session() ledger.Session { return nil }
+
+// Start implements [ledger.Store].
+func (s *store) Start(ctx context.Context, work ledger.Work) error {
+	s.worker.Do = work
+	return s.client.Start(context.WithoutCancel(ctx))
+}
+
+// StopWork implements [ledger.Store].
+func (s *store) StopWork(ctx context.Context) error {
+	if err := s.client.Stop(ctx); err == nil {
+		return nil
+	}
+	return s.client.StopAndCancel(context.WithoutCancel(ctx))
+}
+
+// Close implements [ledger.Store].
+func (s *store) Close() error {
+	var errs []error
+	if s.read != nil {
+		errs = append(errs, s.stmts.close(), s.read.Close())
+	}
+	if s.write != nil {
+		// What is in the -wal file goes into the main one, which can be copied then.
+		if _, err := s.write.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			errs = append(errs, fmt.Errorf("checkpoint: %w", err))
+		}
+		errs = append(errs, s.write.Close())
+	}
+	return errors.Join(append(errs, s.lock.Unlock())...)
+}

@@ -1,0 +1,103 @@
+package inbox
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// report logs how an attempt ended, and returns what the queue's page shows.
+func (in *Inbox) report(ctx context.Context, log *slog.Logger, a *ledger.Attempt, o *ledger.Outcome, settled bool, callErr error) error {
+	switch {
+	case !settled:
+		log.WarnContext(ctx, superseded)
+		return errSuperseded
+	case callErr == nil:
+		log.DebugContext(ctx, "inbox: done")
+		return nil
+	case o.Interrupted:
+		log.InfoContext(ctx, "inbox: an attempt was cut off by Stop; it will be run again")
+	case o.Discard:
+		log.ErrorContext(ctx, "inbox: a notification is dead: it was discarded", "error", callErr)
+	case a.Failures+1 >= o.MaxFailures:
+		log.ErrorContext(ctx, "inbox: a notification is dead: that was its last attempt", "error", callErr)
+	default:
+		log.WarnContext(ctx, "inbox: an attempt failed", "error", callErr, "retry_in", o.Delay)
+	}
+	return errFailed
+}
+
+// sweepLoop looks for cases whose live job was lost, and purges what is old.
+func (in *Inbox) sweepLoop() {
+	defer close(in.swept)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // a query must not hold up Stop
+		select {
+		case <-in.sweeper:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	sweep := time.NewTicker(in.config.SweepInterval)
+	defer sweep.Stop()
+	purge := time.NewTicker(in.config.PurgeInterval)
+	defer purge.Stop()
+	for {
+		var err error
+		select {
+		case <-in.sweeper:
+			return
+		case <-sweep.C:
+			err = in.sweep(ctx, in.config.Overdue)
+		case <-purge.C:
+			_, err = in.purge(ctx, in.config.Retention, false)
+		}
+		if err != nil && ctx.Err() == nil {
+			in.log.ErrorContext(ctx, "inbox: the sweeper failed; it will try again", "error", err)
+		}
+	}
+}
+
+// sweep sets right every case whose live job was lost.
+func (in *Inbox) sweep(ctx context.Context, overdue time.Duration) error {
+	broken, err := in.store.Broken(ctx, overdue)
+	if err != nil {
+		return err
+	}
+	for _, id := range broken {
+		var recovered bool
+		op := &ledger.Op{
+			TransactionID: id,
+			Job:           true,
+			Overdue:       overdue,
+		}
+		op.Apply = func(c *ledger.Case) { recovered = c.Recover(in.config.MaxAttempts, lostReason) }
+		if err := in.committer.commit(ctx, op); err != nil {
+			return err
+		}
+		if recovered {
+			in.log.WarnContext(ctx, "inbox: an attempt was lost or cancelled; its case was set right", "transaction_id", id)
+		}
+	}
+	return nil
+}
+
+const lostReason = "the attempt was cancelled in the queue, or did not end in time: its process was killed, or its callback does not end with its context"
+
+func (in *Inbox) purge(ctx context.Context, age time.Duration, unfinished bool) (int64, error) {
+	var total int64
+	for after := ""; ; {
+		deleted, next, err := in.store.Purge(ctx, after, age, unfinished)
+		total += deleted
+		if err != nil || next == "" {
+			if total > 0 {
+				in.log.InfoContext(ctx, "inbox: old events were purged", "events", total)
+			}
+			return total, err
+		}
+		after = next
+	}
+}

@@ -1,0 +1,210 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// Discard wraps an error of the receiver's: the notification is dead at once,
+// and neither retried nor revived by a redelivery. It can be replayed.
+func Discard(err error) error {
+	if err == nil {
+		err = errors.New("discarded")
+	}
+	return &discardError{err}
+}
+
+type discardError struct{ err error }
+
+func (e *discardError) Error() string { return e.err.Error() }
+func (e *discardError) Unwrap() error { return e.err }
+
+var (
+	// errFailed is all that the queue's own page learns of a failed attempt: the
+	// receiver's error may hold personal data.
+	errFailed     = errors.New("the attempt failed; the event's last error says why")
+	errSuperseded = errors.New("superseded")
+)
+
+const superseded = "inbox: an attempt ended late: another one has taken over, and its outcome does not count"
+
+// work runs the attempt of a job. Whatever it returns changes nothing but what
+// the queue's page shows: the events alone say what happened.
+func (in *Inbox) work(ctx context.Context, job int64, event string) error {
+	deadline := time.Now().Add(in.config.Overdue)
+	attempt, err := in.attempt(ctx, job, event)
+	if errors.Is(err, ledger.ErrNone) {
+		return nil // another job has taken over
+	}
+	if err != nil {
+		in.log.ErrorContext(ctx, "inbox: an event could not be read; it will be tried again", "event_id", event, "error", err)
+		return errFailed
+	}
+	log := in.log.With("event_id", event, "transaction_id", attempt.TransactionID, "med_status", attempt.Status, "attempt", attempt.Attempts+1)
+
+	session := in.store.Session()
+	callErr := in.call(ctx, session, attempt)
+	op, outcome, settled := in.settlement(job, attempt, callErr)
+	if session != nil {
+		if callErr == nil {
+			used, err := session.Commit(context.WithoutCancel(ctx), op)
+			switch {
+			case used && err == nil && *settled:
+				log.DebugContext(ctx, "inbox: done")
+				return nil
+			case used && err == nil:
+				log.WarnContext(ctx, superseded)
+				return errSuperseded
+			case used:
+				callErr = fmt.Errorf("the transaction of the callback could not be committed: %w", err)
+				op, outcome, settled = in.settlement(job, attempt, callErr)
+			}
+		}
+		session.Rollback()
+	}
+	if cause := context.Cause(ctx); callErr != nil && errors.Is(cause, rivertype.ErrJobCancelledRemotely) {
+		outcome.Discard, outcome.Error = true, "cancelled by an operator: "+outcome.Error
+	} else if callErr != nil && in.interrupted.Err() != nil {
+		outcome.Interrupted = true
+	}
+	if err := in.settle(ctx, op, deadline); err != nil {
+		log.ErrorContext(ctx, "inbox: the outcome of an attempt could not be stored; it will be tried again", "error", err, "outcome", errorText(callErr))
+		return errFailed
+	}
+	return in.report(ctx, log, attempt, outcome, *settled, callErr)
+}
+
+// attempt reads the event, patiently: an attempt that cannot begin counts as one
+// that failed.
+func (in *Inbox) attempt(ctx context.Context, job int64, event string) (attempt *ledger.Attempt, err error) {
+	err = in.insist(ctx, time.Now().Add(in.config.Overdue/2), func() error {
+		attempt, err = in.store.Attempt(context.WithoutCancel(ctx), job, event)
+		return err
+	})
+	return attempt, err
+}
+
+// call runs the receiver. A panic is an error.
+func (in *Inbox) call(ctx context.Context, session ledger.Session, a *ledger.Attempt) (err error) {
+	infraction, err := pixmed.ParseInfraction(a.Raw)
+	if err != nil { // it was valid when it was accepted
+		return fmt.Errorf("the stored body does not parse: %w", err)
+	}
+	n := &pixmed.Notification{
+		Infraction: *infraction,
+		Raw:        a.Raw,
+		ReceivedAt: a.ReceivedAt,
+		Previous:   pixmed.MEDStatus(a.Previous),
+		SeenAt:     a.SeenAt,
+		Attempt:    a.Attempts + 1,
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.config.AttemptTimeout)
+	defer cancel()
+	stop := context.AfterFunc(in.interrupted, cancel)
+	defer stop()
+	if in.config.Resume != nil {
+		carried := make(map[string]string)
+		if len(a.Metadata) > 0 {
+			if err := json.Unmarshal(a.Metadata, &carried); err != nil {
+				return fmt.Errorf("the stored metadata does not parse: %w", err)
+			}
+		}
+		ctx = in.config.Resume(ctx, carried)
+	}
+	if session != nil {
+		ctx = session.Context(ctx)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			in.log.ErrorContext(ctx, "inbox: the receiver panicked", "event_id", a.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	err = in.receiver.Receive(ctx, n)
+	if errors.Is(err, pixmed.ErrDuplicate) {
+		return nil // the receiver has handled it before
+	}
+	return err
+}
+
+// settlement is the operation that ends an attempt. settled tells, once it is
+// committed, whether the attempt was the live one.
+func (in *Inbox) settlement(job int64, a *ledger.Attempt, callErr error) (op *ledger.Op, outcome *ledger.Outcome, settled *bool) {
+	var discard *discardError
+	outcome = &ledger.Outcome{
+		Done:        callErr == nil,
+		Discard:     errors.As(callErr, &discard),
+		MaxFailures: in.config.MaxAttempts,
+		Delay:       backoff(in.config.FirstDelay, in.config.MaxDelay, a.Failures),
+	}
+	if callErr != nil {
+		outcome.Error = errorText(callErr)
+	}
+	settled = new(bool)
+	op = &ledger.Op{
+		TransactionID: a.TransactionID,
+		Apply:         func(c *ledger.Case) { *settled = c.Settle(job, a.ID, *outcome) },
+	}
+	return op, outcome, settled
+}
+
+// settle stores an outcome, and tries again for as long as nobody else would
+// take the attempt over.
+func (in *Inbox) settle(ctx context.Context, op *ledger.Op, deadline time.Time) error {
+	return in.insist(ctx, deadline, func() error { return in.committer.commit(context.WithoutCancel(ctx), op) })
+}
+
+func (in *Inbox) insist(ctx context.Context, deadline time.Time, do func() error) error {
+	const longest = time.Second
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, longest) {
+		err := do()
+		if err == nil || errors.Is(err, ledger.ErrNone) || errors.Is(err, errStopping) || time.Now().Add(wait).After(deadline) {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// backoff returns how long to wait after one more failure.
+func backoff(first, longest time.Duration, failures int) time.Duration {
+	delay := longest
+	if failures < 62 && first <= longest>>failures {
+		delay = first << failures
+	}
+	return delay - rand.N(delay/2+1) //nolint:gosec // nobody gains by guessing it
+}
+
+// maxErrorText bounds what is kept of an error, in bytes.
+const maxErrorText = 4 << 10
+
+// errorText makes an error's text fit for a column.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "\uFFFD")
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+	}
+	if text == "" {
+		text = "an error without a text"
+	}
+	return text
+}
