@@ -41,7 +41,8 @@ CREATE TABLE {schema}.events (
 	metadata       bytea
 );
 CREATE UNIQUE INDEX events_case ON {schema}.events (transaction_id, seq);
-CREATE INDEX events_open ON {schema}.events (state, id) WHERE state <> 'done';
+CREATE INDEX events_pending ON {schema}.events (transaction_id, seq) WHERE state = 'pending';
+CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead', 'quarantined');
 `}
 
 // queries are the statements, with the schema's name in its place.
@@ -67,8 +68,9 @@ func newQueries(schema string) *queries {
 	q := &queries{
 		schema: schema,
 		// A commit must be on disk, and a lock must not be waited for until the
-		// senders have given up.
-		settings: `SELECT set_config('lock_timeout', $1, true), set_config('synchronous_commit',
+		// senders have given up. A plan that was made while a table was small is
+		// kept for hours, and must not be one that reads all of it.
+		settings: `SELECT set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true), set_config('synchronous_commit',
 	CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
 		// The rows are locked in the order of the ids, by everybody. They are
 		// changed and not only locked, so that a purge that waits for them looks
@@ -120,10 +122,10 @@ SELECT e.transaction_id::text FROM {schema}.events e JOIN {schema}.cases c USING
 		list:    `SELECT ` + whole + ` FROM {schema}.events e WHERE true`,
 		history: `SELECT ` + whole + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid ORDER BY e.seq`,
 		stats: `
-SELECT (SELECT count(*) FROM {schema}.events),
-	count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'quarantined'),
-	coalesce(extract(epoch FROM clock_timestamp() - min(received_at) FILTER (WHERE state = 'pending')), 0)::float8
-FROM {schema}.events WHERE state <> 'done'`,
+SELECT (SELECT count(*) FROM {schema}.events), count(*),
+	(SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
+	coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8
+FROM {schema}.events WHERE state = 'pending'`,
 		// A case that an accept holds is left for the next time.
 		purgeCases: `
 WITH old AS (

@@ -458,8 +458,8 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 	where("e.id >= $%d::text::uuid", f.From)
 	where("e.id < $%d::text::uuid", f.To)
 	where("e.id < $%d::text::uuid", f.Before)
-	if f.State != "" && f.State != ledger.Done {
-		query += " AND e.state <> 'done'" // so that the smaller index is used
+	if f.State == ledger.Dead || f.State == ledger.Quarantined {
+		query += " AND e.state IN ('dead', 'quarantined')" // which is what the smaller index is of
 	}
 	where("e.state = $%d", string(f.State))
 	args = append(args, f.Limit)

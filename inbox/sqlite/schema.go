@@ -40,7 +40,8 @@ CREATE TABLE events (
 	metadata       blob
 ) STRICT;
 CREATE UNIQUE INDEX events_case ON events (transaction_id, seq);
-CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
+CREATE INDEX events_pending ON events (transaction_id, seq) WHERE state = 'pending';
+CREATE INDEX events_failed ON events (state, id) WHERE state IN ('dead', 'quarantined');
 `}
 
 // migrate brings the tables up to date. The file is locked: nobody else does.

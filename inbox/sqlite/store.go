@@ -302,8 +302,8 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 	where("id >= ?", f.From)
 	where("id < ?", f.To)
 	where("id < ?", f.Before)
-	if f.State != "" && f.State != ledger.Done {
-		query += " AND state <> 'done'" // so that the smaller index is used
+	if f.State == ledger.Dead || f.State == ledger.Quarantined {
+		query += " AND state IN ('dead', 'quarantined')" // which is what the smaller index is of
 	}
 	where("state = ?", string(f.State))
 	return scanEvents(s.read.QueryContext(ctx, query+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...))

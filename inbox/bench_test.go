@@ -1,0 +1,260 @@
+package inbox_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+const benchConnections = 64
+
+// BenchmarkAccept measures durable accepts: a handler over loopback, 64
+// connections, each notification of another transaction. one-by-one is the same
+// protocol with batches of one; bare is a handler that only reads the body.
+//
+//	go test -run='^$' -bench=Accept -benchtime=5s -count=3 ./inbox
+func BenchmarkAccept(b *testing.B) {
+	rates := make(map[string]float64)
+	report := func(b *testing.B, name string, ratioTo ...string) {
+		b.Helper()
+		rates[name] = float64(b.N) / b.Elapsed().Seconds()
+		b.ReportMetric(rates[name], "accepts/s")
+		for _, other := range ratioTo {
+			if rates[other] > 0 {
+				b.ReportMetric(rates[name]/rates[other], "x-"+other[strings.LastIndex(other, "/")+1:])
+			}
+		}
+	}
+	b.Run("bare", func(b *testing.B) {
+		handler, err := pixmed.NewHandler(pixmed.ReceiverFunc(pixmed.Ignore), pixmed.WithoutVerification(), pixmed.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		post(b, handler)
+		report(b, "bare")
+	})
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			b.Run("one-by-one", func(b *testing.B) {
+				post(b, benchHandler(b, engine, func(c *config.Config) error { c.MaxBatch = 1; return nil }))
+				report(b, engine+"/one-by-one", "bare")
+			})
+			b.Run("grouped", func(b *testing.B) {
+				post(b, benchHandler(b, engine))
+				report(b, engine+"/grouped", engine+"/one-by-one", "bare")
+			})
+		})
+	}
+}
+
+func benchStore(b *testing.B, engine string) *enginetest.Store {
+	b.Helper()
+	if engine == "sqlite" {
+		return enginetest.SQLite(b)
+	}
+	return enginetest.Postgres(b)
+}
+
+func benchHandler(b *testing.B, engine string, opts ...inbox.Option) http.Handler {
+	b.Helper()
+	opts = append(opts, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+	in := benchStore(b, engine).Open(b, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return handler
+}
+
+// post sends b.N notifications and wants 200 for each. The client is as lean as
+// can be, since it shares the processors with the server.
+func post(b *testing.B, handler http.Handler) {
+	b.Helper()
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	failed := make(chan error, benchConnections)
+	b.ResetTimer()
+	for range benchConnections {
+		go func() { failed <- postUntilNone(address, &left) }()
+	}
+	for range benchConnections {
+		if err := <-failed; err != nil {
+			b.Error(err)
+		}
+	}
+	b.StopTimer()
+}
+
+func postUntilNone(address string, left *atomic.Int64) error {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	r := bufio.NewReader(conn)
+	const sampleID = "5a94d48d-c9f3-46be-8448-83510ca42bde"
+	for left.Add(-1) >= 0 {
+		body := strings.Replace(pixmedtest.Sample, sampleID, uuid.NewString(), 1)
+		request := "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+		if _, err := conn.Write([]byte(request)); err != nil {
+			return err
+		}
+		status, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
+			return fmt.Errorf("the answer is %q", status)
+		}
+		for line := status; len(line) > 2; { // no answer has a body
+			if line, err = r.ReadSlice('\n'); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// BenchmarkLone measures one sender that waits for each answer, beside what a
+// bare insert of a River job in a transaction takes.
+func BenchmarkLone(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			s := benchStore(b, engine)
+			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			bare := riverInsert(b, s)
+			var inserts, accepts []time.Duration
+			for b.Loop() { // in turns, so that noise hits both
+				start := time.Now()
+				bare()
+				inserts = append(inserts, time.Since(start))
+				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+				start = time.Now()
+				if err := in.Receive(b.Context(), n); err != nil {
+					b.Fatal(err)
+				}
+				accepts = append(accepts, time.Since(start))
+			}
+			insert, accept := median(inserts), median(accepts)
+			b.ReportMetric(float64(insert.Microseconds()), "µs-river-insert")
+			b.ReportMetric(float64(accept.Microseconds()), "µs-accept")
+			b.ReportMetric(float64(accept)/float64(insert), "x-river-insert")
+		})
+	}
+}
+
+// riverInsert returns a function that inserts a job as an application would that
+// had nothing but River, durably.
+func riverInsert(b *testing.B, s *enginetest.Store) func() {
+	b.Helper()
+	ctx := context.WithoutCancel(b.Context())
+	c, err := config.New([]config.Option{inbox.WithLogger(slog.New(slog.DiscardHandler))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	riverConfig := queue.Config(c, &queue.Worker{})
+	args := queue.Args{Event: uuid.NewString()}
+	if s.Engine == "sqlite" {
+		db, err := sql.Open("sqlite", "file:"+s.Path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = db.Close() })
+		db.SetMaxOpenConns(1)
+		client, err := river.NewClient(riversqlite.New(db), riverConfig)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func() {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := client.InsertTx(ctx, tx, args, nil); err != nil {
+				b.Fatal(err)
+			}
+			if err := tx.Commit(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	pool := s.Pool(b)
+	riverConfig.Schema = "pixmed_inbox"
+	client, err := river.NewClient(riverpgxv5.New(pool), riverConfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			_, err := client.InsertTx(ctx, tx, args, nil)
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLatency measures how long it takes from the answer to the callback,
+// one notification at a time.
+func BenchmarkLatency(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			called := make(chan time.Time, 1)
+			receiver := pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+				called <- time.Now()
+				return nil
+			})
+			s := benchStore(b, engine)
+			in := s.Start(b, receiver, func(c *config.Config) error {
+				c.PollInterval, c.SweepInterval = 100*time.Millisecond, 5*time.Second // the defaults
+				return nil
+			}, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			var took []time.Duration
+			for b.Loop() {
+				if err := in.Receive(b.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
+					b.Fatal(err)
+				}
+				answered := time.Now()
+				took = append(took, max((<-called).Sub(answered), 0))
+				enginetest.Await(b, in) // low load
+			}
+			b.ReportMetric(median(took).Seconds()*1000, "ms-median")
+			b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "ms-p99")
+		})
+	}
+}
+
+// median sorts.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
