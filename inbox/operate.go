@@ -239,7 +239,11 @@ func (in *Inbox) Replay(ctx context.Context, id string, opts ...ReplayOption) er
 		TransactionID: key.TransactionID,
 		Event:         e.ID,
 		All:           true,
-		Apply:         func(c *ledger.Case) { result = c.Replay(e.ID, key, o.force) },
+		Apply: func(c *ledger.Case) {
+			if r := c.Replay(e.ID, key, o.force); result != ledger.ReplayStarted || r != ledger.ReplayUnneeded {
+				result = r // and not what it left behind, when its commit's outcome was lost
+			}
+		},
 	})
 	if err != nil {
 		return err

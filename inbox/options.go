@@ -62,7 +62,8 @@ func WithAttemptTimeout(d time.Duration) Option {
 // WithOverdue sets after how long an attempt that has not ended is given up, and
 // its notification is run again: its process was killed, or its callback does
 // not end with its context. It must be above the attempt timeout. Default one
-// and a half times that timeout, which is 45 s unless it is set.
+// and a half times that timeout, which is 45 s unless it is set. What is overdue
+// is looked for nine times in that time, and every 5 s at least.
 func WithOverdue(d time.Duration) Option {
 	return positive("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
 }

@@ -54,6 +54,9 @@ func (in *Inbox) work(ctx context.Context, job int64, event string) error {
 	log := in.log.With("event_id", event, "transaction_id", attempt.TransactionID, "med_status", attempt.Status, "attempt", attempt.Attempts+1)
 
 	session := in.store.Session()
+	if session != nil {
+		defer session.Rollback() // whatever happens
+	}
 	callErr := in.call(ctx, session, attempt)
 	op, outcome, settled := in.settlement(job, attempt, callErr)
 	if session != nil {

@@ -49,8 +49,8 @@ CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead'
 type queries struct {
 	schema string
 
-	settings, lockCases, lockCase, pending, last, known, all, byID, job        string
-	insertEvents, updateEvent, updateCases                                     string
+	settings, lockCases, lockCase, events, known, all, byID, job               string
+	updateEvent, write                                                         string
 	attempt, broken, event, list, history, stats, purgeCases, purgeQuarantined string
 }
 
@@ -68,9 +68,11 @@ func newQueries(schema string) *queries {
 	q := &queries{
 		schema: schema,
 		// A commit must be on disk, and a lock must not be waited for until the
-		// senders have given up. A plan that was made while a table was small is
-		// kept for hours, and must not be one that reads all of it.
-		settings: `SELECT set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true), set_config('synchronous_commit',
+		// senders have given up. To plan these statements takes longer than to run
+		// them; but a plan that is kept, and was made while a table was small, must
+		// not be one that reads all of it.
+		settings: `SELECT set_config('lock_timeout', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+	set_config('synchronous_commit',
 	CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
 		// The rows are locked in the order of the ids, by everybody. They are
 		// changed and not only locked, so that a purge that waits for them looks
@@ -82,25 +84,27 @@ RETURNING c.transaction_id::text, c.next_seq, coalesce(c.live_job, 0), coalesce(
 		lockCase: `
 SELECT next_seq, coalesce(live_job, 0), coalesce(live_event::text, '') FROM {schema}.cases
 WHERE transaction_id = $1::text::uuid FOR NO KEY UPDATE`,
-		pending: `SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = ANY ($1::text[]::uuid[]) AND e.state = 'pending'`,
-		last: `
-SELECT l.* FROM unnest($1::text[]::uuid[], $2::bytea[]) k (transaction_id, external_id), LATERAL (
+		events: `
+SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = ANY ($1::text[]::uuid[]) AND e.state = 'pending'
+UNION ALL
+SELECT l.* FROM unnest($2::text[]::uuid[], $3::bytea[]) k (transaction_id, external_id), LATERAL (
 	SELECT ` + bare + ` FROM {schema}.events e
 	WHERE e.transaction_id = k.transaction_id AND e.external_id = k.external_id ORDER BY e.seq DESC LIMIT 1) l`,
 		known: `SELECT id::text FROM {schema}.events WHERE id = ANY ($1::text[]::uuid[])`,
 		all:   `SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid`,
 		byID:  `SELECT ` + bare + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`,
 		job:   `SELECT ` + job + ` FROM {schema}.cases c LEFT JOIN {schema}.river_job j ON j.id = c.live_job WHERE c.transaction_id = $2::text::uuid`,
-		insertEvents: `
-INSERT INTO {schema}.events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
-SELECT id::uuid, nullif(transaction_id, '')::uuid, external_id, status, raw, nullif(seq, 0), state, last_error, received_at, metadata
-FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bytea[])
-	e (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)`,
 		updateEvent: `
 UPDATE {schema}.events SET transaction_id = nullif($2::text, '')::uuid, external_id = $3, status = $4, seq = nullif($5::bigint, 0), state = $6::text,
 	attempts = $7, failures = $8, discarded = $9, last_error = $10, done_at = CASE WHEN $6::text = 'done' THEN clock_timestamp() END
 WHERE id = $1::text::uuid`,
-		updateCases: `
+		// One statement, since each takes its time.
+		write: `
+WITH added AS (
+	INSERT INTO {schema}.events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
+	SELECT id, nullif(transaction_id, '')::uuid, external_id, status, raw, nullif(seq, 0), state, last_error, received_at, metadata
+	FROM unnest($5::text[]::uuid[], $6::text[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bigint[], $11::text[], $12::text[], $13::timestamptz[], $14::bytea[])
+		e (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata))
 UPDATE {schema}.cases c SET next_seq = u.next_seq, live_job = nullif(u.live_job, 0), live_event = nullif(u.live_event, '')::uuid, updated_at = clock_timestamp()
 FROM unnest($1::text[]::uuid[], $2::bigint[], $3::bigint[], $4::text[]) u (transaction_id, next_seq, live_job, live_event)
 WHERE c.transaction_id = u.transaction_id`,
@@ -137,7 +141,7 @@ DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_
 		purgeQuarantined: `DELETE FROM {schema}.events WHERE state = 'quarantined' AND received_at <= clock_timestamp() - $1 * interval '1 microsecond'`,
 	}
 	for _, s := range []*string{
-		&q.lockCases, &q.lockCase, &q.pending, &q.last, &q.known, &q.all, &q.byID, &q.job, &q.insertEvents, &q.updateEvent, &q.updateCases,
+		&q.lockCases, &q.lockCase, &q.events, &q.known, &q.all, &q.byID, &q.job, &q.updateEvent, &q.write,
 		&q.attempt, &q.broken, &q.event, &q.list, &q.history, &q.stats, &q.purgeCases, &q.purgeQuarantined,
 	} {
 		*s = strings.ReplaceAll(*s, "{schema}", schema)

@@ -15,38 +15,29 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/queue"
 )
 
-// lockTimeout is how long a transaction waits for a case that another one holds.
-const lockTimeout = 2 * time.Second
+// lockTimeout is how long a transaction waits for a case that another one holds,
+// and shortLockTimeout how long it does when it is known that somebody holds one.
+const (
+	lockTimeout      = 2 * time.Second
+	shortLockTimeout = 50 * time.Millisecond
+)
 
 // Commit implements [ledger.Store].
 func (s *store) Commit(ctx context.Context, ops []*ledger.Op) error {
-	err := s.commit(ctx, ops, false)
-	if err != nil && isLost(err) {
-		// The connection is gone: it was stale, or the commit's outcome is not
-		// known. The events' ids tell.
-		err = s.commit(ctx, ops, true)
+	return ledger.Isolate(ops, isDataError, func(ops []*ledger.Op) error {
+		err := s.commit(ctx, ops, lockTimeout, false)
 		if err != nil && isLost(err) {
-			return fmt.Errorf("%w: the database does not answer: %w", ledger.ErrBusy, err)
-		}
-	}
-	switch {
-	case err == nil || len(ops) == 0:
-		return err
-	case isLockError(err):
-		return s.commitUnlocked(ctx, ops, err)
-	case isDataError(err) && len(ops) > 1:
-		// The data of one operation is refused: the others go without it.
-		for _, op := range ops {
-			op.Err = s.commit(ctx, []*ledger.Op{op}, false)
-			if e := op.New; e != nil && isDataError(op.Err) {
-				op.Err = s.commit(ctx, []*ledger.Op{ledger.Quarantine(e, op.Err)}, false)
+			// The connection is gone: it was stale, or the commit's outcome is not
+			// known. The events' ids tell.
+			if err = s.commit(ctx, ops, lockTimeout, true); err != nil && isLost(err) {
+				return fmt.Errorf("%w: the database does not answer: %w", ledger.ErrBusy, err)
 			}
 		}
-		return nil
-	case isDataError(err) && ops[0].New != nil:
-		return s.commit(ctx, []*ledger.Op{ledger.Quarantine(ops[0].New, err)}, false)
-	}
-	return err
+		if isLockError(err) {
+			return s.commitUnlocked(ctx, ops, err)
+		}
+		return err
+	})
 }
 
 // commitUnlocked leaves out the cases that others hold.
@@ -66,8 +57,14 @@ func (s *store) commitUnlocked(ctx context.Context, ops []*ledger.Op, cause erro
 	if len(free) == 0 {
 		return nil
 	}
-	if err := s.commit(ctx, free, false); err != nil {
-		return fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+	if err := s.commit(ctx, free, shortLockTimeout, false); !isLockError(err) {
+		return err
+	}
+	// A case that somebody has made and not committed cannot be seen.
+	for _, op := range free {
+		if err := s.commit(ctx, []*ledger.Op{op}, shortLockTimeout, false); err != nil {
+			op.Err = fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+		}
 	}
 	return nil
 }
@@ -115,7 +112,7 @@ func class(e *pgconn.PgError) string {
 
 // commit does the operations in one transaction on the committer's connection.
 // again says that the transaction may have been committed before.
-func (s *store) commit(ctx context.Context, ops []*ledger.Op, again bool) (err error) {
+func (s *store) commit(ctx context.Context, ops []*ledger.Op, wait time.Duration, again bool) (err error) {
 	if s.conn == nil {
 		if s.conn, err = s.pool.Acquire(ctx); err != nil {
 			return err
@@ -141,15 +138,15 @@ func (s *store) commit(ctx context.Context, ops []*ledger.Op, again bool) (err e
 	l := s.newLoad()
 	l.batch.BeginTx(txOptions)
 	l.reads = append(l.reads, nil)
-	l.settings()
-	l.cases(ids(ops))
+	l.settings(wait)
+	l.cases(ops)
 	if again {
 		l.known(ops)
 	}
 	for _, op := range ops {
 		l.needs(op)
 	}
-	results := conn.SendBatch(ctx, l.finish())
+	results := conn.SendBatch(ctx, &l.batch)
 	if err := l.read(results); err != nil {
 		return err
 	}
@@ -192,9 +189,6 @@ type load struct {
 	reads   []func(pgx.Rows) error
 	found   map[string]*ledger.Case
 	isKnown map[string]bool
-
-	lastCases []string // the keys whose last event is asked for
-	lastIDs   [][]byte
 }
 
 func (s *store) newLoad() *load {
@@ -206,15 +200,22 @@ func (l *load) queue(sql string, read func(pgx.Rows) error, args ...any) {
 	l.reads = append(l.reads, read)
 }
 
-func (l *load) settings() {
-	l.queue(l.s.sql.settings, nil, strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+func (l *load) settings(wait time.Duration) {
+	l.queue(l.s.sql.settings, nil, strconv.FormatInt(wait.Milliseconds(), 10))
 }
 
-// cases locks the cases first; what is pending in them is read by a statement
-// behind it, which sees what was committed while the lock was waited for.
-func (l *load) cases(ids []string) {
+// cases locks the cases first; what they hold is read by a statement behind it,
+// which sees what was committed while the lock was waited for.
+func (l *load) cases(ops []*ledger.Op) {
+	ids := ids(ops)
 	if len(ids) == 0 {
 		return
+	}
+	lastOf, externalIDs := []string{}, [][]byte{}
+	for _, op := range ops {
+		if op.ExternalID != nil {
+			lastOf, externalIDs = append(lastOf, op.TransactionID), append(externalIDs, []byte(*op.ExternalID))
+		}
 	}
 	l.queue(l.s.sql.lockCases, func(rows pgx.Rows) error {
 		var id, liveEvent string
@@ -225,7 +226,7 @@ func (l *load) cases(ids []string) {
 		})
 		return err
 	}, ids)
-	l.queue(l.s.sql.pending, l.addEvents, ids)
+	l.queue(l.s.sql.events, l.addEvents, ids, lastOf, externalIDs)
 }
 
 // addEvents adds events to their cases.
@@ -257,11 +258,8 @@ func (l *load) known(ops []*ledger.Op) {
 	}, ids)
 }
 
+// needs reads what an operation needs beside that.
 func (l *load) needs(op *ledger.Op) {
-	if op.ExternalID != nil {
-		l.lastCases = append(l.lastCases, op.TransactionID)
-		l.lastIDs = append(l.lastIDs, []byte(*op.ExternalID))
-	}
 	if op.All {
 		l.queue(l.s.sql.all, l.addEvents, op.TransactionID)
 	}
@@ -281,14 +279,6 @@ func (l *load) needs(op *ledger.Op) {
 			return err
 		}, op.Overdue.Microseconds(), op.TransactionID)
 	}
-}
-
-// finish returns the batch to send.
-func (l *load) finish() *pgx.Batch {
-	if len(l.lastCases) > 0 {
-		l.queue(l.s.sql.last, l.addEvents, l.lastCases, l.lastIDs)
-	}
-	return &l.batch
 }
 
 // read reads the results of what was queued.
@@ -312,13 +302,8 @@ func (l *load) read(results pgx.BatchResults) (err error) {
 
 // flush writes what changed, and commits.
 func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.Case, added []*ledger.Event) (woken bool, err error) {
-	var (
-		issues             []*ledger.Issue
-		changed            []*ledger.Event
-		ids                []string
-		nextSeqs, liveJobs []int64
-		liveEvents         []string
-	)
+	var issues []*ledger.Issue
+	var changed []*ledger.Event
 	for _, c := range cases {
 		ch := c.Changes()
 		added = append(added, ch.Added...)
@@ -333,6 +318,7 @@ func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.C
 			return false, err
 		}
 	}
+	rows := newRows(added)
 	for id, c := range cases {
 		ch := c.Changes()
 		if !ch.RowChanged {
@@ -341,20 +327,17 @@ func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.C
 		if ch.Issue != nil {
 			ch.LiveJob = jobs[ch.Issue.Event]
 		}
-		ids, nextSeqs = append(ids, id), append(nextSeqs, ch.NextSeq)
-		liveJobs, liveEvents = append(liveJobs, ch.LiveJob), append(liveEvents, ch.LiveEvent)
+		rows.ids, rows.nextSeqs = append(rows.ids, id), append(rows.nextSeqs, ch.NextSeq)
+		rows.liveJobs, rows.liveEvents = append(rows.liveJobs, ch.LiveJob), append(rows.liveEvents, ch.LiveEvent)
 	}
 
 	var batch pgx.Batch
-	if len(added) > 0 {
-		s.queueInsert(&batch, added)
-	}
 	for _, e := range changed {
 		batch.Queue(s.sql.updateEvent, e.ID, e.TransactionID, []byte(e.ExternalID), []byte(e.Status), e.Seq, string(e.State),
 			e.Attempts, e.Failures, e.Discarded, e.LastError)
 	}
-	if len(ids) > 0 {
-		batch.Queue(s.sql.updateCases, ids, nextSeqs, liveJobs, liveEvents)
+	if len(rows.ids) > 0 || len(added) > 0 {
+		batch.Queue(s.sql.write, rows.arguments()...)
 	}
 	batch.Queue("COMMIT")
 	results := tx.SendBatch(ctx, &batch)
@@ -374,22 +357,42 @@ func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.C
 	return len(issues) > 0, nil
 }
 
-func (s *store) queueInsert(batch *pgx.Batch, events []*ledger.Event) {
+// rows are the columns of the cases to update and of the events to insert.
+type rows struct {
+	ids                []string
+	nextSeqs, liveJobs []int64
+	liveEvents         []string
+
+	events, transactions, states, lastErrors []string
+	externals, statuses, raws, metadata      [][]byte
+	seqs                                     []int64
+	receivedAt                               []time.Time
+}
+
+func newRows(events []*ledger.Event) *rows {
 	n := len(events)
-	var (
-		ids, transactions, states, lastErrors = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		externals, statuses, raws, metadata   = make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
-		seqs, receivedAt                      = make([]int64, n), make([]time.Time, n)
-	)
+	r := &rows{
+		ids: []string{}, nextSeqs: []int64{}, liveJobs: []int64{}, liveEvents: []string{}, // not NULL
+		events: make([]string, n), transactions: make([]string, n), states: make([]string, n), lastErrors: make([]string, n),
+		externals: make([][]byte, n), statuses: make([][]byte, n), raws: make([][]byte, n), metadata: make([][]byte, n),
+		seqs: make([]int64, n), receivedAt: make([]time.Time, n),
+	}
 	for i, e := range events {
-		ids[i], transactions[i], states[i], lastErrors[i] = e.ID, e.TransactionID, string(e.State), e.LastError
-		externals[i], statuses[i], raws[i], metadata[i] = []byte(e.ExternalID), []byte(e.Status), e.Raw, e.Metadata
-		seqs[i], receivedAt[i] = e.Seq, e.ReceivedAt
-		if raws[i] == nil {
-			raws[i] = []byte{}
+		r.events[i], r.transactions[i], r.states[i], r.lastErrors[i] = e.ID, e.TransactionID, string(e.State), e.LastError
+		r.externals[i], r.statuses[i], r.raws[i], r.metadata[i] = []byte(e.ExternalID), []byte(e.Status), e.Raw, e.Metadata
+		r.seqs[i], r.receivedAt[i] = e.Seq, e.ReceivedAt
+		if r.raws[i] == nil {
+			r.raws[i] = []byte{}
 		}
 	}
-	batch.Queue(s.sql.insertEvents, ids, transactions, externals, statuses, raws, seqs, states, lastErrors, receivedAt, metadata)
+	return r
+}
+
+func (r *rows) arguments() []any {
+	return []any{
+		r.ids, r.nextSeqs, r.liveJobs, r.liveEvents,
+		r.events, r.transactions, r.externals, r.statuses, r.raws, r.seqs, r.states, r.lastErrors, r.receivedAt, r.metadata,
+	}
 }
 
 func scanEvents(rows pgx.Rows) ([]*ledger.Event, error) {

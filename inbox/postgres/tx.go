@@ -123,9 +123,9 @@ func (s *session) Commit(ctx context.Context, op *ledger.Op) (used bool, err err
 		return true, errors.New("it was ended by a statement of the callback's")
 	}
 	l := s.store.newLoad()
-	l.settings()
+	l.settings(lockTimeout)
 	l.lockedCase(op.TransactionID)
-	if err := l.read(s.tx.SendBatch(ctx, l.finish())); err != nil {
+	if err := l.read(s.tx.SendBatch(ctx, &l.batch)); err != nil {
 		return true, err
 	}
 	c := l.found[op.TransactionID]
@@ -167,7 +167,7 @@ func (l *load) lockedCase(id string) {
 		})
 		return err
 	}, id)
-	l.queue(l.s.sql.pending, l.addEvents, []string{id})
+	l.queue(l.s.sql.events, l.addEvents, []string{id}, []string{}, [][]byte{})
 }
 
 // callbackTx is what a callback gets.

@@ -21,7 +21,6 @@ CREATE TABLE cases (
 	live_event     text,             -- its event
 	updated_at     integer NOT NULL
 ) WITHOUT ROWID, STRICT;
-CREATE INDEX cases_live ON cases (transaction_id) WHERE live_job IS NOT NULL;
 
 CREATE TABLE events (
 	id             text    PRIMARY KEY NOT NULL,
@@ -40,8 +39,7 @@ CREATE TABLE events (
 	metadata       blob
 ) STRICT;
 CREATE UNIQUE INDEX events_case ON events (transaction_id, seq);
-CREATE INDEX events_pending ON events (transaction_id, seq) WHERE state = 'pending';
-CREATE INDEX events_failed ON events (state, id) WHERE state IN ('dead', 'quarantined');
+CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
 `}
 
 // migrate brings the tables up to date. The file is locked: nobody else does.
@@ -78,13 +76,14 @@ func (s *store) migrate(ctx context.Context) error {
 
 // prepared statements for what happens all the time.
 const (
-	sqlLockCase = `
-INSERT INTO cases (transaction_id, updated_at) VALUES (?1, ?2)
-ON CONFLICT (transaction_id) DO UPDATE SET updated_at = ?2
-RETURNING next_seq, coalesce(live_job, 0), coalesce(live_event, '')`
-	sqlUpdateCase  = `UPDATE cases SET next_seq = ?2, live_job = nullif(?3, 0), live_event = nullif(?4, '') WHERE transaction_id = ?1`
+	sqlCase      = `SELECT next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id = ?`
+	sqlWriteCase = `
+INSERT INTO cases (transaction_id, next_seq, live_job, live_event, updated_at) VALUES (?1, ?2, nullif(?3, 0), nullif(?4, ''), ?5)
+ON CONFLICT (transaction_id) DO UPDATE SET next_seq = ?2, live_job = nullif(?3, 0), live_event = nullif(?4, ''), updated_at = ?5`
 	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
-	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND state = 'pending'`
+	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
+	sqlLastJob     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0)`
+	sqlJobsSince   = `SELECT id, args ->> '$.event_id' FROM river_job WHERE id > ?`
 	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
 	sqlInsertEvent = `
 INSERT INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
@@ -103,9 +102,17 @@ FROM events e
 WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.transaction_id = e.transaction_id AND c.live_job = ?2)`
 )
 
-type statements struct {
-	lockCase, updateCase, pending, last, insertEvent, updateEvent *sql.Stmt // on the writing connection
-	attempt                                                       *sql.Stmt // on the reading ones
+// writeStatements are prepared on the writing connection.
+type writeStatements struct {
+	readCase, writeCase, pending, last, insertEvent, updateEvent, lastJob, jobsSince *sql.Stmt
+}
+
+// in binds the statements to a transaction.
+func (w *writeStatements) in(tx *sql.Tx) writeStatements {
+	return writeStatements{
+		tx.Stmt(w.readCase), tx.Stmt(w.writeCase), tx.Stmt(w.pending), tx.Stmt(w.last),
+		tx.Stmt(w.insertEvent), tx.Stmt(w.updateEvent), tx.Stmt(w.lastJob), tx.Stmt(w.jobsSince),
+	}
 }
 
 func (s *store) prepare(ctx context.Context) error {
@@ -114,29 +121,22 @@ func (s *store) prepare(ctx context.Context) error {
 		db   *sql.DB
 		sql  string
 	}{
-		{&s.stmts.lockCase, s.write, sqlLockCase},
-		{&s.stmts.updateCase, s.write, sqlUpdateCase},
+		{&s.stmts.readCase, s.write, sqlCase},
+		{&s.stmts.writeCase, s.write, sqlWriteCase},
 		{&s.stmts.pending, s.write, sqlPending},
 		{&s.stmts.last, s.write, sqlLast},
 		{&s.stmts.insertEvent, s.write, sqlInsertEvent},
 		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
-		{&s.stmts.attempt, s.read, sqlAttempt},
+		{&s.stmts.lastJob, s.write, sqlLastJob},
+		{&s.stmts.jobsSince, s.write, sqlJobsSince},
+		{&s.attempt, s.read, sqlAttempt},
 	} {
-		var err error
-		if *p.stmt, err = p.db.PrepareContext(ctx, p.sql); err != nil {
+		stmt, err := p.db.PrepareContext(ctx, p.sql)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (s *statements) close() error {
-	for _, stmt := range []*sql.Stmt{s.lockCase, s.updateCase, s.pending, s.last, s.insertEvent, s.updateEvent, s.attempt} {
-		if stmt != nil {
-			if err := stmt.Close(); err != nil {
-				return err
-			}
-		}
+		*p.stmt = stmt
+		s.prepared = append(s.prepared, stmt)
 	}
 	return nil
 }

@@ -80,7 +80,10 @@ type store struct {
 	client *river.Client[*sql.Tx]
 	worker *queue.Worker
 	waker  *queue.Waker
-	stmts  statements
+
+	stmts    writeStatements
+	attempt  *sql.Stmt   // on the reading connections
+	prepared []*sql.Stmt // all of them
 
 	freeMu sync.Mutex
 	free   diskCheck
@@ -145,7 +148,7 @@ func ensureFile(path string) error {
 
 func dsn(path string, params ...string) string {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
-	u.RawQuery = pragma("busy_timeout(10000)") + "&" + pragma("journal_mode(WAL)") + "&" + pragma("fullfsync(true)") + "&" + pragma("checkpoint_fullfsync(true)")
+	u.RawQuery = pragma("busy_timeout(10000)") + "&" + pragma("journal_mode(WAL)") + "&" + pragma("wal_autocheckpoint(4000)") + "&" + pragma("fullfsync(true)") + "&" + pragma("checkpoint_fullfsync(true)")
 	for _, p := range params {
 		u.RawQuery += "&" + p
 	}
@@ -177,8 +180,11 @@ func (s *store) StopWork(ctx context.Context) error {
 // Close implements [ledger.Store].
 func (s *store) Close() error {
 	var errs []error
+	for _, stmt := range s.prepared {
+		errs = append(errs, stmt.Close())
+	}
 	if s.read != nil {
-		errs = append(errs, s.stmts.close(), s.read.Close())
+		errs = append(errs, s.read.Close())
 	}
 	if s.write != nil {
 		// What is in the -wal file goes into the main one, which can be copied then.

@@ -56,7 +56,6 @@ func New(opts []Option) (*Config, error) {
 		MaxBatch:      256,
 		MaxBatchBytes: 4 << 20,
 		CommitTimeout: 5 * time.Second,
-		SweepInterval: 5 * time.Second,
 		PurgeInterval: time.Hour,
 		PollInterval:  100 * time.Millisecond,
 	}
@@ -70,6 +69,9 @@ func New(opts []Option) (*Config, error) {
 	}
 	if c.Overdue == 0 {
 		c.Overdue = c.AttemptTimeout + c.AttemptTimeout/2
+	}
+	if c.SweepInterval == 0 { // what is overdue is found soon enough
+		c.SweepInterval = min(max(c.Overdue/9, 50*time.Millisecond), 5*time.Second)
 	}
 	if c.Overdue <= c.AttemptTimeout {
 		errs = append(errs, fmt.Errorf("inbox: WithOverdue: %v is not above the attempt timeout, %v: an attempt that is still running would be run again", c.Overdue, c.AttemptTimeout))

@@ -62,6 +62,9 @@ func (c *Case) Add(e *Event) {
 // SetJob sets what the queue knows of the live job, for Recover.
 func (c *Case) SetJob(j Job) { c.job = j }
 
+// Empty reports whether nothing was ever accepted.
+func (c *Case) Empty() bool { return c.nextSeq == 1 }
+
 // LiveJob returns the number of the live job, 0 if there is none.
 func (c *Case) LiveJob() int64 { return c.liveJob }
 
@@ -173,6 +176,9 @@ func (c *Case) Recover(maxFailures int, reason string) bool {
 		c.clear()
 		c.chain()
 		return true
+	}
+	if c.liveJob == issuing {
+		return false // another operation has just given it a new one
 	}
 	switch c.job {
 	case JobCancelled:

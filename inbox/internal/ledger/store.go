@@ -97,9 +97,27 @@ type Session interface {
 	Rollback()
 }
 
-// Quarantine returns the operation that keeps an event whose data the database
+// Isolate commits operations and, when the database refuses the data of one of
+// them, the others without it. What is refused is kept in quarantine.
+func Isolate(ops []*Op, refused func(error) bool, commit func([]*Op) error) error {
+	err := commit(ops)
+	if !refused(err) || (len(ops) == 1 && ops[0].New == nil) {
+		return err
+	}
+	for _, op := range ops {
+		if op.Err = err; len(ops) > 1 {
+			op.Err = commit([]*Op{op})
+		}
+		if op.New != nil && refused(op.Err) {
+			op.Err = commit([]*Op{quarantine(op.New, op.Err)})
+		}
+	}
+	return nil
+}
+
+// quarantine returns the operation that keeps an event whose data the database
 // refuses: its body as it came, outside of any case.
-func Quarantine(e *Event, cause error) *Op {
+func quarantine(e *Event, cause error) *Op {
 	return &Op{Quarantine: &Event{
 		ID: e.ID, Raw: e.Raw, State: Quarantined, ReceivedAt: e.ReceivedAt, Metadata: e.Metadata,
 		LastError: "the database refuses it: " + cause.Error(),

@@ -61,8 +61,8 @@ func Config(c *config.Config, w *Worker) *river.Config {
 	}
 }
 
-// Insert inserts the jobs that were issued and returns their numbers by event.
-func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
+// Params returns what to insert for the jobs that were issued.
+func Params(issues []*ledger.Issue) []river.InsertManyParams {
 	params := make([]river.InsertManyParams, len(issues))
 	for i, issue := range issues {
 		opts := &river.InsertOpts{}
@@ -71,7 +71,12 @@ func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []
 		}
 		params[i] = river.InsertManyParams{Args: Args{issue.Event}, InsertOpts: opts}
 	}
-	results, err := client.InsertManyTx(ctx, tx, params)
+	return params
+}
+
+// Insert inserts the jobs that were issued and returns their numbers by event.
+func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
+	results, err := client.InsertManyTx(ctx, tx, Params(issues))
 	if err != nil {
 		return nil, fmt.Errorf("insert jobs: %w", err)
 	}
