@@ -3,14 +3,20 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
@@ -28,9 +34,7 @@ func TestStatusesOfACase(t *testing.T) {
 		}
 		var got []call
 		for _, status := range []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled, pixmed.Acknowledged, "NEW\x00ONE", pixmed.Debited} {
-			if err := in.Receive(t.Context(), enginetest.Notification(id, status)); err != nil {
-				t.Fatal(err)
-			}
+			mustReceive(t, in, enginetest.Notification(id, status))
 			n := r.Next(t)
 			got = append(got, call{n.MEDStatus, n.Previous, !n.SeenAt.IsZero(), n.MaybeReopened(), n.Attempt})
 			enginetest.Await(t, in)
@@ -52,29 +56,290 @@ func TestStatusesOfACase(t *testing.T) {
 	})
 }
 
-func TestRetry(t *testing.T) {
+// What the receiver gets is what the handler got.
+func TestNotificationIsWhole(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
-			switch n.Attempt {
-			case 1:
-				return errors.New("not now")
-			case 2:
-				panic("oh")
-			}
-			return nil
-		})
+		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
-		if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
-			t.Fatal(err)
-		}
-		for attempt := 1; attempt <= 3; attempt++ {
-			if n := r.Next(t); n.Attempt != attempt {
-				t.Errorf("attempt %d, want %d", n.Attempt, attempt)
-			}
-		}
-		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
-			t.Errorf("got %+v, want %+v", got, want)
+		want := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+			n.TransactionID = strings.ToUpper(enginetest.NewTransaction())
+			n.ExternalID = "pedido \x00 é " + strings.Repeat("x", 20_000)
+			n.Value = 123456
+			n.ReceivedAt = time.Date(2026, 2, 3, 4, 5, 6, 789000, time.UTC)
+			n.Raw = append([]byte("  "), pixmedtest.Payload(n.Infraction)...)
+			n.Attempt = 1
+		})
+		mustReceive(t, in, want)
+		if diff := cmp.Diff(want, r.Next(t)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
+}
+
+// The case is what counts, however its ids are written.
+func TestDuplicatesBySpelling(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		in := s.Start(t, r)
+		handler := newHandler(t, in)
+		id := enginetest.NewTransaction()
+		body := func(id, external string) string {
+			return `{"transactionId":"` + id + `","transactionStatus":"MED","transactionType":"CASH_IN","value":18,"externalId":` + external + `,"medStatus":"ACKNOWLEDGED"}`
+		}
+		for _, test := range []struct {
+			name, body string
+			calls      int
+		}{
+			{"first", body(id, `"123"`), 1},
+			{"upper-case UUID", body(strings.ToUpper(id), `"123"`), 0},
+			{"numeric externalId", body(id, `123`), 0},
+			{"another externalId", body(id, `"124"`), 1},
+			{"no externalId", body(id, `""`), 1},
+			{"another transaction", body(enginetest.NewTransaction(), `"123"`), 1},
+		} {
+			if code := post1(t, handler, test.body); code != http.StatusOK {
+				t.Errorf("%s: %d", test.name, code)
+			}
+			for range test.calls {
+				r.Next(t)
+			}
+			enginetest.Await(t, in)
+			if len(r.Got) != 0 {
+				t.Errorf("%s: one call too many: %v", test.name, <-r.Got)
+			}
+		}
+	})
+}
+
+func TestDuplicatesAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+		for i := range 3 {
+			in := s.Start(t, r)
+			err := in.Receive(t.Context(), n)
+			if i == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Next(t)
+			} else if !errors.Is(err, pixmed.ErrDuplicate) {
+				t.Errorf("after restart %d: %v, want ErrDuplicate", i, err)
+			}
+			mustStop(t, in)
+		}
+		r.None(t)
+	})
+}
+
+// What was accepted and not worked is worked by the next process.
+func TestGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		in := s.Open(t, r) // never started
+		id := enginetest.NewTransaction()
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Cancelled))
+		mustStop(t, in)
+		r.None(t)
+		s.Start(t, r)
+		for _, want := range []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled} {
+			if n := r.Next(t); n.MEDStatus != want {
+				t.Errorf("got %s, want %s", n.MEDStatus, want)
+			}
+		}
+	})
+}
+
+// The same delivery, from many connections and to several replicas at once.
+func TestDuplicatesAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		replicas := []*inbox.Inbox{s.Start(t, r)}
+		if s.Engine == "postgres" {
+			replicas = append(replicas, s.Start(t, r), s.Start(t, r))
+		}
+		for range 10 {
+			n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			accepted := 0
+			for i := range 24 {
+				wg.Go(func() {
+					copied := *n
+					switch err := replicas[i%len(replicas)].Receive(t.Context(), &copied); {
+					case err == nil:
+						mu.Lock()
+						accepted++
+						mu.Unlock()
+					case !errors.Is(err, pixmed.ErrDuplicate):
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if accepted != 1 {
+				t.Errorf("accepted %d times", accepted)
+			}
+			r.Next(t)
+		}
+		enginetest.Await(t, replicas[0])
+		r.None(t)
+	})
+}
+
+// A dead notification is revived by its redelivery, unless it was discarded.
+func TestRedeliveryOfTheDead(t *testing.T) {
+	t.Parallel()
+	for name, discard := range map[string]bool{"exhausted": false, "discarded": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+				failing := true
+				r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error {
+					switch {
+					case !failing:
+						return nil
+					case discard:
+						return inbox.Discard(errors.New("never"))
+					}
+					return errors.New("not today")
+				})
+				in := s.Start(t, r, inbox.WithMaxAttempts(2))
+				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+				mustReceive(t, in, n)
+				enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s.Dead == 1 })
+				events, err := in.History(t.Context(), n.TransactionID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantAttempts := 2
+				if discard {
+					wantAttempts = 1
+				}
+				if e := events[0]; e.State != inbox.Dead || e.Discarded != discard || e.Attempts != wantAttempts || e.LastError == "" {
+					t.Errorf("the dead event is %v", e)
+				}
+				failing = false
+				err = in.Receive(t.Context(), n)
+				if discard {
+					if !errors.Is(err, pixmed.ErrDuplicate) {
+						t.Errorf("%v, want ErrDuplicate", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s.Done == 1 && s.Dead == 0 })
+				for want := 1; want <= 3; want++ {
+					if got := r.Next(t).Attempt; got != want {
+						t.Errorf("attempt %d, want %d", got, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestTooManyPending(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		id := enginetest.NewTransaction()
+		status := []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled}
+		for i := range 64 {
+			mustReceive(t, in, enginetest.Notification(id, status[i%2]))
+		}
+		if err := in.Receive(t.Context(), enginetest.Notification(id, status[0])); !errors.Is(err, pixmed.ErrBusy) {
+			t.Errorf("the 65th: %v, want ErrBusy", err)
+		}
+		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), status[0]))
+	})
+}
+
+func TestReceiveRefusesWhatIsNotValid(t *testing.T) {
+	t.Parallel()
+	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	err := in.Receive(t.Context(), enginetest.Notification("no UUID", pixmed.Acknowledged))
+	var invalid *pixmed.ValidationError
+	if !errors.As(err, &invalid) {
+		t.Errorf("%v, want a ValidationError", err)
+	}
+}
+
+// A notification that was made by hand has no body; the inbox makes one.
+func TestReceiveWithoutABody(t *testing.T) {
+	t.Parallel()
+	r := enginetest.NewRecorder(nil)
+	in := enginetest.SQLite(t).Start(t, r)
+	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Debited)
+	n.Raw = nil
+	mustReceive(t, in, n)
+	if diff := cmp.Diff(n.Infraction, r.Next(t).Infraction); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+type contextKey struct{}
+
+func TestContextIsCarried(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		got := make(chan any, 1)
+		in := s.Start(t, pixmed.ReceiverFunc(func(ctx context.Context, _ *pixmed.Notification) error {
+			got <- ctx.Value(contextKey{})
+			return nil
+		}), inbox.WithContext(
+			func(ctx context.Context) map[string]string {
+				return map[string]string{"trace": ctx.Value(contextKey{}).(string)}
+			},
+			func(ctx context.Context, carried map[string]string) context.Context {
+				return context.WithValue(ctx, contextKey{}, "resumed "+carried["trace"])
+			}))
+		ctx := context.WithValue(t.Context(), contextKey{}, "a\x00b")
+		if err := in.Receive(ctx, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
+			t.Fatal(err)
+		}
+		if v := <-got; v != "resumed a\x00b" {
+			t.Errorf("the callback's context holds %q", v)
+		}
+	})
+}
+
+func mustReceive(t *testing.T, in *inbox.Inbox, n *pixmed.Notification) {
+	t.Helper()
+	if err := in.Receive(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustStop(t *testing.T, in *inbox.Inbox) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
+	defer cancel()
+	if err := in.Stop(ctx); err != nil {
+		t.Fatalf("Stop: %v", err)
+	}
+}
+
+func newHandler(t *testing.T, in *inbox.Inbox) http.Handler {
+	t.Helper()
+	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithInvalid(in.Invalid), pixmed.WithLogger(enginetest.Logger(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler
+}
+
+func post1(t *testing.T, handler http.Handler, body string) int {
+	t.Helper()
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
+	return w.Code
 }

@@ -36,8 +36,9 @@ type Inbox struct {
 	ended   chan struct{} // closed when Stop has done everything
 	endErr  error
 
-	interrupted context.Context //nolint:containedctx // ends the callbacks when Stop runs out of time; nobody calls them
-	interrupt   context.CancelFunc
+	// They end when Stop runs out of time, and then when the callbacks must end.
+	hurry, interrupted   context.Context //nolint:containedctx // nobody calls the callbacks
+	hurryUp, interruptIt context.CancelFunc
 }
 
 type lifecycle int
@@ -59,7 +60,8 @@ func New(store ledger.Store, receiver pixmed.Receiver, c *config.Config) (*Inbox
 		committer: newCommitter(store, c),
 		sweeper:   make(chan struct{}), swept: make(chan struct{}), ended: make(chan struct{}),
 	}
-	in.interrupted, in.interrupt = context.WithCancel(context.Background())
+	in.hurry, in.hurryUp = context.WithCancel(context.Background())
+	in.interrupted, in.interruptIt = context.WithCancel(context.Background())
 	return in, nil
 }
 
@@ -210,36 +212,41 @@ func (in *Inbox) Stop(ctx context.Context) error {
 	in.state = stopping
 	in.mu.Unlock()
 	if was != stopping {
-		go in.end(ctx, was)
+		go in.end(was)
 	}
 	select {
 	case <-in.ended:
 		return in.endErr
 	case <-ctx.Done():
 	}
-	in.interrupt()
+	in.hurryUp()
 	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()
 	select {
 	case <-in.ended:
 		return in.endErr
 	case <-grace.C:
-		return fmt.Errorf("inbox: Stop: callbacks do not end with their context: %w", ctx.Err())
+		return fmt.Errorf("inbox: Stop: something has not ended yet, a callback that does not heed its context or a database that does not answer: %w", ctx.Err())
 	}
 }
 
 // stopGrace is how long Stop waits for callbacks that it has cancelled.
 const stopGrace = 5 * time.Second
 
-func (in *Inbox) end(ctx context.Context, was lifecycle) {
+func (in *Inbox) end(was lifecycle) {
 	defer close(in.ended)
 	var errs []error
 	if was == started {
 		close(in.sweeper)
 		<-in.swept
-		errs = append(errs, in.store.StopWork(ctx))
+		if in.store.StopWork(in.hurry) != nil {
+			// Only now, when no worker takes anything new.
+			in.interruptIt()
+			errs = append(errs, in.store.CancelWork())
+		}
 	}
 	in.committer.stop() // after the last settlement
-	in.interrupt()
+	in.hurryUp()
+	in.interruptIt()
 	in.endErr = errors.Join(append(errs, in.store.Close())...)
 }

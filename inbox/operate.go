@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,6 +56,27 @@ type Event struct {
 	ReceivedAt time.Time `json:"receivedAt"`
 	// DoneAt is when it was done, on the database's clock; zero if it is not.
 	DoneAt time.Time `json:"doneAt,omitzero"`
+}
+
+// String describes the event in a short line, without the body and the error.
+func (e *Event) String() string {
+	return fmt.Sprintf("%s: %s %q of %q, place %d, attempts %d", e.ID, e.State, e.Status, e.Key.TransactionID, e.Seq, e.Attempts)
+}
+
+// LogValue groups the event's fields for log/slog, without the body, the error
+// and the external id.
+func (e *Event) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("event_id", e.ID),
+		slog.String("transaction_id", e.Key.TransactionID),
+		slog.String("med_status", string(e.Status)),
+		slog.String("state", string(e.State)),
+		slog.Int64("seq", e.Seq),
+		slog.Int("attempts", e.Attempts),
+		slog.Bool("discarded", e.Discarded),
+		slog.Time("received_at", e.ReceivedAt),
+		slog.Time("done_at", e.DoneAt),
+	)
 }
 
 // Infraction parses the body. It fails for what is quarantined.

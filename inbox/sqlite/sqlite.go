@@ -170,12 +170,10 @@ func (s *store) Start(ctx context.Context, work ledger.Work) error {
 }
 
 // StopWork implements [ledger.Store].
-func (s *store) StopWork(ctx context.Context) error {
-	if err := s.client.Stop(ctx); err == nil {
-		return nil
-	}
-	return s.client.StopAndCancel(context.WithoutCancel(ctx))
-}
+func (s *store) StopWork(ctx context.Context) error { return s.client.Stop(ctx) }
+
+// CancelWork implements [ledger.Store].
+func (s *store) CancelWork() error { return s.client.StopAndCancel(context.Background()) }
 
 // Close implements [ledger.Store].
 func (s *store) Close() error {

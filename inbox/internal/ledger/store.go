@@ -76,9 +76,11 @@ type Store interface {
 
 	// Start begins to call work.
 	Start(ctx context.Context, work Work) error
-	// StopWork lets the running attempts end; when ctx ends it cancels them and
-	// waits for them.
+	// StopWork takes up nothing new and waits for the running attempts, until ctx
+	// ends.
 	StopWork(ctx context.Context) error
+	// CancelWork cancels the running attempts and waits for them.
+	CancelWork() error
 	// Shared reports whether other processes may be at work.
 	Shared() bool
 	// Close frees what the store holds.
