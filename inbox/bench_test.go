@@ -253,6 +253,47 @@ func BenchmarkLatency(b *testing.B) {
 	}
 }
 
+// BenchmarkWork measures how fast a backlog is worked by callbacks that do nothing.
+func BenchmarkWork(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			s := benchStore(b, engine)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			done := make(chan struct{})
+			in := s.Open(b, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+				if left.Add(-1) == 0 {
+					close(done)
+				}
+				return nil
+			}), func(c *config.Config) error {
+				c.PollInterval, c.SweepInterval = 100*time.Millisecond, 5*time.Second // the defaults
+				return nil
+			}, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			errs := make(chan error, b.N)
+			gate := make(chan struct{}, benchConnections)
+			for range b.N {
+				gate <- struct{}{}
+				go func() {
+					errs <- in.Receive(context.Background(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+					<-gate
+				}()
+			}
+			for range b.N {
+				if err := <-errs; err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ResetTimer()
+			if err := in.Start(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			<-done
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "callbacks/s")
+		})
+	}
+}
+
 // median sorts.
 func median(d []time.Duration) time.Duration {
 	slices.Sort(d)

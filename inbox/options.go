@@ -15,8 +15,9 @@ import (
 type Option = config.Option
 
 // WithWorkers sets how many callbacks run at a time in this process, each for
-// another transaction. Default 10, at most 10000. On PostgreSQL the pool needs
-// four connections more than that.
+// another transaction. At most 10000. On PostgreSQL the pool must have four
+// connections more than that. Default 10, on PostgreSQL fewer if the pool is
+// smaller.
 func WithWorkers(n int) Option {
 	return func(c *config.Config) error {
 		if n < 1 || n > 10_000 {

@@ -62,7 +62,9 @@ const spareConns = 4
 // that the notification is done.
 //
 // The pool stays yours: call Stop before you close it. Its MaxConns must be at
-// least four more than [inbox.WithWorkers], which is 14 by default.
+// least four more than [inbox.WithWorkers]; 14 suits the default of ten workers.
+// The default of pgxpool is four, or the number of processors, which is often too
+// few: set it with pool_max_conns=14 in the URL.
 func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	c, err := config.New(opts)
 	if err != nil {
@@ -77,8 +79,12 @@ func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if err := inbox.CheckReceiver(receiver); err != nil {
 		return nil, err
 	}
-	if have, need := int(pool.Config().MaxConns), c.Workers+spareConns; have < need {
-		return nil, fmt.Errorf("postgres: Open: the pool has at most %d connections, and %d workers need %d: raise its MaxConns (pool_max_conns in the URL), or set inbox.WithWorkers", have, c.Workers, need)
+	have := int(pool.Config().MaxConns)
+	if c.Workers == 0 {
+		c.Workers = max(min(config.DefaultWorkers, have-spareConns), 1)
+	}
+	if need := c.Workers + spareConns; have < need {
+		return nil, fmt.Errorf("postgres: Open: the pool has at most %d connections, and with workers=%d the inbox needs %d: raise its MaxConns (pool_max_conns in the URL), or lower inbox.WithWorkers", have, c.Workers, need)
 	}
 	if c.Schema == "" {
 		c.Schema = DefaultSchema

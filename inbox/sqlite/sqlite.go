@@ -3,6 +3,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -53,6 +54,7 @@ func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...in
 	if err != nil {
 		return nil, err
 	}
+	c.Workers = cmp.Or(c.Workers, config.DefaultWorkers)
 	if c.Schema != "" || c.PollOnly {
 		return nil, errors.New("sqlite: Open: an option of package postgres was given")
 	}

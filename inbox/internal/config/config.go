@@ -12,7 +12,7 @@ import (
 
 // Config is the configuration of an inbox.
 type Config struct {
-	Workers        int
+	Workers        int // 0 unless it was set
 	MaxAttempts    int
 	FirstDelay     time.Duration
 	MaxDelay       time.Duration
@@ -38,13 +38,15 @@ type Config struct {
 	PollInterval  time.Duration
 }
 
+// DefaultWorkers is how many workers there are unless it is set.
+const DefaultWorkers = 10
+
 // Option changes a Config.
 type Option func(*Config) error
 
 // New returns the defaults, changed by the options.
 func New(opts []Option) (*Config, error) {
 	c := &Config{
-		Workers:        10,
 		MaxAttempts:    20,
 		FirstDelay:     time.Second,
 		MaxDelay:       4 * time.Hour,

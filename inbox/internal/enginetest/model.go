@@ -29,8 +29,11 @@ type Tables struct {
 
 // Queue is what River's page does.
 type Queue interface {
+	// JobCancel cancels a job, at once unless it is running.
 	JobCancel(ctx context.Context, job int64) (*rivertype.JobRow, error)
+	// JobDelete deletes a job that is not running.
 	JobDelete(ctx context.Context, job int64) (*rivertype.JobRow, error)
+	// JobRetry makes a job available that is not running.
 	JobRetry(ctx context.Context, job int64) (*rivertype.JobRow, error)
 }
 

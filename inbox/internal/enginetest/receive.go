@@ -78,7 +78,7 @@ func Await(tb testing.TB, in *inbox.Inbox) inbox.Stats {
 // AwaitStats waits until the counts are as the test wants them.
 func AwaitStats(tb testing.TB, in *inbox.Inbox, ok func(inbox.Stats) bool) inbox.Stats {
 	tb.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(Patience)
 	for {
