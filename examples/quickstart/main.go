@@ -1,8 +1,11 @@
-// Command quickstart shows pixmed at work in a few seconds, on real sockets: a
-// fake gateway posts infraction webhooks to a handler, whose callback downloads
-// the transaction's receipt.
+// Command quickstart shows pixmed at work in a second or two, on real sockets: a
+// fake gateway posts infraction webhooks to a handler, which stores them in a
+// durable inbox and answers at once; a callback behind the inbox then downloads
+// the transaction's receipt, and is called again when that fails.
 //
 //	go run ./examples/quickstart
+//	go run ./examples/quickstart -db inbox.db             # twice: the second goes on where the first stopped
+//	go run ./examples/quickstart -db postgres://…         # the inbox that several processes may share
 //	go run ./examples/quickstart -listen 127.0.0.1:8080   # and keep serving, for curl
 package main
 
@@ -20,10 +23,16 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -34,6 +43,14 @@ const (
 	apiKey        = "quickstart-key"
 	path          = "/webhooks/infraction"
 )
+
+const usage = `Shows pixmed at work: a fake gateway posts infraction webhooks to a handler, which
+stores them in a durable inbox. A callback downloads the transaction's receipt and
+saves the PDF.
+
+Usage: quickstart [-db PATH|URL] [-listen ADDR] [-out DIR]
+
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,13 +63,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.Usage = func() {
-		fmt.Fprint(out, "Shows pixmed at work: a fake gateway posts infraction webhooks to a handler,\nwhich downloads the transaction's receipt and saves the PDF.\n\nUsage: quickstart [-listen ADDR] [-out DIR]\n\n")
+		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
+	db := flags.String("db", "", "keep the inbox in the SQLite file at `PATH`, or in PostgreSQL at a postgres:// URL;\na file in a new temporary folder unless set")
 	listen := flags.String("listen", "", "serve webhooks at `ADDR`, such as 127.0.0.1:8080, and keep serving until interrupted")
 	dir := flags.String("out", "", "save receipts in `DIR`; a new temporary folder unless set")
 	if err := flags.Parse(args); err != nil {
@@ -61,160 +79,224 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -h", flags.Arg(0))
 	}
-	if *dir == "" {
+	if *db == "" || *dir == "" {
 		temporary, err := os.MkdirTemp("", "pixmed-quickstart-")
 		if err != nil {
 			return err
 		}
-		*dir = temporary
-	} else if err := os.MkdirAll(*dir, 0o755); err != nil {
+		if *db == "" {
+			*db = filepath.Join(temporary, "inbox.db")
+		}
+		if *dir == "" {
+			*dir = temporary
+		}
+	}
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
 		return err
 	}
-	say := log.New(out, "", 0)
+	say := &narrator{Logger: log.New(out, "", 0)}
 
-	// The gateway, a fake one: it knows the transaction of the specification's
-	// sample and has a receipt for it.
+	// The gateway, a fake one: it has receipts, and asks for the key.
 	gateway := pixmedtest.NewGateway(
 		pixmedtest.WithCredential("api_key", apiKey),
 		pixmedtest.WithSigner(pixmedtest.HeaderSecret(secretHeader, webhookSecret)),
 	)
 	defer gateway.Close()
-	sample, err := pixmed.ParseInfraction([]byte(pixmedtest.Sample))
-	if err != nil {
-		return err
-	}
-	gateway.AddReceipt(*sample)
 
-	// Your side: a client for receipts, and a handler for webhooks.
-	client, err := pixmed.NewClient(gateway.URL(), pixmed.WithHeader("api_key", apiKey))
+	// Your side: a client for receipts, callbacks, the inbox that calls them, and
+	// a handler that fills the inbox.
+	client, err := pixmed.NewClient(gateway.URL(),
+		pixmed.WithHeader("api_key", apiKey),
+		pixmed.WithRetries(0), // the inbox tries again, and needs no worker while it waits
+	)
 	if err != nil {
 		return err
 	}
-	handler, err := newHandler(client, *dir, say)
+	in, closeInbox, err := openInbox(ctx, *db, newCallbacks(client, *dir, say), say)
 	if err != nil {
 		return err
 	}
-	address := *listen
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	listener, err := net.Listen("tcp", address)
+	// Deferred, so that it comes after the server's end: no request finds it closed.
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, closeInbox(ctx))
+	}()
+	handler, err := pixmed.NewHandler(in,
+		pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, webhookSecret)),
+		pixmed.WithInvalid(in.Invalid),
+		pixmed.WithLogger(slog.New(slog.DiscardHandler)), // the observer tells it all
+		pixmed.WithObserver(say.outcome),
+	)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(path, handler)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	host, port, err := net.SplitHostPort(listener.Addr().String())
+	mux.Handle(path, say.requestsFirst(handler))
+	url, stopServer, err := serve(ctx, *listen, mux)
 	if err != nil {
 		return err
 	}
-	if net.ParseIP(host).IsUnspecified() { // with -listen :8080, say
-		host = "127.0.0.1"
-	}
-	url := "http://" + net.JoinHostPort(host, port) + path
+	defer func() { err = errors.Join(err, stopServer()) }()
 
-	if err := tell(ctx, gateway, url, *sample, say); err != nil {
-		return errors.Join(err, server.Close(), ignoreClosed(<-served))
+	story := &story{gateway: gateway, inbox: in, url: url, say: say}
+	if err := story.resume(ctx); err != nil {
+		return err
+	}
+	if err := story.tell(ctx); err != nil {
+		return err
 	}
 	if *listen != "" {
 		say.Printf(`
 Serving webhooks at %s until interrupted. Post one:
 
 curl -i -H '%s: %s' '%s' -d '%s'
-`, url, secretHeader, webhookSecret, url, pixmedtest.Payload(*sample))
-		select {
-		case <-ctx.Done():
-		case err := <-served:
-			return err
-		}
+`, url, secretHeader, webhookSecret, url, pixmedtest.Sample)
+		<-ctx.Done()
 	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(server.Shutdown(shutdown), ignoreClosed(<-served))
+	return nil
 }
 
-func ignoreClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}
-
-// newHandler is what an application writes.
-func newHandler(client *pixmed.Client, dir string, say *log.Logger) (http.Handler, error) {
-	callbacks := pixmed.Callbacks{
+// newCallbacks is what an application writes. The gateway has its answer already
+// when they are called, so they may take their time, and they may fail: the inbox
+// calls them again. It calls them at least once, so what they do must bear being
+// done again; examples/scaleout shows how PostgreSQL makes that exactly once.
+func newCallbacks(client *pixmed.Client, dir string, say *narrator) pixmed.Callbacks {
+	return pixmed.Callbacks{
 		Acknowledged: func(ctx context.Context, n *pixmed.Notification) error {
-			say.Printf("   callback: %v: block the value", n)
+			say.callback("%v: block the value", n)
 			if n.MaybeReopened() {
-				say.Printf("   callback: the case had ended with %s: it may be open again", n.Previous)
+				say.callback("the case had ended with %s: it may be open again", n.Previous)
 			}
-			// The gateway waits for the answer while this downloads. That suits a
-			// small example; slow work belongs behind a durable inbox, which
-			// answers as soon as the notification is stored and retries the work.
 			file := filepath.Join(dir, n.Key().TransactionID+".pdf")
 			receipt, err := client.SaveReceipt(ctx, n.TransactionID, file)
-			if errors.Is(err, pixmed.ErrNotFound) {
-				say.Printf("   callback: the gateway has no receipt of this transaction")
-				return nil
-			}
 			if err != nil {
-				return err // answered 500: the gateway sends the notification again
+				say.callback("failed, so the inbox will call again: %v", err)
+				return err
 			}
-			say.Printf("   callback: saved the receipt, %d bytes: %s", receipt.Size, file)
+			say.callback("saved the receipt, %d bytes: %s", receipt.Size, file)
 			return nil
 		},
 		Cancelled: func(_ context.Context, n *pixmed.Notification) error {
-			say.Printf("   callback: %v: release the value", n)
+			say.callback("%v: release the value", n)
 			return nil
 		},
 		Debited: func(_ context.Context, n *pixmed.Notification) error {
-			say.Printf("   callback: %v: the value is gone", n)
+			say.callback("%v: the value is gone", n)
 			return nil
 		},
 		Other: func(_ context.Context, n *pixmed.Notification) error {
-			say.Printf("   callback: %v: a status to look into", n)
+			say.callback("%v: a status to look into", n)
 			return nil
 		},
 	}
-	return pixmed.NewHandler(
-		pixmed.Deduplicate(&pixmed.MemoryStore{}, callbacks),
-		pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, webhookSecret)),
-		pixmed.WithLogger(slog.New(slog.DiscardHandler)), // the observer tells it all
-		pixmed.WithObserver(func(_ context.Context, o pixmed.Outcome) {
-			say.Printf("   handler:  %d, %s%s", o.StatusCode, o.Result, because(o))
-		}),
-	)
 }
 
-func because(o pixmed.Outcome) string {
-	if o.Err == nil || o.Result == pixmed.ResultDuplicate {
-		return ""
+// openInbox opens the inbox in PostgreSQL if db is such a URL, and in a file of
+// SQLite's otherwise. It is yet to be started.
+func openInbox(ctx context.Context, db string, callbacks pixmed.Receiver, say *narrator) (*inbox.Inbox, func(context.Context) error, error) {
+	const workers = 10
+	options := []inbox.Option{
+		inbox.WithWorkers(workers),
+		// Short, since somebody is watching: unless set, the inbox waits for 1 s after
+		// the first failure and for 4 h at most, and an attempt may take 30 s.
+		inbox.WithBackoff(100*time.Millisecond, 2*time.Second),
+		inbox.WithAttemptTimeout(2 * time.Second),
+		inbox.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
 	}
-	return " (" + strings.TrimPrefix(o.Err.Error(), "pixmed: ") + ")"
-}
-
-// tell has the gateway post what gateways post, and checks the answers.
-func tell(ctx context.Context, gateway *pixmedtest.Gateway, url string, sample pixmed.Infraction, say *log.Logger) error {
-	cancelled := sample
-	cancelled.MEDStatus = pixmed.Cancelled
-	for i, event := range []struct {
-		what string
-		body []byte
-		want int
-	}{
-		{"The gateway posts the specification's sample: ACKNOWLEDGED.", []byte(pixmedtest.Sample), http.StatusOK},
-		{"It posts the same again, as gateways do. The callback is not called.", []byte(pixmedtest.Sample), http.StatusOK},
-		{"It posts a broken body.", []byte(pixmedtest.Sample)[:100], http.StatusBadRequest},
-		{"It posts CANCELLED for the same transaction.", pixmedtest.Payload(cancelled), http.StatusOK},
-	} {
-		say.Printf("%d. %s", i+1, event.what)
-		attempt := gateway.Post(ctx, url, event.body)
-		if attempt.StatusCode != event.want {
-			return fmt.Errorf("want the answer %d, got: %v", event.want, attempt)
+	scheme, _, isURL := strings.Cut(db, "://")
+	if !isURL {
+		in, err := sqlite.Open(ctx, db, callbacks, options...)
+		if err != nil {
+			return nil, nil, err
 		}
+		say.Printf("The inbox is the file %s.", db)
+		return in, in.Stop, nil
 	}
-	return nil
+	if scheme != "postgres" && scheme != "postgresql" {
+		return nil, nil, fmt.Errorf("-db: want the path of a file or a postgres:// URL, not a URL of %s", scheme)
+	}
+	config, err := pgxpool.ParseConfig(db)
+	if err != nil {
+		return nil, nil, fmt.Errorf("-db: %w", err)
+	}
+	config.MaxConns = max(config.MaxConns, workers+4) // the inbox takes four for itself
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	// A schema of its own: the callbacks here must not get what is in a real inbox.
+	in, err := postgres.Open(ctx, pool, callbacks, append(options, postgres.WithSchema("pixmed_quickstart"))...)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	say.Printf("The inbox is the schema pixmed_quickstart of the database %s at %s.", config.ConnConfig.Database, config.ConnConfig.Host)
+	return in, func(ctx context.Context) error {
+		err := in.Stop(ctx)
+		pool.Close() // the inbox leaves it open: it may be the application's
+		return err
+	}, nil
+}
+
+// serve starts a server and returns the webhook's URL.
+func serve(ctx context.Context, address string, handler http.Handler) (url string, stop func() error, err error) {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	stop = func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return err
+	}
+	host, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return "", nil, errors.Join(err, stop())
+	}
+	if net.ParseIP(host).IsUnspecified() { // with -listen :8080, say
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + path, stop, nil
+}
+
+// narrator prints what happens, in an order that can be read: a callback runs as
+// soon as its notification is stored, often before the handler has written its
+// answer, but speaks when no request is being answered any more.
+type narrator struct {
+	*log.Logger
+	answering sync.RWMutex
+}
+
+// requestsFirst makes callbacks wait while requests are answered.
+func (s *narrator) requestsFirst(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.answering.RLock()
+		defer s.answering.RUnlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *narrator) callback(format string, args ...any) {
+	s.answering.Lock()
+	defer s.answering.Unlock()
+	s.Printf("   callback: "+format, args...)
+}
+
+func (s *narrator) outcome(_ context.Context, o pixmed.Outcome) {
+	because := ""
+	if o.Err != nil && o.Result != pixmed.ResultDuplicate {
+		because = " (" + strings.TrimPrefix(o.Err.Error(), "pixmed: ") + ")"
+	}
+	s.Printf("   handler:  %d, %s%s", o.StatusCode, o.Result, because)
 }
