@@ -24,7 +24,8 @@ import (
 // and share its outcome; where that one runs out of time, the others get
 // [ErrBusy].
 //
-// A durable inbox judges duplicates by itself and needs no Deduplicate in front.
+// The durable inbox of module github.com/pixmed-go/pixmed/inbox judges duplicates
+// by itself and needs no Deduplicate in front.
 func Deduplicate(store StatusStore, next Receiver) Receiver {
 	return &deduplicator{store, next}
 }
@@ -87,7 +88,7 @@ const (
 // It is for a single process that may forget on restart: what it forgot is
 // delivered again. With two replicas it would not only repeat work but could
 // drop a re-opened case, of which the other replica saw the end: replicas need
-// a StatusStore in a database that they share.
+// a StatusStore in a database that they share, or the durable inbox.
 type MemoryStore struct {
 	// MaxCases is how many cases are remembered; the one whose last record is
 	// the oldest goes first. Zero means DefaultMaxCases, which take

@@ -39,9 +39,10 @@
 // The callback runs before the answer, in the request's goroutine, and has 10
 // seconds unless [WithCallbackTimeout] says otherwise. Its context goes on when
 // the client hangs up. Gateways stop waiting after 3 to 25 seconds and send
-// again, so work that is slow or must not be lost in a crash belongs behind a
-// durable queue: a Receiver may be anything that returns nil only once it has
-// stored the notification.
+// again, so work that is slow or must not be lost in a crash belongs behind the
+// durable inbox of module github.com/pixmed-go/pixmed/inbox: it is a Receiver that
+// returns nil once it has stored the notification, and calls yours afterwards,
+// with retries and in order.
 //
 // # Duplicates
 //

@@ -82,7 +82,8 @@ func WithBodyLimit(bytes int64) HandlerOption {
 // ends; [DefaultCallbackTimeout] unless set. One that fails after that is answered
 // 503; one that does not heed its context is waited for, and its nil is a 200: the
 // notification is taken care of. Gateways stop waiting for the
-// answer after 3 to 25 seconds, so slow work belongs behind a durable inbox.
+// answer after 3 to 25 seconds, so slow work belongs behind the durable inbox of
+// module github.com/pixmed-go/pixmed/inbox.
 func WithCallbackTimeout(d time.Duration) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if d <= 0 {

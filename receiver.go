@@ -7,8 +7,9 @@ import (
 )
 
 // Receiver takes care of notifications. It is to them what http.Handler is to
-// requests: [Callbacks] are one, [Deduplicate] wraps one, and so can a durable
-// inbox be, which returns nil once it has stored the notification.
+// requests: [Callbacks] are one, [Deduplicate] wraps one, and the durable
+// inbox of module github.com/pixmed-go/pixmed/inbox is one, which returns nil once
+// it has stored the notification.
 //
 // A nil error says that the notification is taken care of, and only then does
 // the [Handler] answer 200. The notification belongs to the receiver; the context

@@ -84,13 +84,14 @@ type Notification struct {
 	// ReceivedAt is when the handler got the request.
 	ReceivedAt time.Time `json:"receivedAt"`
 	// Previous is the status that was handled before this one for the same
-	// Key, empty for the first. [Deduplicate] sets it.
+	// Key, empty for the first. [Deduplicate] and the durable inbox set it.
 	Previous MEDStatus `json:"previous,omitempty"`
 	// SeenAt is when this same status was last recorded for the Key, zero if
-	// it never was. [Deduplicate] sets it.
+	// it never was. [Deduplicate] and the durable inbox set it.
 	SeenAt time.Time `json:"seenAt,omitzero"`
 	// Attempt counts the calls for this notification, from 1. It is above 1
-	// only where a durable inbox calls again after a failure.
+	// only behind the durable inbox of module github.com/pixmed-go/pixmed/inbox,
+	// which calls again after a failure.
 	Attempt int `json:"attempt"`
 }
 

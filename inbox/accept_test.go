@@ -267,8 +267,7 @@ func TestReceiveRefusesWhatIsNotValid(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 	err := in.Receive(t.Context(), enginetest.Notification("no UUID", pixmed.Acknowledged))
-	var invalid *pixmed.ValidationError
-	if !errors.As(err, &invalid) {
+	if _, ok := errors.AsType[*pixmed.ValidationError](err); !ok {
 		t.Errorf("%v, want a ValidationError", err)
 	}
 }

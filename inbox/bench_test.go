@@ -114,7 +114,7 @@ func post(b *testing.B, handler http.Handler) {
 }
 
 func postUntilNone(address string, left *atomic.Int64) error {
-	conn, err := net.Dial("tcp", address)
+	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}

@@ -305,6 +305,7 @@ func TestPurge(t *testing.T) {
 				return inbox.Discard(errors.New("no"))
 			case pixmed.Cancelled:
 				<-ctx.Done()
+			default:
 			}
 			return ctx.Err()
 		}))

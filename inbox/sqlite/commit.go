@@ -50,7 +50,7 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 			_ = tx.Rollback()
 		}
 	}()
-	t := &txn{store: s, tx: tx, stmts: s.stmts.in(tx), now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case)}
+	t := &txn{store: s, tx: tx, stmts: s.stmts.in(ctx, tx), now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case)}
 	for _, op := range ops {
 		op.Err = nil
 		if err := t.do(ctx, op); err != nil {
@@ -131,23 +131,14 @@ func (t *txn) loadFor(ctx context.Context, c *ledger.Case, op *ledger.Op) error 
 	}
 	if op.Job {
 		var job ledger.Job
-		err := t.tx.QueryRowContext(ctx, `SELECT `+sqlJob("?2")+` FROM (SELECT ?1 AS live) LEFT JOIN river_job j ON j.id = live`,
-			c.LiveJob(), op.Overdue.Seconds()).Scan(&job)
+		err := t.tx.QueryRowContext(ctx, `SELECT `+sqlJob+` FROM (SELECT ?2 AS live) LEFT JOIN river_job j ON j.id = live`,
+			op.Overdue.Seconds(), c.LiveJob()).Scan(&job)
 		if err != nil {
 			return err
 		}
 		c.SetJob(job)
 	}
 	return nil
-}
-
-// sqlJob is the state of a job j, as the ledger sees it.
-func sqlJob(overdueSeconds string) string {
-	return `CASE
-	WHEN j.state = 'cancelled' THEN 'cancelled'
-	WHEN j.id IS NULL OR j.state IN ('completed', 'discarded') THEN 'lost'
-	WHEN j.state = 'running' AND unixepoch('now', 'subsec') - unixepoch(j.attempted_at, 'subsec') >= ` + overdueSeconds + ` THEN 'lost'
-	ELSE 'alive' END`
 }
 
 // flush writes what changed.

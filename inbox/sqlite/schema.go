@@ -102,16 +102,29 @@ FROM events e
 WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.transaction_id = e.transaction_id AND c.live_job = ?2)`
 )
 
+// sqlBroken finds the cases that Recover may have to set right; ?1 is the overdue
+// time in seconds.
+const sqlBroken = `
+SELECT DISTINCT e.transaction_id FROM events e JOIN cases c ON c.transaction_id = e.transaction_id LEFT JOIN river_job j ON j.id = c.live_job
+WHERE e.state = 'pending' AND (c.live_job IS NULL OR ` + sqlJob + ` <> 'alive')`
+
+// sqlJob is the state of a job j, as the ledger sees it.
+const sqlJob = `CASE
+	WHEN j.state = 'cancelled' THEN 'cancelled'
+	WHEN j.id IS NULL OR j.state IN ('completed', 'discarded') THEN 'lost'
+	WHEN j.state = 'running' AND unixepoch('now', 'subsec') - unixepoch(j.attempted_at, 'subsec') >= ?1 THEN 'lost'
+	ELSE 'alive' END`
+
 // writeStatements are prepared on the writing connection.
 type writeStatements struct {
 	readCase, writeCase, pending, last, insertEvent, updateEvent, lastJob, jobsSince *sql.Stmt
 }
 
 // in binds the statements to a transaction.
-func (w *writeStatements) in(tx *sql.Tx) writeStatements {
+func (w *writeStatements) in(ctx context.Context, tx *sql.Tx) writeStatements {
 	return writeStatements{
-		tx.Stmt(w.readCase), tx.Stmt(w.writeCase), tx.Stmt(w.pending), tx.Stmt(w.last),
-		tx.Stmt(w.insertEvent), tx.Stmt(w.updateEvent), tx.Stmt(w.lastJob), tx.Stmt(w.jobsSince),
+		tx.StmtContext(ctx, w.readCase), tx.StmtContext(ctx, w.writeCase), tx.StmtContext(ctx, w.pending), tx.StmtContext(ctx, w.last),
+		tx.StmtContext(ctx, w.insertEvent), tx.StmtContext(ctx, w.updateEvent), tx.StmtContext(ctx, w.lastJob), tx.StmtContext(ctx, w.jobsSince),
 	}
 }
 

@@ -66,10 +66,6 @@ func (s *store) Attempt(ctx context.Context, job int64, event string) (*ledger.A
 	return a, err
 }
 
-var sqlBroken = `
-SELECT DISTINCT e.transaction_id FROM events e JOIN cases c ON c.transaction_id = e.transaction_id LEFT JOIN river_job j ON j.id = c.live_job
-WHERE e.state = 'pending' AND (c.live_job IS NULL OR ` + sqlJob("?1") + ` <> 'alive')`
-
 // Broken implements [ledger.Store].
 func (s *store) Broken(ctx context.Context, overdue time.Duration) ([]string, error) {
 	rows, err := s.read.QueryContext(ctx, sqlBroken, overdue.Seconds())

@@ -33,9 +33,7 @@ func status(s string) func(*ledger.Event) {
 	return func(e *ledger.Event) { e.Status = s }
 }
 
-func external(id string) func(*ledger.Event) {
-	return func(e *ledger.Event) { e.ExternalID = id }
-}
+func otherExternalID(e *ledger.Event) { e.ExternalID = "y" }
 
 func counts(attempts, failures int) func(*ledger.Event) {
 	return func(e *ledger.Event) { e.Attempts, e.Failures = attempts, failures }
@@ -43,9 +41,9 @@ func counts(attempts, failures int) func(*ledger.Event) {
 
 func discarded(e *ledger.Event) { e.Discarded = true }
 
-// quarantined returns an event that is in no case yet.
-func quarantined(id string, receivedAt int64) *ledger.Event {
-	return &ledger.Event{ID: id, State: ledger.Quarantined, ReceivedAt: time.Unix(receivedAt, 0)}
+// quarantined returns an event, q, that is in no case yet.
+func quarantined(receivedAt int64) *ledger.Event {
+	return &ledger.Event{ID: "q", State: ledger.Quarantined, ReceivedAt: time.Unix(receivedAt, 0)}
 }
 
 // newCase returns a case with the events; live names the one that has the live
@@ -142,7 +140,7 @@ func TestAccept(t *testing.T) {
 			result{ledger.Accepted, "next 4 live n+0s; +n#3 pending 0/0"},
 		},
 		"the same status of another external id": {
-			newCase("", event("a", 1, ledger.Done, status("S"))), event("n", 0, "", status("S"), external("y")),
+			newCase("", event("a", 1, ledger.Done, status("S"))), event("n", 0, "", status("S"), otherExternalID),
 			result{ledger.Accepted, "next 3 live n+0s; +n#2 pending 0/0"},
 		},
 		"a duplicate of a pending one": {
@@ -154,7 +152,7 @@ func TestAccept(t *testing.T) {
 			result{ledger.Duplicate, "same row"},
 		},
 		"a duplicate of the last of its key, not of the case": {
-			newCase("", event("a", 1, ledger.Done, status("S")), event("b", 2, ledger.Done, external("y"))), event("n", 0, "", status("S")),
+			newCase("", event("a", 1, ledger.Done, status("S")), event("b", 2, ledger.Done, otherExternalID)), event("n", 0, "", status("S")),
 			result{ledger.Duplicate, "same row"},
 		},
 		"a duplicate of a discarded one": {
@@ -166,7 +164,7 @@ func TestAccept(t *testing.T) {
 			result{ledger.Revived, "next 2 live a+0s; ~a#1 pending 5/0"},
 		},
 		"a redelivery of such a one while another is live": {
-			newCase("b", event("a", 1, ledger.Dead, status("S")), event("b", 2, ledger.Pending, external("y"))), event("n", 0, "", status("S")),
+			newCase("b", event("a", 1, ledger.Dead, status("S")), event("b", 2, ledger.Pending, otherExternalID)), event("n", 0, "", status("S")),
 			result{ledger.Revived, "same row; ~a#1 pending 0/0"},
 		},
 		"room for one": {
@@ -178,7 +176,7 @@ func TestAccept(t *testing.T) {
 			result{ledger.Full, "same row"},
 		},
 		"no room for another external id": {
-			newCase("p1", pending(ledger.MaxPending)...), event("n", 0, "", external("y")),
+			newCase("p1", pending(ledger.MaxPending)...), event("n", 0, "", otherExternalID),
 			result{ledger.Full, "same row"},
 		},
 		"a duplicate where there is no room": {
@@ -249,7 +247,7 @@ func TestOrder(t *testing.T) {
 	added := event("f", 0, "")
 	events := []*ledger.Event{
 		event("d", 4, ledger.Pending), event("b", 2, ledger.Dead), event("c", 3, ledger.Pending),
-		event("a", 1, ledger.Dead), event("e", 5, ledger.Done, external("y")),
+		event("a", 1, ledger.Dead), event("e", 5, ledger.Done, otherExternalID),
 	}
 	c := newCase("c", events...)
 	if got := c.Replay("b", *events[1], false); got != ledger.ReplayStarted {
@@ -374,31 +372,31 @@ func TestReplay(t *testing.T) {
 			result{ledger.ReplayStarted, "next 3 live b+0s; ~b#2 pending 0/0"},
 		},
 		"dead, and a newer one of another external id is done": {
-			newCase("", event("a", 1, ledger.Dead), event("b", 2, ledger.Done, external("y"))), "a", false,
+			newCase("", event("a", 1, ledger.Dead), event("b", 2, ledger.Done, otherExternalID)), "a", false,
 			result{ledger.ReplayStarted, "next 3 live a+0s; ~a#1 pending 0/0"},
 		},
 		"quarantined, the first of its case": {
-			newCase("", quarantined("q", 1)), "q", false,
+			newCase("", quarantined(1)), "q", false,
 			result{ledger.ReplayStarted, "next 2 live q+0s; ~q#1 pending 0/0"},
 		},
 		"quarantined": {
-			newCase("b", event("b", 2, ledger.Pending), quarantined("q", 1)), "q", false,
+			newCase("b", event("b", 2, ledger.Pending), quarantined(1)), "q", false,
 			result{ledger.ReplayStarted, fmt.Sprintf("next 4 job %db; ~q#3 pending 0/0", liveJob)},
 		},
 		"quarantined, and one that was received later is done": {
-			newCase("", event("b", 2, ledger.Done), quarantined("q", 1)), "q", false,
+			newCase("", event("b", 2, ledger.Done), quarantined(1)), "q", false,
 			result{ledger.ReplaySuperseded, "same row"},
 		},
 		"quarantined, and one that was received before is done": {
-			newCase("", event("b", 2, ledger.Done), quarantined("q", 3)), "q", false,
-			result{ledger.ReplayStarted, "next 3 live q+0s; ~q#3 pending 0/0"},
+			newCase("", event("b", 2, ledger.Done), quarantined(3)), "q", false,
+			result{ledger.ReplayStarted, "next 4 live q+0s; ~q#3 pending 0/0"},
 		},
 		"quarantined, a duplicate": {
-			newCase("", event("b", 2, ledger.Done, status("S")), quarantined("q", 3)), "q", false,
+			newCase("", event("b", 2, ledger.Done, status("S")), quarantined(3)), "q", false,
 			result{ledger.ReplayDuplicate, "same row"},
 		},
 		"the same, forced once more": {
-			newCase("", event("b", 2, ledger.Done, status("S")), quarantined("q", 1)), "q", true,
+			newCase("", event("b", 2, ledger.Done, status("S")), quarantined(1)), "q", true,
 			result{ledger.ReplayStarted, "next 4 live q+0s; ~q#3 pending 0/0"},
 		},
 		"pending": {newCase("a", event("a", 1, ledger.Pending)), "a", true, result{ledger.ReplayUnneeded, "same row"}},

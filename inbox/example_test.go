@@ -1,0 +1,122 @@
+package inbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+// The inbox stands between the handler and the callbacks.
+func Example() {
+	folder, err := os.MkdirTemp("", "inbox-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	done := make(chan struct{})
+	in, err := sqlite.Open(ctx, filepath.Join(folder, "inbox.db"), pixmed.Callbacks{
+		Acknowledged: func(_ context.Context, n *pixmed.Notification) error {
+			fmt.Println("callback:", n)
+			if n.Attempt == 1 {
+				return errors.New("the bank does not answer")
+			}
+			close(done)
+			return nil
+		},
+		Other: pixmed.Ignore,
+	}, inbox.WithBackoff(10*time.Millisecond, time.Hour), inbox.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		panic(err)
+	}
+	handler, err := pixmed.NewHandler(in,
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", "secret")),
+		pixmed.WithInvalid(in.Invalid))
+	if err != nil {
+		panic(err)
+	}
+	if err := in.Start(ctx); err != nil {
+		panic(err)
+	}
+
+	gateway := pixmedtest.NewGateway(pixmedtest.WithSigner(pixmedtest.HeaderSecret("X-Webhook-Secret", "secret")))
+	defer gateway.Close()
+	url, stop := onFreePort(handler)
+	defer stop()
+	fmt.Println("answer:", gateway.Post(ctx, url, []byte(pixmedtest.Sample)).StatusCode)
+	<-done
+	if err := in.Stop(ctx); err != nil {
+		panic(err)
+	}
+	// Unordered output:
+	// answer: 200
+	// callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00)
+	// callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), attempt 2
+}
+
+// What is dead is listed, looked at, and replayed.
+func ExampleInbox_Replay() {
+	folder, err := os.MkdirTemp("", "inbox-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	called := make(chan struct{}, 2)
+	repaired := false
+	in, err := sqlite.Open(ctx, filepath.Join(folder, "inbox.db"), pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+		defer func() { called <- struct{}{} }()
+		if !repaired {
+			return inbox.Discard(errors.New("there is no account for it"))
+		}
+		return nil
+	}), inbox.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		panic(err)
+	}
+	if err := in.Start(ctx); err != nil {
+		panic(err)
+	}
+	if err := in.Receive(ctx, pixmedtest.NewNotification()); err != nil {
+		panic(err)
+	}
+	<-called
+
+	var dead []*inbox.Event
+	for len(dead) == 0 { // an operator would come later
+		if dead, err = in.List(ctx, inbox.Filter{State: inbox.Dead}); err != nil {
+			panic(err)
+		}
+	}
+	fmt.Println(dead[0].Status, dead[0].State, "because:", dead[0].LastError)
+	repaired = true
+	if err := in.Replay(ctx, dead[0].ID); err != nil {
+		panic(err)
+	}
+	<-called
+	if err := in.Stop(ctx); err != nil {
+		panic(err)
+	}
+	// Output: ACKNOWLEDGED dead because: there is no account for it
+}
+
+// onFreePort is http.ListenAndServe on a free port.
+func onFreePort(handler http.Handler) (url string, stop func()) {
+	server := httptest.NewServer(handler)
+	return server.URL, server.Close
+}
