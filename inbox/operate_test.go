@@ -15,6 +15,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
@@ -455,4 +456,20 @@ func (s *syncBuilder) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// A started inbox purges by itself.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithRetention(time.Millisecond), func(c *config.Config) error {
+			c.PurgeInterval = 20 * time.Millisecond
+			return nil
+		})
+		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		if err := in.Invalid(t.Context(), []byte("{"), errors.New("no")); err != nil {
+			t.Fatal(err)
+		}
+		enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s == inbox.Stats{Quarantined: 1} })
+	})
 }

@@ -240,7 +240,7 @@ func (t *callbackTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.
 func (t *callbackTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	tx, err := t.open()
 	if err != nil {
-		return failedRows{err: err}, err
+		return pgx.FailedBatchResults(&pgx.Batch{}, err).Query()
 	}
 	return tx.Query(ctx, sql, args...)
 }
@@ -248,7 +248,7 @@ func (t *callbackTx) Query(ctx context.Context, sql string, args ...any) (pgx.Ro
 func (t *callbackTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	tx, err := t.open()
 	if err != nil {
-		return failedRows{err: err}
+		return pgx.FailedBatchResults(&pgx.Batch{}, err).QueryRow()
 	}
 	return tx.QueryRow(ctx, sql, args...)
 }
@@ -260,19 +260,3 @@ func (t *callbackTx) Conn() *pgx.Conn {
 	}
 	return tx.Conn()
 }
-
-// failedRows is the result of a query in a transaction that is not there.
-type failedRows struct {
-	pgx.Rows
-	err error
-}
-
-func (r failedRows) Close()                                       {}
-func (r failedRows) Err() error                                   { return r.err }
-func (r failedRows) CommandTag() pgconn.CommandTag                { return pgconn.CommandTag{} }
-func (r failedRows) FieldDescriptions() []pgconn.FieldDescription { return nil }
-func (r failedRows) Next() bool                                   { return false }
-func (r failedRows) Scan(...any) error                            { return r.err }
-func (r failedRows) Values() ([]any, error)                       { return nil, r.err }
-func (r failedRows) RawValues() [][]byte                          { return nil }
-func (r failedRows) Conn() *pgx.Conn                              { return nil }

@@ -28,7 +28,7 @@ import (
 
 // ErrLocked is what Open's error is when another process, or another inbox of
 // this one, has the file open.
-var ErrLocked = errors.New("sqlite: the inbox is open in another process")
+var ErrLocked = errors.New("the inbox is open already, in another process or in this one")
 
 // WithMinFreeDisk sets how many bytes must be free on the file's disk, or
 // notifications are answered 503: on a full disk SQLite can no longer even
@@ -111,7 +111,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 		return s, fmt.Errorf("lock %s.lock: %w", path, err)
 	}
 	if !locked {
-		return s, fmt.Errorf("%w (it holds the lock on %s.lock); use package postgres to share an inbox", ErrLocked, path)
+		return s, fmt.Errorf("%w: it holds the lock on %s.lock; use package postgres to share an inbox", ErrLocked, path)
 	}
 	if s.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", pragma("synchronous(FULL)"))); err != nil {
 		return s, err
