@@ -180,6 +180,7 @@ func riverInsert(b *testing.B, s *enginetest.Store) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
+	c.Workers = config.DefaultWorkers
 	riverConfig := queue.Config(c, &queue.Worker{})
 	args := queue.Args{Event: uuid.NewString()}
 	if s.Engine == "sqlite" {

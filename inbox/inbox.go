@@ -100,15 +100,21 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 		}
 	}
 	var verdict ledger.Verdict
-	err = in.committer.accept(ctx, &ledger.Op{
+	op := &ledger.Op{
 		TransactionID: key.TransactionID,
 		ExternalID:    &key.ExternalID,
 		New:           event,
 		Apply:         func(c *ledger.Case) { verdict = c.Accept(event) },
-	})
-	switch {
+	}
+	switch err := in.committer.accept(ctx, op); {
 	case err != nil:
 		return err
+	case op.Kept:
+		in.log.ErrorContext(ctx, "inbox: the database refuses a notification; it is in quarantine",
+			"event_id", event.ID, "transaction_id", key.TransactionID)
+		return nil
+	case verdict == ledger.Accepted:
+		return nil
 	case verdict == ledger.Duplicate:
 		return pixmed.ErrDuplicate
 	case verdict == ledger.Full:
@@ -117,8 +123,9 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 		return fmt.Errorf("%w: %d notifications of transaction %s are pending", pixmed.ErrBusy, ledger.MaxPending, key.TransactionID)
 	case verdict == ledger.Revived:
 		in.log.InfoContext(ctx, "inbox: a redelivery revives a dead notification", "transaction_id", key.TransactionID)
+		return nil
 	}
-	return nil
+	return errors.New("inbox: not stored: nothing was decided")
 }
 
 // Invalid stores the body of a request that passed verification but not

@@ -17,7 +17,8 @@ import (
 )
 
 // Discard wraps an error of the receiver's: the notification is dead at once,
-// and neither retried nor revived by a redelivery. It can be replayed.
+// and neither retried nor revived by a redelivery. It can be replayed. It may be
+// wrapped further, but not joined with other errors, which may be worth a retry.
 func Discard(err error) error {
 	if err == nil {
 		err = errors.New("discarded")
@@ -26,6 +27,11 @@ func Discard(err error) error {
 }
 
 type discardError struct{ err error }
+
+func isDiscard(err error) bool {
+	_, ok := err.(*discardError) //nolint:errorlint // found unwraps
+	return ok
+}
 
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
@@ -116,38 +122,62 @@ func (in *Inbox) call(ctx context.Context, session ledger.Session, a *ledger.Att
 	defer cancel()
 	stop := context.AfterFunc(in.interrupted, cancel)
 	defer stop()
-	if in.config.Resume != nil {
-		carried := make(map[string]string)
-		if len(a.Metadata) > 0 {
-			if err := json.Unmarshal(a.Metadata, &carried); err != nil {
-				return fmt.Errorf("the stored metadata does not parse: %w", err)
-			}
-		}
-		ctx = in.config.Resume(ctx, carried)
-	}
 	if session != nil {
 		ctx = session.Context(ctx)
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			in.log.ErrorContext(ctx, "inbox: the receiver panicked", "event_id", a.ID, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
+	carried := make(map[string]string)
+	if len(a.Metadata) > 0 {
+		if err := json.Unmarshal(a.Metadata, &carried); err != nil {
+			return fmt.Errorf("the stored metadata does not parse: %w", err)
 		}
-	}()
-	err = in.receiver.Receive(ctx, n)
-	if errors.Is(err, pixmed.ErrDuplicate) {
+	}
+	err = in.receive(ctx, n, carried)
+	if found(err, func(err error) bool { return err == pixmed.ErrDuplicate }) { //nolint:errorlint // found unwraps
 		return nil // the receiver has handled it before
 	}
 	return err
 }
 
+// receive calls the receiver in a goroutine of its own, since one that ends its
+// goroutine would end River's, which then waits for it for ever.
+func (in *Inbox) receive(ctx context.Context, n *pixmed.Notification, carried map[string]string) error {
+	ended := make(chan error)
+	go func() {
+		err := errors.New("the receiver has ended its goroutine, with runtime.Goexit or a test's FailNow")
+		defer func() {
+			if p := recover(); p != nil {
+				in.log.ErrorContext(ctx, "inbox: the receiver panicked", "transaction_id", n.Key().TransactionID, "panic", p, "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic: %v", p)
+			}
+			ended <- err
+		}()
+		if in.config.Resume != nil {
+			ctx = in.config.Resume(ctx, carried)
+		}
+		err = in.receiver.Receive(ctx, n)
+	}()
+	return <-ended
+}
+
+// found reports whether an error, or one that it wraps alone, is what is looked
+// for. What is joined with others does not count: those may be failures that
+// another attempt would mend.
+func found(err error, is func(error) bool) bool {
+	for err != nil {
+		if is(err) {
+			return true
+		}
+		err = errors.Unwrap(err)
+	}
+	return false
+}
+
 // settlement is the operation that ends an attempt. settled tells, once it is
 // committed, whether the attempt was the live one.
 func (in *Inbox) settlement(job int64, a *ledger.Attempt, callErr error) (op *ledger.Op, outcome *ledger.Outcome, settled *bool) {
-	var discard *discardError
 	outcome = &ledger.Outcome{
 		Done:        callErr == nil,
-		Discard:     errors.As(callErr, &discard),
+		Discard:     found(callErr, isDiscard),
 		MaxFailures: in.config.MaxAttempts,
 		Delay:       backoff(in.config.FirstDelay, in.config.MaxDelay, a.Failures),
 	}

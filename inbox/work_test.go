@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,8 @@ func TestRetry(t *testing.T) {
 			case 2:
 				panic("oh")
 			case 3:
+				runtime.Goexit() // as a test's FailNow does
+			case 4:
 				return pixmed.ErrDuplicate // the receiver has seen to it before
 			}
 			return nil
@@ -33,7 +36,7 @@ func TestRetry(t *testing.T) {
 		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 		mustReceive(t, in, n)
 		var errs []string
-		for attempt := 1; attempt <= 3; attempt++ {
+		for attempt := 1; attempt <= 4; attempt++ {
 			if n := r.Next(t); n.Attempt != attempt {
 				t.Errorf("attempt %d, want %d", n.Attempt, attempt)
 			}
@@ -43,7 +46,7 @@ func TestRetry(t *testing.T) {
 			}
 			errs = append(errs, events[0].LastError)
 		}
-		if diff := cmp.Diff([]string{"", "not now", "panic: oh"}, errs); diff != "" {
+		if diff := cmp.Diff([]string{"", "not now", "panic: oh", "the receiver has ended its goroutine, with runtime.Goexit or a test's FailNow"}, errs); diff != "" {
 			t.Errorf("last errors (-want +got):\n%s", diff)
 		}
 		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
@@ -237,4 +240,28 @@ func historyOf(t *testing.T, in *inbox.Inbox, id string) []*inbox.Event {
 		t.Fatal(err)
 	}
 	return events
+}
+
+// What is joined with other errors decides nothing: they may be worth a retry.
+func TestJoinedErrors(t *testing.T) {
+	t.Parallel()
+	for name, joined := range map[string]error{"duplicate": pixmed.ErrDuplicate, "discard": inbox.Discard(errors.New("never"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := enginetest.SQLite(t)
+			r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
+				if n.Attempt == 1 {
+					return errors.Join(joined, errors.New("the other half fails"))
+				}
+				return nil
+			})
+			in := s.Start(t, r)
+			id := enginetest.NewTransaction()
+			mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
+			enginetest.Await(t, in)
+			if e := historyOf(t, in, id)[0]; e.State != inbox.Done || e.Attempts != 2 {
+				t.Errorf("%v, want it done at the second attempt", e)
+			}
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -149,7 +150,11 @@ func ensureFile(path string) error {
 }
 
 func dsn(path string, params ...string) string {
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") { // C:/folder/file, which would be taken for a host
+		path = "/" + path
+	}
+	u := url.URL{Scheme: "file", Path: path}
 	u.RawQuery = pragma("busy_timeout(10000)") + "&" + pragma("journal_mode(WAL)") + "&" + pragma("wal_autocheckpoint(4000)") + "&" + pragma("fullfsync(true)") + "&" + pragma("checkpoint_fullfsync(true)")
 	for _, p := range params {
 		u.RawQuery += "&" + p

@@ -73,7 +73,8 @@ type Verdict int
 
 // The verdicts.
 const (
-	Accepted  Verdict = iota // it is a new event
+	_         Verdict = iota // nothing was decided: the operation did not happen
+	Accepted                 // it is a new event
 	Revived                  // its event had failed for good and is pending again
 	Duplicate                // the last accepted event of its key has the same status
 	Full                     // too many of this transaction are pending
@@ -206,10 +207,11 @@ type Replayed int
 
 // The decisions.
 const (
-	ReplayStarted    Replayed = iota
-	ReplayDuplicate           // a quarantined event's status is the last accepted one
-	ReplaySuperseded          // a newer event of the key is done
-	ReplayUnneeded            // it is neither dead nor quarantined
+	_                Replayed = iota // nothing was decided: the operation did not happen
+	ReplayStarted                    // it is pending
+	ReplayDuplicate                  // a quarantined event's status is the last accepted one
+	ReplaySuperseded                 // a newer event of the key is done
+	ReplayUnneeded                   // it is neither dead nor quarantined
 )
 
 // Replay makes a dead event pending again at its old place, or a quarantined one

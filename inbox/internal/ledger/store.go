@@ -30,6 +30,9 @@ type Op struct {
 
 	// Err is set by a Store when this operation failed and others did not.
 	Err error
+	// Kept is set by a Store when the database refused the data of New, which was
+	// put into quarantine.
+	Kept bool
 }
 
 // ErrBusy is the operation's error when its case is locked by somebody else for
@@ -107,11 +110,19 @@ func Isolate(ops []*Op, refused func(error) bool, commit func([]*Op) error) erro
 		return err
 	}
 	for _, op := range ops {
-		if op.Err = err; len(ops) > 1 {
-			op.Err = commit([]*Op{op})
+		op.Err = err
+		if len(ops) > 1 {
+			op.Err = nil
+			if err := commit([]*Op{op}); err != nil { // and not what commit may set itself
+				op.Err = err
+			}
 		}
 		if op.New != nil && refused(op.Err) {
-			op.Err = commit([]*Op{quarantine(op.New, op.Err)})
+			kept := quarantine(op.New, op.Err)
+			if op.Err = commit([]*Op{kept}); op.Err == nil {
+				op.Err = kept.Err
+			}
+			op.Kept = op.Err == nil
 		}
 	}
 	return nil
