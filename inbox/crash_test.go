@@ -187,7 +187,7 @@ func TestFileOpenElsewhere(t *testing.T) {
 	if !errors.Is(err, sqlite.ErrLocked) {
 		t.Fatalf("got %v, want ErrLocked", err)
 	}
-	for _, part := range []string{s.Path, "open in another process"} {
+	for _, part := range []string{s.Path, "open already, in another process"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error %q does not say %q", err, part)
 		}

@@ -100,7 +100,7 @@ type Filter struct {
 	// it is empty. Quarantined events belong to none.
 	TransactionID string
 	// Since and Until select by the time at which events were received, to the
-	// millisecond: from Since on, and before Until. Zero times select all.
+	// microsecond: from Since on, and before Until. Zero times select all.
 	Since, Until time.Time
 	// After is the last ID of the page before; empty for the first page.
 	After string
@@ -145,16 +145,13 @@ func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
 		}
 	}
 	if !f.Since.IsZero() {
-		filter.From = firstID(ceilMilli(f.Since)).String()
+		filter.From = firstID(f.Since).String()
 	}
 	if !f.Until.IsZero() {
-		filter.To = firstID(ceilMilli(f.Until)).String()
+		filter.To = firstID(f.Until).String()
 	}
 	return own(in.store.List(ctx, filter))
 }
-
-// ceilMilli rounds up: ids know milliseconds.
-func ceilMilli(t time.Time) time.Time { return t.Add(time.Millisecond - time.Nanosecond) }
 
 // Get returns one event, or [ErrNotFound].
 func (in *Inbox) Get(ctx context.Context, id string) (*Event, error) {

@@ -63,7 +63,9 @@ func (in *Inbox) sweepLoop() {
 
 // sweep sets right every case whose live job was lost.
 func (in *Inbox) sweep(ctx context.Context, overdue time.Duration) error {
-	broken, err := in.store.Broken(ctx, overdue)
+	reading, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	broken, err := in.store.Broken(reading, overdue)
 	if err != nil {
 		return err
 	}
@@ -90,7 +92,7 @@ const lostReason = "the attempt was cancelled in the queue, or did not end in ti
 func (in *Inbox) purge(ctx context.Context, age time.Duration, unfinished bool) (int64, error) {
 	var total int64
 	for after := ""; ; {
-		deleted, next, err := in.store.Purge(ctx, after, age, unfinished)
+		deleted, next, err := in.purgeBatch(ctx, after, age, unfinished)
 		total += deleted
 		if err != nil || next == "" {
 			if total > 0 {
@@ -101,3 +103,15 @@ func (in *Inbox) purge(ctx context.Context, age time.Duration, unfinished bool) 
 		after = next
 	}
 }
+
+func (in *Inbox) purgeBatch(ctx context.Context, after string, age time.Duration, unfinished bool) (deleted int64, next string, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	return in.store.Purge(ctx, after, age, unfinished)
+}
+
+// sweepTimeout bounds one query of the sweeper's.
+const sweepTimeout = time.Minute

@@ -72,7 +72,7 @@ func TestDiscard(t *testing.T) {
 func TestNewID(t *testing.T) {
 	t.Parallel()
 	last := ""
-	for _, at := range []time.Time{{}, time.UnixMilli(0), time.UnixMilli(1), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+	for _, at := range []time.Time{{}, time.UnixMilli(0), time.UnixMilli(1), time.UnixMicro(1001), time.UnixMicro(1002), time.UnixMicro(1999), time.UnixMilli(2), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		id := newID(at)
 		u, err := uuid.Parse(id)
 		if err != nil || u.Version() != 7 || u.Variant() != uuid.RFC4122 {

@@ -97,8 +97,13 @@ func (in *Inbox) work(ctx context.Context, job int64, event string) error {
 // attempt reads the event, patiently: an attempt that cannot begin counts as one
 // that failed.
 func (in *Inbox) attempt(ctx context.Context, job int64, event string) (attempt *ledger.Attempt, err error) {
-	err = in.insist(ctx, time.Now().Add(in.config.Overdue/2), func() error {
-		attempt, err = in.store.Attempt(context.WithoutCancel(ctx), job, event)
+	// What is left until it is overdue must suffice for the callback.
+	deadline := time.Now().Add((in.config.Overdue - in.config.AttemptTimeout) / 2)
+	err = in.insist(ctx, deadline, func() error {
+		patience := min(in.config.CommitTimeout, time.Until(deadline))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		attempt, err = in.store.Attempt(ctx, job, event)
 		return err
 	})
 	return attempt, err
@@ -152,7 +157,7 @@ func (in *Inbox) receive(ctx context.Context, n *pixmed.Notification, carried ma
 			ended <- err
 		}()
 		if in.config.Resume != nil {
-			ctx = in.config.Resume(ctx, carried)
+			ctx = in.config.Resume(ctx, carried) //nolint:fatcontext // once for each call
 		}
 		err = in.receiver.Receive(ctx, n)
 	}()

@@ -19,7 +19,21 @@ import (
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
+		type call struct {
+			Attempt   int
+			LastError string
+		}
+		var in *inbox.Inbox
+		started := make(chan struct{})
+		calls := make(chan call, 10)
+		in = s.Start(t, pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
+			<-started
+			events, err := in.History(ctx, n.TransactionID)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			calls <- call{n.Attempt, events[0].LastError}
 			switch n.Attempt {
 			case 1:
 				return errors.New("not now")
@@ -31,26 +45,25 @@ func TestRetry(t *testing.T) {
 				return pixmed.ErrDuplicate // the receiver has seen to it before
 			}
 			return nil
-		})
-		in := s.Start(t, r)
-		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-		mustReceive(t, in, n)
-		var errs []string
-		for attempt := 1; attempt <= 4; attempt++ {
-			if n := r.Next(t); n.Attempt != attempt {
-				t.Errorf("attempt %d, want %d", n.Attempt, attempt)
-			}
-			events, err := in.History(t.Context(), n.TransactionID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			errs = append(errs, events[0].LastError)
-		}
-		if diff := cmp.Diff([]string{"", "not now", "panic: oh", "the receiver has ended its goroutine, with runtime.Goexit or a test's FailNow"}, errs); diff != "" {
-			t.Errorf("last errors (-want +got):\n%s", diff)
-		}
+		}))
+		close(started)
+		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
 		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+		close(calls)
+		var got []call
+		for c := range calls {
+			got = append(got, c)
+		}
+		want := []call{
+			{1, ""},
+			{2, "not now"},
+			{3, "panic: oh"},
+			{4, "the receiver has ended its goroutine, with runtime.Goexit or a test's FailNow"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -114,16 +114,18 @@ type store struct {
 	client *river.Client[pgx.Tx]
 	worker *queue.Worker
 	waker  *queue.Waker
-	conn   *pgxpool.Conn // the committer's own, nil until it is needed
+	cancel context.CancelFunc // of the workers, once they are started
+	conn   *pgxpool.Conn      // the committer's own, nil until it is needed
 }
 
 // Shared implements [ledger.Store].
 func (s *store) Shared() bool { return true }
 
 // Start implements [ledger.Store].
-func (s *store) Start(ctx context.Context, work ledger.Work) error {
+func (s *store) Start(ctx context.Context, work ledger.Work) (err error) {
 	s.worker.Do = work
-	return s.client.Start(context.WithoutCancel(ctx))
+	s.cancel, err = queue.Start(ctx, s.client)
+	return err
 }
 
 // StopWork implements [ledger.Store].
@@ -134,6 +136,9 @@ func (s *store) CancelWork() error { return s.client.StopAndCancel(context.Backg
 
 // Close implements [ledger.Store].
 func (s *store) Close() error {
+	if s.cancel != nil {
+		s.cancel()
+	}
 	if s.conn != nil {
 		s.conn.Release()
 		s.conn = nil

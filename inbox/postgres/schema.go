@@ -68,10 +68,11 @@ func newQueries(schema string) *queries {
 	q := &queries{
 		schema: schema,
 		// A commit must be on disk, and a lock must not be waited for until the
-		// senders have given up. To plan these statements takes longer than to run
+		// senders have given up, nor for as long as a statement may take: whoever waits
+		// too long must be told from what fails. To plan these statements takes longer than to run
 		// them; but a plan that is kept, and was made while a table was small, must
 		// not be one that reads all of it.
-		settings: `SELECT set_config('lock_timeout', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+		settings: `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
 	set_config('synchronous_commit',
 	CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
 		// The rows are locked in the order of the ids, by everybody. They are
@@ -176,8 +177,14 @@ func (s *store) migrate(ctx context.Context) error {
 	if _, err := lock.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "pixmed inbox "+s.config.Schema); err != nil {
 		return fmt.Errorf("wait for the migration lock: %w", err)
 	}
-	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.sql.schema); err != nil {
-		return fmt.Errorf("create the schema: %w", err)
+	var exists bool
+	if err := s.pool.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", s.sql.schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists { // or it would take the right to make one, even if there is one
+		if _, err := s.pool.Exec(ctx, "CREATE SCHEMA "+s.sql.schema); err != nil {
+			return fmt.Errorf("create the schema: %w", err)
+		}
 	}
 	if _, err := river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("migrate river: %w", err)

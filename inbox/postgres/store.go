@@ -24,24 +24,33 @@ const (
 
 // Commit implements [ledger.Store].
 func (s *store) Commit(ctx context.Context, ops []*ledger.Op) error {
+	var again bool
 	return ledger.Isolate(ops, isDataError, func(ops []*ledger.Op) error {
-		err := s.commit(ctx, ops, lockTimeout, false)
-		if err != nil && isLost(err) {
-			// The connection is gone: it was stale, or the commit's outcome is not
-			// known. The events' ids tell.
-			if err = s.commit(ctx, ops, lockTimeout, true); err != nil && isLost(err) {
-				return fmt.Errorf("%w: the database does not answer: %w", ledger.ErrBusy, err)
-			}
-		}
+		err := s.try(ctx, ops, lockTimeout, &again)
 		if isLockError(err) {
-			return s.commitUnlocked(ctx, ops, err)
+			return s.commitUnlocked(ctx, ops, &again, err)
 		}
 		return err
 	})
 }
 
+// try commits, and tries once more if the connection was lost: it was stale, or the
+// outcome of the commit is not known. again remembers that; the events' ids tell.
+func (s *store) try(ctx context.Context, ops []*ledger.Op, wait time.Duration, again *bool) error {
+	err := s.commit(ctx, ops, wait, *again)
+	if err == nil || isDataError(err) || isLockError(err) {
+		return err
+	}
+	*again = true
+	err = s.commit(ctx, ops, wait, true)
+	if err == nil || isDataError(err) || isLockError(err) {
+		return err
+	}
+	return fmt.Errorf("%w: the database fails: %w", ledger.ErrBusy, err)
+}
+
 // commitUnlocked leaves out the cases that others hold.
-func (s *store) commitUnlocked(ctx context.Context, ops []*ledger.Op, cause error) error {
+func (s *store) commitUnlocked(ctx context.Context, ops []*ledger.Op, again *bool, cause error) error {
 	locked, err := s.locked(ctx, ids(ops))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ledger.ErrBusy, errors.Join(cause, err))
@@ -57,13 +66,16 @@ func (s *store) commitUnlocked(ctx context.Context, ops []*ledger.Op, cause erro
 	if len(free) == 0 {
 		return nil
 	}
-	if err := s.commit(ctx, free, shortLockTimeout, false); !isLockError(err) {
+	if err := s.try(ctx, free, shortLockTimeout, again); !isLockError(err) {
 		return err
 	}
 	// A case that somebody has made and not committed cannot be seen.
 	for _, op := range free {
-		if err := s.commit(ctx, []*ledger.Op{op}, shortLockTimeout, false); err != nil {
-			op.Err = fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+		if err := s.try(ctx, []*ledger.Op{op}, shortLockTimeout, again); err != nil {
+			op.Err = err
+			if isLockError(err) {
+				op.Err = fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+			}
 		}
 	}
 	return nil
@@ -79,19 +91,7 @@ SELECT transaction_id::text FROM (
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// isLost reports whether the connection, or the server behind it, went away.
-func isLost(err error) bool {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
-		return true
-	}
-	switch class(e) {
-	case "08", "57", "25", "XX", "58", "53": // 25006: a former primary; 57P01: shut down; 53300: too many connections
-		return true
-	}
-	return false
-}
-
+// isLockError reports whether somebody else holds what is needed.
 func isLockError(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "40001")
@@ -100,14 +100,11 @@ func isLockError(err error) bool {
 // isDataError reports whether the database refuses what it was given, and works.
 func isDataError(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && (class(e) == "22" || class(e) == "23" || class(e) == "54")
-}
-
-func class(e *pgconn.PgError) string {
-	if len(e.Code) < 2 {
-		return ""
+	if !errors.As(err, &e) || len(e.Code) < 2 {
+		return false
 	}
-	return e.Code[:2]
+	class := e.Code[:2]
+	return class == "22" || class == "23" || class == "54"
 }
 
 // commit does the operations in one transaction on the committer's connection.
@@ -123,11 +120,12 @@ func (s *store) commit(ctx context.Context, ops []*ledger.Op, wait time.Duration
 		if err == nil {
 			return
 		}
-		if !isLost(err) {
+		if isDataError(err) || isLockError(err) {
 			if _, rollback := conn.Exec(ctx, "ROLLBACK"); rollback == nil {
 				return
 			}
 		}
+		// Whatever else it is, another connection may lead to a server that works.
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = conn.Close(closing) // so that the pool forgets it

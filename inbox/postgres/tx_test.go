@@ -82,7 +82,10 @@ func TestTxIsTheCallbacks(t *testing.T) {
 		},
 		"discarded": {
 			func(ctx context.Context, _ *pixmed.Notification) error {
-				return errors.Join(write(ctx, "x"), inbox.Discard(errors.New("no")))
+				if err := write(ctx, "x"); err != nil {
+					return err
+				}
+				return inbox.Discard(errors.New("no"))
 			},
 			nil, 1, "no",
 		},

@@ -2,22 +2,40 @@ package sqlite
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// diskCheck remembers how much was free on the disk, so that not every
-// transaction asks for it.
-type diskCheck struct {
+// fileCheck remembers what was found, so that not every transaction asks.
+type fileCheck struct {
 	at  time.Time
 	err error
 }
 
-const diskCheckEvery = 500 * time.Millisecond
+const fileCheckEvery = 500 * time.Millisecond
 
-// checkDisk fails when the disk is nearly full.
-func (s *store) checkDisk() error {
+// checkFile fails when there is nothing left of the disk, or of the file: SQLite
+// goes on writing to one that was moved or deleted, and whatever it writes is gone
+// at the next start.
+func (s *store) checkFile() error {
+	s.checkMu.Lock()
+	defer s.checkMu.Unlock()
+	if now := time.Now(); now.Sub(s.checked.at) >= fileCheckEvery {
+		s.checked = fileCheck{at: now}
+		if err := s.lookAtFile(); err != nil {
+			s.checked.err = fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+		}
+	}
+	return s.checked.err
+}
+
+func (s *store) lookAtFile() error {
+	if file, err := os.Stat(s.path); err != nil || !os.SameFile(file, s.file) {
+		return fmt.Errorf("%s is not the file any more that was opened: it was moved or deleted; put it back, or restart the process", s.path)
+	}
 	floor := uint64(defaultMinFreeDisk)
 	if s.config.MinFreeDisk != nil {
 		floor = *s.config.MinFreeDisk
@@ -25,14 +43,8 @@ func (s *store) checkDisk() error {
 	if floor == 0 {
 		return nil
 	}
-	s.freeMu.Lock()
-	defer s.freeMu.Unlock()
-	if now := time.Now(); now.Sub(s.free.at) >= diskCheckEvery {
-		s.free = diskCheck{at: now}
-		if free, err := freeDisk(s.dir); err == nil && free < floor {
-			s.free.err = fmt.Errorf("%w: %d MiB are free on the disk of %s, and %d MiB must be: make room, or change sqlite.WithMinFreeDisk",
-				ledger.ErrBusy, free>>20, s.dir, floor>>20)
-		}
+	if free, err := freeDisk(filepath.Dir(s.path)); err == nil && free < floor {
+		return fmt.Errorf("%d MiB are free on the disk of %s, and %d MiB must be: make room, or change sqlite.WithMinFreeDisk", free>>20, s.path, floor>>20)
 	}
-	return s.free.err
+	return nil
 }

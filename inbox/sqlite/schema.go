@@ -80,10 +80,12 @@ const (
 	sqlWriteCase = `
 INSERT INTO cases (transaction_id, next_seq, live_job, live_event, updated_at) VALUES (?1, ?2, nullif(?3, 0), nullif(?4, ''), ?5)
 ON CONFLICT (transaction_id) DO UPDATE SET next_seq = ?2, live_job = nullif(?3, 0), live_event = nullif(?4, ''), updated_at = ?5`
-	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
-	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
-	sqlLastJob     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0)`
-	sqlJobsSince   = `SELECT id, args ->> '$.event_id' FROM river_job WHERE id > ?`
+	sqlColumns   = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
+	sqlPending   = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
+	sqlInsertJob = `
+INSERT INTO river_job (args, kind, max_attempts, state, scheduled_at)
+VALUES (jsonb(?1), ?2, 1, ?3, datetime('now', 'subsec', ?4 || ' seconds'))
+RETURNING id`
 	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
 	sqlInsertEvent = `
 INSERT INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
@@ -112,19 +114,19 @@ WHERE e.state = 'pending' AND (c.live_job IS NULL OR ` + sqlJob + ` <> 'alive')`
 const sqlJob = `CASE
 	WHEN j.state = 'cancelled' THEN 'cancelled'
 	WHEN j.id IS NULL OR j.state IN ('completed', 'discarded') THEN 'lost'
-	WHEN j.state = 'running' AND unixepoch('now', 'subsec') - unixepoch(j.attempted_at, 'subsec') >= ?1 THEN 'lost'
+	WHEN j.state = 'running' AND (?1 = 0 OR unixepoch('now', 'subsec') - unixepoch(j.attempted_at, 'subsec') >= ?1) THEN 'lost'
 	ELSE 'alive' END`
 
 // writeStatements are prepared on the writing connection.
 type writeStatements struct {
-	readCase, writeCase, pending, last, insertEvent, updateEvent, lastJob, jobsSince *sql.Stmt
+	readCase, writeCase, pending, last, insertEvent, updateEvent, insertJob *sql.Stmt
 }
 
 // in binds the statements to a transaction.
 func (w *writeStatements) in(ctx context.Context, tx *sql.Tx) writeStatements {
 	return writeStatements{
 		tx.StmtContext(ctx, w.readCase), tx.StmtContext(ctx, w.writeCase), tx.StmtContext(ctx, w.pending), tx.StmtContext(ctx, w.last),
-		tx.StmtContext(ctx, w.insertEvent), tx.StmtContext(ctx, w.updateEvent), tx.StmtContext(ctx, w.lastJob), tx.StmtContext(ctx, w.jobsSince),
+		tx.StmtContext(ctx, w.insertEvent), tx.StmtContext(ctx, w.updateEvent), tx.StmtContext(ctx, w.insertJob),
 	}
 }
 
@@ -140,8 +142,7 @@ func (s *store) prepare(ctx context.Context) error {
 		{&s.stmts.last, s.write, sqlLast},
 		{&s.stmts.insertEvent, s.write, sqlInsertEvent},
 		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
-		{&s.stmts.lastJob, s.write, sqlLastJob},
-		{&s.stmts.jobsSince, s.write, sqlJobsSince},
+		{&s.stmts.insertJob, s.write, sqlInsertJob},
 		{&s.attempt, s.read, sqlAttempt},
 	} {
 		stmt, err := p.db.PrepareContext(ctx, p.sql)

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -48,8 +49,13 @@ const defaultMinFreeDisk = 64 << 20
 // .lock, which is never deleted. The folder must exist, and must be on a local
 // disk: network file systems lose locks and writes.
 //
-// One process at a time may have a file open; see [ErrLocked]. receiver is called
-// by the workers once Start was called. Call Stop when you are done.
+// One process at a time may have a file open; see [ErrLocked]. That process must
+// not open the file by other means, not even to read it: on most systems to close
+// it again drops the locks on it. To look into it, or to back it up with VACUUM
+// INTO, use another process.
+//
+// receiver is called by the workers once Start was called. Call Stop when you are
+// done.
 func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	c, err := config.New(opts)
 	if err != nil {
@@ -77,7 +83,7 @@ type store struct {
 	config *config.Config
 	log    *slog.Logger
 	lock   *flock.Flock
-	dir    string
+	path   string
 	write  *sql.DB // one connection
 	read   *sql.DB
 	client *river.Client[*sql.Tx]
@@ -85,22 +91,20 @@ type store struct {
 	waker  *queue.Waker
 
 	stmts    writeStatements
-	attempt  *sql.Stmt   // on the reading connections
-	prepared []*sql.Stmt // all of them
+	attempt  *sql.Stmt          // on the reading connections
+	prepared []*sql.Stmt        // all of them
+	cancel   context.CancelFunc // of the workers, once they are started
 
-	freeMu sync.Mutex
-	free   diskCheck
+	file    os.FileInfo // what was opened
+	checkMu sync.Mutex
+	checked fileCheck
 }
 
 func open(ctx context.Context, path string, c *config.Config) (s *store, err error) {
-	path, err = filepath.Abs(path)
-	if err != nil {
+	if path, err = resolve(path); err != nil {
 		return nil, err
 	}
-	if err := ensureFile(path); err != nil {
-		return nil, err
-	}
-	s = &store{config: c, log: c.Logger, dir: filepath.Dir(path), lock: flock.New(path + ".lock"), worker: &queue.Worker{}}
+	s = &store{config: c, log: c.Logger, path: path, lock: flock.New(path + ".lock"), worker: &queue.Worker{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -113,6 +117,14 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 	}
 	if !locked {
 		return s, fmt.Errorf("%w: it holds the lock on %s.lock; use package postgres to share an inbox", ErrLocked, path)
+	}
+	// Not before: to close the file would drop the locks that this process holds on
+	// it, those of an inbox that has it open.
+	if err := ensureFile(path); err != nil {
+		return s, err
+	}
+	if s.file, err = os.Stat(path); err != nil {
+		return s, err
 	}
 	if s.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", pragma("synchronous(FULL)"))); err != nil {
 		return s, err
@@ -139,10 +151,29 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 
 const readers = 4
 
+// resolve returns the one name that all names of a file have, since the lock lies
+// beside it. The file need not exist, its folder must.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		var folder string
+		folder, err = filepath.EvalSymlinks(filepath.Dir(path))
+		resolved = filepath.Join(folder, filepath.Base(path))
+	}
+	return resolved, err
+}
+
 // ensureFile makes the file if there is none, readable by its owner only: it
 // holds personal data. SQLite gives its other files the same mode.
 func ensureFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the caller's
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the path is the caller's
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -171,9 +202,10 @@ func (s *store) Shared() bool { return false }
 func (s *store) Session() ledger.Session { return nil }
 
 // Start implements [ledger.Store].
-func (s *store) Start(ctx context.Context, work ledger.Work) error {
+func (s *store) Start(ctx context.Context, work ledger.Work) (err error) {
 	s.worker.Do = work
-	return s.client.Start(context.WithoutCancel(ctx))
+	s.cancel, err = queue.Start(ctx, s.client)
+	return err
 }
 
 // StopWork implements [ledger.Store].
@@ -184,6 +216,9 @@ func (s *store) CancelWork() error { return s.client.StopAndCancel(context.Backg
 
 // Close implements [ledger.Store].
 func (s *store) Close() error {
+	if s.cancel != nil {
+		s.cancel()
+	}
 	var errs []error
 	for _, stmt := range s.prepared {
 		errs = append(errs, stmt.Close())

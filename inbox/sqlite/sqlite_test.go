@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -82,6 +83,67 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Open(t, ignore)
+}
+
+// A file has one inbox, whatever it is called.
+func TestLockedThroughALink(t *testing.T) {
+	t.Parallel()
+	for name, existing := range map[string]bool{"file": true, "folder": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			s := &enginetest.Store{Engine: "sqlite", Path: filepath.Join(folder, "inbox.db")}
+			s.Open(t, ignore)
+			target, link := folder, filepath.Join(t.TempDir(), "link")
+			path := filepath.Join(link, "inbox.db")
+			if existing {
+				target, path = s.Path, link
+			}
+			if err := os.Symlink(target, link); err != nil {
+				t.Skipf("needs the right to make symbolic links: %v", err)
+			}
+			if _, err := (&enginetest.Store{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
+				t.Errorf("%v, want ErrLocked", err)
+			}
+		})
+	}
+}
+
+// A file that is moved away would take everything with it.
+func TestFileMovedAway(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("nobody can move an open file on Windows")
+	}
+	s := enginetest.SQLite(t)
+	in := s.Open(t, ignore)
+	accept := func() error {
+		return in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+	}
+	until := func(what string, ok func(error) bool) {
+		t.Helper()
+		deadline := time.After(enginetest.Patience)
+		for !ok(accept()) {
+			select {
+			case <-deadline:
+				t.Fatal(what)
+			default:
+			}
+		}
+	}
+	if err := accept(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.Path, s.Path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	until("it goes on accepting", func(err error) bool {
+		return errors.Is(err, pixmed.ErrBusy) && strings.Contains(err.Error(), "moved or deleted")
+	})
+	if err := os.Rename(s.Path+".away", s.Path); err != nil {
+		t.Fatal(err)
+	}
+	until("it does not accept again", func(err error) bool { return err == nil })
 }
 
 func TestPaths(t *testing.T) {

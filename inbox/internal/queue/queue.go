@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -61,8 +62,25 @@ func Config(c *config.Config, w *Worker) *river.Config {
 	}
 }
 
-// Params returns what to insert for the jobs that were issued.
-func Params(issues []*ledger.Issue) []river.InsertManyParams {
+// Start starts a client. It heeds ctx until the client is started, and then no
+// longer: cancel has to be called once the client has stopped.
+func Start[T any](ctx context.Context, client *river.Client[T]) (cancel context.CancelFunc, err error) {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	detach := context.AfterFunc(ctx, cancel)
+	err = client.Start(running)
+	if err == nil && !detach() {
+		err = errors.Join(ctx.Err(), client.StopAndCancel(context.WithoutCancel(ctx)))
+	}
+	if err != nil {
+		detach()
+		cancel()
+		return nil, err
+	}
+	return cancel, nil
+}
+
+// Insert inserts the jobs that were issued and returns their numbers by event.
+func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
 	params := make([]river.InsertManyParams, len(issues))
 	for i, issue := range issues {
 		opts := &river.InsertOpts{}
@@ -71,12 +89,7 @@ func Params(issues []*ledger.Issue) []river.InsertManyParams {
 		}
 		params[i] = river.InsertManyParams{Args: Args{issue.Event}, InsertOpts: opts}
 	}
-	return params
-}
-
-// Insert inserts the jobs that were issued and returns their numbers by event.
-func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
-	results, err := client.InsertManyTx(ctx, tx, Params(issues))
+	results, err := client.InsertManyTx(ctx, tx, params)
 	if err != nil {
 		return nil, fmt.Errorf("insert jobs: %w", err)
 	}
@@ -91,16 +104,18 @@ func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []
 	return numbers, nil
 }
 
-// soon makes jobs available at once that are due soon. Only the elected leader
-// makes scheduled ones available, every 5 seconds; workers leave an available one
-// alone until it is due. River treats its own retries in the same way.
-type soon struct{ river.HookDefaults }
+// Soon is up to when a job that is due later is made available at once. Only the
+// elected leader makes scheduled ones available, every 5 seconds; workers leave an
+// available one alone until it is due. River treats its own retries in the same
+// way.
+const Soon = 10 * time.Second
 
-const dueSoon = 10 * time.Second
+// soon makes such jobs available.
+type soon struct{ river.HookDefaults }
 
 // InsertBegin implements [rivertype.HookInsertBegin].
 func (*soon) InsertBegin(_ context.Context, params *rivertype.JobInsertParams) error {
-	if params.State == rivertype.JobStateScheduled && time.Until(*params.ScheduledAt) < dueSoon {
+	if params.State == rivertype.JobStateScheduled && time.Until(*params.ScheduledAt) <= Soon {
 		params.State = rivertype.JobStateAvailable
 	}
 	return nil
