@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,7 +53,10 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 			_ = tx.Rollback()
 		}
 	}()
-	t := &txn{store: s, tx: tx, stmts: s.stmts.in(ctx, tx), now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case)}
+	t := &txn{store: s, tx: tx, now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case)}
+	if err := t.load(ctx, ops); err != nil {
+		return err
+	}
 	for _, op := range ops {
 		op.Err = nil
 		if err := t.do(ctx, op); err != nil {
@@ -76,22 +80,20 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 type txn struct {
 	store *store
 	tx    *sql.Tx
-	stmts writeStatements
 	now   int64 // in microseconds
 	cases map[string]*ledger.Case
+	added []*ledger.Event // that belong to no case
 }
+
+// stmt binds a prepared statement to the transaction.
+func (t *txn) stmt(ctx context.Context, s *sql.Stmt) *sql.Stmt { return t.tx.StmtContext(ctx, s) }
 
 func (t *txn) do(ctx context.Context, op *ledger.Op) (err error) {
 	if op.Quarantine != nil {
-		return t.insertEvent(ctx, op.Quarantine)
+		t.added = append(t.added, op.Quarantine)
+		return nil
 	}
 	c := t.cases[op.TransactionID]
-	if c == nil {
-		if c, err = t.load(ctx, op.TransactionID); err != nil {
-			return err
-		}
-		t.cases[op.TransactionID] = c
-	}
 	if err := t.loadFor(ctx, c, op); err != nil {
 		return err
 	}
@@ -99,25 +101,47 @@ func (t *txn) do(ctx context.Context, op *ledger.Op) (err error) {
 	return nil
 }
 
-// load reads a case and what is pending in it.
-func (t *txn) load(ctx context.Context, id string) (*ledger.Case, error) {
-	var nextSeq, liveJob int64
-	var liveEvent string
-	err := t.stmts.readCase.QueryRowContext(ctx, id).Scan(&nextSeq, &liveJob, &liveEvent)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.NewCase(id, 1, 0, ""), nil
+// load reads the cases and what is pending in them.
+func (t *txn) load(ctx context.Context, ops []*ledger.Op) error {
+	for _, op := range ops {
+		if op.TransactionID != "" {
+			t.cases[op.TransactionID] = ledger.NewCase(op.TransactionID, 1, 0, "") // unless there is one
+		}
 	}
+	ids, err := json.Marshal(slices.Collect(maps.Keys(t.cases)))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := ledger.NewCase(id, nextSeq, liveJob, liveEvent)
-	return c, addEvents(c)(t.stmts.pending.QueryContext(ctx, id))
+	rows, err := t.stmt(ctx, t.store.stmts.readCases).QueryContext(ctx, string(ids))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	var found []string
+	for rows.Next() {
+		var id, liveEvent string
+		var nextSeq, liveJob int64
+		if err := rows.Scan(&id, &nextSeq, &liveJob, &liveEvent); err != nil {
+			return err
+		}
+		t.cases[id] = ledger.NewCase(id, nextSeq, liveJob, liveEvent)
+		found = append(found, id)
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	for _, id := range found {
+		if err := addEvents(t.cases[id])(t.stmt(ctx, t.store.stmts.pending).QueryContext(ctx, id)); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // loadFor reads what an operation needs beside that.
 func (t *txn) loadFor(ctx context.Context, c *ledger.Case, op *ledger.Op) error {
 	if op.ExternalID != nil && !c.Empty() {
-		if err := addEvents(c)(t.stmts.last.QueryContext(ctx, c.TransactionID, *op.ExternalID)); err != nil {
+		if err := addEvents(c)(t.stmt(ctx, t.store.stmts.last).QueryContext(ctx, c.TransactionID, *op.ExternalID)); err != nil {
 			return err
 		}
 	}
@@ -145,54 +169,66 @@ func (t *txn) loadFor(ctx context.Context, c *ledger.Case, op *ledger.Op) error 
 
 // flush writes what changed.
 func (t *txn) flush(ctx context.Context) (woken bool, err error) {
-	for _, c := range t.cases {
-		ch := c.Changes()
-		for _, e := range ch.Added {
-			if err := t.insertEvent(ctx, e); err != nil {
-				return false, err
-			}
-		}
+	added := t.added
+	var jobs, cases []any
+	var number int64 // of the last job
+	if err := t.stmt(ctx, t.store.stmts.lastJob).QueryRowContext(ctx).Scan(&number); err != nil {
+		return false, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(t.cases)) {
+		ch := t.cases[id].Changes()
+		added = append(added, ch.Added...)
 		for _, e := range ch.Changed {
-			if _, err := t.stmts.updateEvent.ExecContext(ctx, e.ID, e.TransactionID, e.ExternalID, e.Status, e.Seq,
+			if _, err := t.stmt(ctx, t.store.stmts.updateEvent).ExecContext(ctx, e.ID, e.TransactionID, e.ExternalID, e.Status, e.Seq,
 				string(e.State), e.Attempts, e.Failures, e.Discarded, e.LastError, t.now); err != nil {
 				return false, err
 			}
 		}
 		if ch.Issue != nil {
-			if ch.LiveJob, err = t.insertJob(ctx, ch.Issue); err != nil {
+			number++
+			ch.LiveJob = number
+			if jobs, err = appendJob(jobs, number, ch.Issue); err != nil {
 				return false, err
 			}
-			woken = true
 		}
-		if !ch.RowChanged {
-			continue
-		}
-		if _, err := t.stmts.writeCase.ExecContext(ctx, c.TransactionID, ch.NextSeq, ch.LiveJob, ch.LiveEvent, t.now); err != nil {
-			return false, err
+		if ch.RowChanged {
+			cases = append(cases, id, ch.NextSeq, ch.LiveJob, ch.LiveEvent, t.now)
 		}
 	}
-	return woken, nil
+	var events []any
+	for _, e := range added {
+		events = append(events, e.ID, e.TransactionID, e.ExternalID, e.Status, nonNil(e.Raw), e.Seq,
+			string(e.State), e.LastError, e.ReceivedAt.UnixMicro(), e.Metadata)
+	}
+	return len(jobs) > 0, errors.Join(t.insert(ctx, &t.store.stmts.events, events), t.insert(ctx, &t.store.stmts.jobs, jobs), t.insert(ctx, &t.store.stmts.cases, cases))
 }
 
-// insertJob inserts the job of an attempt, as River's clients in other languages
-// do: its own way goes through JSON, and takes as long as all the rest.
-func (t *txn) insertJob(ctx context.Context, issue *ledger.Issue) (number int64, err error) {
+// appendJob appends the columns of a job. River's own way to insert one goes
+// through JSON, and takes as long as all the rest; its clients in other languages
+// insert as it is done here.
+func appendJob(columns []any, number int64, issue *ledger.Issue) ([]any, error) {
 	args, err := json.Marshal(queue.Args{Event: issue.Event})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	state := rivertype.JobStateAvailable
 	if issue.Delay > queue.Soon {
 		state = rivertype.JobStateScheduled
 	}
-	err = t.stmts.insertJob.QueryRowContext(ctx, string(args), queue.Args{}.Kind(), string(state), issue.Delay.Seconds()).Scan(&number)
-	return number, err
+	return append(columns, number, string(args), queue.Args{}.Kind(), string(state), issue.Delay.Seconds()), nil
 }
 
-func (t *txn) insertEvent(ctx context.Context, e *ledger.Event) error {
-	_, err := t.stmts.insertEvent.ExecContext(ctx, e.ID, e.TransactionID, e.ExternalID, e.Status, nonNil(e.Raw), e.Seq,
-		string(e.State), e.LastError, e.ReceivedAt.UnixMicro(), e.Metadata)
-	return err
+// insert inserts rows, several with each statement: to run one takes longer than
+// to write a row.
+func (t *txn) insert(ctx context.Context, b *bulk, columns []any) error {
+	for i, rows := range bulkRows {
+		for n := rows * b.columns; len(columns) >= n; columns = columns[n:] {
+			if _, err := t.stmt(ctx, b.stmts[i]).ExecContext(ctx, columns[:n]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func nonNil(b []byte) []byte {

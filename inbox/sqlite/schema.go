@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
@@ -76,20 +77,11 @@ func (s *store) migrate(ctx context.Context) error {
 
 // prepared statements for what happens all the time.
 const (
-	sqlCase      = `SELECT next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id = ?`
-	sqlWriteCase = `
-INSERT INTO cases (transaction_id, next_seq, live_job, live_event, updated_at) VALUES (?1, ?2, nullif(?3, 0), nullif(?4, ''), ?5)
-ON CONFLICT (transaction_id) DO UPDATE SET next_seq = ?2, live_job = nullif(?3, 0), live_event = nullif(?4, ''), updated_at = ?5`
-	sqlColumns   = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
-	sqlPending   = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
-	sqlInsertJob = `
-INSERT INTO river_job (args, kind, max_attempts, state, scheduled_at)
-VALUES (jsonb(?1), ?2, 1, ?3, datetime('now', 'subsec', ?4 || ' seconds'))
-RETURNING id`
+	sqlCases       = `SELECT transaction_id, next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))`
+	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
+	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
+	sqlLastJob     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0)`
 	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
-	sqlInsertEvent = `
-INSERT INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata)
-VALUES (?, nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)`
 	sqlUpdateEvent = `
 UPDATE events SET transaction_id = nullif(?2, ''), external_id = ?3, status = ?4, seq = nullif(?5, 0), state = ?6, attempts = ?7,
 	failures = ?8, discarded = ?9, last_error = ?10, done_at = CASE WHEN ?6 = 'done' THEN ?11 END
@@ -119,16 +111,19 @@ const sqlJob = `CASE
 
 // writeStatements are prepared on the writing connection.
 type writeStatements struct {
-	readCase, writeCase, pending, last, insertEvent, updateEvent, insertJob *sql.Stmt
+	readCases, pending, last, updateEvent, lastJob *sql.Stmt
+	events, jobs, cases                            bulk
 }
 
-// in binds the statements to a transaction.
-func (w *writeStatements) in(ctx context.Context, tx *sql.Tx) writeStatements {
-	return writeStatements{
-		tx.StmtContext(ctx, w.readCase), tx.StmtContext(ctx, w.writeCase), tx.StmtContext(ctx, w.pending), tx.StmtContext(ctx, w.last),
-		tx.StmtContext(ctx, w.insertEvent), tx.StmtContext(ctx, w.updateEvent), tx.StmtContext(ctx, w.insertJob),
-	}
+// bulk is an INSERT of several rows; there is a statement for each of bulkRows. On
+// a violated constraint it rolls the transaction back, which is what happens then
+// anyway, and so it need not keep what it would take to undo the statement alone.
+type bulk struct {
+	columns int // that a row binds
+	stmts   [4]*sql.Stmt
 }
+
+var bulkRows = [4]int{64, 16, 4, 1}
 
 func (s *store) prepare(ctx context.Context) error {
 	for _, p := range []struct {
@@ -136,21 +131,49 @@ func (s *store) prepare(ctx context.Context) error {
 		db   *sql.DB
 		sql  string
 	}{
-		{&s.stmts.readCase, s.write, sqlCase},
-		{&s.stmts.writeCase, s.write, sqlWriteCase},
+		{&s.stmts.readCases, s.write, sqlCases},
 		{&s.stmts.pending, s.write, sqlPending},
 		{&s.stmts.last, s.write, sqlLast},
-		{&s.stmts.insertEvent, s.write, sqlInsertEvent},
 		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
-		{&s.stmts.insertJob, s.write, sqlInsertJob},
+		{&s.stmts.lastJob, s.write, sqlLastJob},
 		{&s.attempt, s.read, sqlAttempt},
 	} {
-		stmt, err := p.db.PrepareContext(ctx, p.sql)
-		if err != nil {
+		if err := s.prepareOne(ctx, p.stmt, p.db, p.sql); err != nil {
 			return err
 		}
-		*p.stmt = stmt
-		s.prepared = append(s.prepared, stmt)
+	}
+	for _, p := range []struct {
+		bulk           *bulk
+		head, row, end string
+	}{
+		{
+			&s.stmts.events, "INSERT OR ROLLBACK INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata) VALUES ",
+			"(?, nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)", "",
+		},
+		{
+			&s.stmts.jobs, "INSERT OR ROLLBACK INTO river_job (id, args, kind, max_attempts, state, scheduled_at) VALUES ",
+			"(?, jsonb(?), ?, 1, ?, datetime('now', 'subsec', ? || ' seconds'))", "",
+		},
+		{
+			&s.stmts.cases, "INSERT OR ROLLBACK INTO cases (transaction_id, next_seq, live_job, live_event, updated_at) VALUES ",
+			"(?, ?, nullif(?, 0), nullif(?, ''), ?)",
+			" ON CONFLICT (transaction_id) DO UPDATE SET next_seq = excluded.next_seq, live_job = excluded.live_job, live_event = excluded.live_event, updated_at = excluded.updated_at",
+		},
+	} {
+		p.bulk.columns = strings.Count(p.row, "?")
+		for i, rows := range bulkRows {
+			query := p.head + strings.Repeat(p.row+", ", rows-1) + p.row + p.end
+			if err := s.prepareOne(ctx, &p.bulk.stmts[i], s.write, query); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (s *store) prepareOne(ctx context.Context, stmt **sql.Stmt, db *sql.DB, query string) (err error) {
+	if *stmt, err = db.PrepareContext(ctx, query); err == nil {
+		s.prepared = append(s.prepared, *stmt)
+	}
+	return err
 }

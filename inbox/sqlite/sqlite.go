@@ -186,10 +186,11 @@ func dsn(path string, params ...string) string {
 		path = "/" + path
 	}
 	u := url.URL{Scheme: "file", Path: path}
-	u.RawQuery = pragma("busy_timeout(10000)") + "&" + pragma("journal_mode(WAL)") + "&" + pragma("wal_autocheckpoint(4000)") + "&" + pragma("fullfsync(true)") + "&" + pragma("checkpoint_fullfsync(true)")
-	for _, p := range params {
-		u.RawQuery += "&" + p
-	}
+	u.RawQuery = strings.Join(append([]string{
+		pragma("busy_timeout(10000)"), pragma("journal_mode(WAL)"), pragma("fullfsync(true)"), pragma("checkpoint_fullfsync(true)"),
+		pragma("wal_autocheckpoint(10000)"), // pages of 4 KiB
+		pragma("cache_size(-32768)"), pragma("temp_store(MEMORY)"),
+	}, params...), "&")
 	return u.String()
 }
 
