@@ -29,16 +29,16 @@ type Inbox struct {
 	log       *slog.Logger
 	committer *committer
 
-	mu      sync.Mutex // held while starting and stopping
-	state   lifecycle
-	sweeper chan struct{} // closed to end the sweeper
-	swept   chan struct{} // closed when it has ended
-	ended   chan struct{} // closed when Stop has done everything
-	endErr  error
+	mu     sync.Mutex // held while starting and stopping
+	state  lifecycle
+	swept  chan struct{} // closed when the sweeper has ended
+	ended  chan struct{} // closed when Stop has done everything
+	endErr error
 
-	// They end when Stop runs out of time, and then when the callbacks must end.
-	hurry, interrupted   context.Context //nolint:containedctx // nobody calls the callbacks
-	hurryUp, interruptIt context.CancelFunc
+	// They end when the sweeper must, when Stop runs out of time, and then when the
+	// callbacks must.
+	sweeping, hurry, interrupted       context.Context //nolint:containedctx // nobody calls what they are for
+	stopSweeping, hurryUp, interruptIt context.CancelFunc
 }
 
 type lifecycle int
@@ -58,8 +58,9 @@ func New(store ledger.Store, receiver pixmed.Receiver, c *config.Config) (*Inbox
 	in := &Inbox{
 		store: store, receiver: receiver, config: c, log: c.Logger,
 		committer: newCommitter(store, c),
-		sweeper:   make(chan struct{}), swept: make(chan struct{}), ended: make(chan struct{}),
+		swept:     make(chan struct{}), ended: make(chan struct{}),
 	}
+	in.sweeping, in.stopSweeping = context.WithCancel(context.Background())
 	in.hurry, in.hurryUp = context.WithCancel(context.Background())
 	in.interrupted, in.interruptIt = context.WithCancel(context.Background())
 	return in, nil
@@ -202,7 +203,7 @@ func (in *Inbox) Start(ctx context.Context) error {
 		return fmt.Errorf("inbox: Start: %w", err)
 	}
 	in.state = started
-	go in.sweepLoop() //nolint:gosec // it ends with Stop, not with ctx
+	go in.sweepLoop()
 	return nil
 }
 
@@ -244,8 +245,8 @@ const stopGrace = 5 * time.Second
 func (in *Inbox) end(was lifecycle) {
 	defer close(in.ended)
 	var errs []error
+	in.stopSweeping()
 	if was == started {
-		close(in.sweeper)
 		<-in.swept
 		if in.store.StopWork(in.hurry) != nil {
 			// Only now, when no worker takes anything new.

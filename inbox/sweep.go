@@ -2,45 +2,15 @@ package inbox
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// report logs how an attempt ended, and returns what the queue's page shows.
-func (in *Inbox) report(ctx context.Context, log *slog.Logger, a *ledger.Attempt, o *ledger.Outcome, settled bool, callErr error) error {
-	switch {
-	case !settled:
-		log.WarnContext(ctx, superseded)
-		return errSuperseded
-	case callErr == nil:
-		log.DebugContext(ctx, "inbox: done")
-		return nil
-	case o.Interrupted:
-		log.InfoContext(ctx, "inbox: an attempt was cut off by Stop; it will be run again")
-	case o.Discard:
-		log.ErrorContext(ctx, "inbox: a notification is dead: it was discarded", "error", callErr)
-	case a.Failures+1 >= o.MaxFailures:
-		log.ErrorContext(ctx, "inbox: a notification is dead: that was its last attempt", "error", callErr)
-	default:
-		log.WarnContext(ctx, "inbox: an attempt failed", "error", callErr, "retry_in", o.Delay)
-	}
-	return errFailed
-}
-
 // sweepLoop looks for cases whose live job was lost, and purges what is old.
 func (in *Inbox) sweepLoop() {
 	defer close(in.swept)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // a query must not hold up Stop
-		select {
-		case <-in.sweeper:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	ctx := in.sweeping
 	sweep := time.NewTicker(in.config.SweepInterval)
 	defer sweep.Stop()
 	purge := time.NewTicker(in.config.PurgeInterval)
@@ -48,7 +18,7 @@ func (in *Inbox) sweepLoop() {
 	for {
 		var err error
 		select {
-		case <-in.sweeper:
+		case <-ctx.Done():
 			return
 		case <-sweep.C:
 			err = in.sweep(ctx, in.config.Overdue)

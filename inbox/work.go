@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
@@ -40,10 +41,8 @@ var (
 	// errFailed is all that the queue's own page learns of a failed attempt: the
 	// receiver's error may hold personal data.
 	errFailed     = errors.New("the attempt failed; the event's last error says why")
-	errSuperseded = errors.New("superseded")
+	errSuperseded = errors.New("the attempt ended late: another one has taken over, and its outcome does not count")
 )
-
-const superseded = "inbox: an attempt ended late: another one has taken over, and its outcome does not count"
 
 // work runs the attempt of a job. Whatever it returns changes nothing but what
 // the queue's page shows: the events alone say what happened.
@@ -64,34 +63,48 @@ func (in *Inbox) work(ctx context.Context, job int64, event string) error {
 		defer session.Rollback() // whatever happens
 	}
 	callErr := in.call(ctx, session, attempt)
-	op, outcome, settled := in.settlement(job, attempt, callErr)
+	outcome := in.outcome(ctx, attempt, callErr)
+	var settled bool // whether this attempt was the live one
+	op := &ledger.Op{
+		TransactionID: attempt.TransactionID,
+		Apply:         func(c *ledger.Case) { settled = c.Settle(job, attempt.ID, outcome) },
+	}
+	ended := false
 	if session != nil {
 		if callErr == nil {
-			used, err := session.Commit(context.WithoutCancel(ctx), op)
-			switch {
-			case used && err == nil && *settled:
-				log.DebugContext(ctx, "inbox: done")
-				return nil
-			case used && err == nil:
-				log.WarnContext(ctx, superseded)
-				return errSuperseded
-			case used:
-				callErr = fmt.Errorf("the transaction of the callback could not be committed: %w", err)
-				op, outcome, settled = in.settlement(job, attempt, callErr)
-			}
+			ended, callErr = session.Commit(context.WithoutCancel(ctx), op)
+			outcome = in.outcome(ctx, attempt, callErr)
 		}
 		session.Rollback()
 	}
-	if cause := context.Cause(ctx); callErr != nil && errors.Is(cause, rivertype.ErrJobCancelledRemotely) {
-		outcome.Discard, outcome.Error = true, "cancelled by an operator: "+outcome.Error
-	} else if callErr != nil && in.interrupted.Err() != nil {
-		outcome.Interrupted = true
+	if !ended {
+		if err := in.settle(ctx, op, deadline); err != nil {
+			log.ErrorContext(ctx, "inbox: the outcome of an attempt could not be stored; it will be tried again", "error", err, "outcome", outcome.Error)
+			return errFailed
+		}
 	}
-	if err := in.settle(ctx, op, deadline); err != nil {
-		log.ErrorContext(ctx, "inbox: the outcome of an attempt could not be stored; it will be tried again", "error", err, "outcome", errorText(callErr))
-		return errFailed
+	return in.report(ctx, log, attempt, outcome, settled, callErr)
+}
+
+// report logs how an attempt ended, and returns what the queue's page shows.
+func (in *Inbox) report(ctx context.Context, log *slog.Logger, a *ledger.Attempt, o ledger.Outcome, settled bool, callErr error) error {
+	switch {
+	case !settled:
+		log.WarnContext(ctx, "inbox: an attempt ended late: another one has taken over, and its outcome does not count")
+		return errSuperseded
+	case callErr == nil:
+		log.DebugContext(ctx, "inbox: done")
+		return nil
+	case o.Interrupted:
+		log.InfoContext(ctx, "inbox: an attempt was cut off by Stop; it will be run again")
+	case o.Discard:
+		log.ErrorContext(ctx, "inbox: a notification is dead: it was discarded", "error", callErr)
+	case a.Failures+1 >= o.MaxFailures:
+		log.ErrorContext(ctx, "inbox: a notification is dead: that was its last attempt", "error", callErr)
+	default:
+		log.WarnContext(ctx, "inbox: an attempt failed", "error", callErr, "retry_in", o.Delay)
 	}
-	return in.report(ctx, log, attempt, outcome, *settled, callErr)
+	return errFailed
 }
 
 // attempt reads the event, patiently: an attempt that cannot begin counts as one
@@ -177,24 +190,23 @@ func found(err error, is func(error) bool) bool {
 	return false
 }
 
-// settlement is the operation that ends an attempt. settled tells, once it is
-// committed, whether the attempt was the live one.
-func (in *Inbox) settlement(job int64, a *ledger.Attempt, callErr error) (op *ledger.Op, outcome *ledger.Outcome, settled *bool) {
-	outcome = &ledger.Outcome{
+// outcome says what an attempt comes to.
+func (in *Inbox) outcome(ctx context.Context, a *ledger.Attempt, callErr error) ledger.Outcome {
+	o := ledger.Outcome{
 		Done:        callErr == nil,
 		Discard:     found(callErr, isDiscard),
+		Error:       errorText(callErr),
 		MaxFailures: in.config.MaxAttempts,
 		Delay:       backoff(in.config.FirstDelay, in.config.MaxDelay, a.Failures),
 	}
-	if callErr != nil {
-		outcome.Error = errorText(callErr)
+	switch {
+	case o.Done:
+	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
+		o.Discard, o.Error = true, "cancelled by an operator: "+o.Error
+	case in.interrupted.Err() != nil:
+		o.Interrupted = true
 	}
-	settled = new(bool)
-	op = &ledger.Op{
-		TransactionID: a.TransactionID,
-		Apply:         func(c *ledger.Case) { *settled = c.Settle(job, a.ID, *outcome) },
-	}
-	return op, outcome, settled
+	return o
 }
 
 // settle stores an outcome, and tries again for as long as nobody else would

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -106,45 +107,55 @@ func (s *session) end() {
 
 // Commit implements [ledger.Session]. It is called when the callback has
 // returned.
-func (s *session) Commit(ctx context.Context, op *ledger.Op) (used bool, err error) {
+func (s *session) Commit(ctx context.Context, op *ledger.Op) (ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.conn == nil {
-		return s.err != nil, s.err
+	if s.conn == nil && s.err == nil {
+		return false, nil // nobody asked for it
+	}
+	if err := s.commit(ctx, op); err != nil {
+		return false, fmt.Errorf("the transaction of the callback could not be committed: %w", err)
+	}
+	return true, nil
+}
+
+func (s *session) commit(ctx context.Context, op *ledger.Op) error {
+	if s.err != nil {
+		return s.err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.store.config.CommitTimeout)
 	defer cancel()
 	switch s.conn.Conn().PgConn().TxStatus() {
 	case 'T':
 	case 'E':
-		return true, errors.New("a statement failed in it, which has aborted it")
+		return errors.New("a statement failed in it, which has aborted it")
 	default:
-		return true, errors.New("it was ended by a statement of the callback's")
+		return errors.New("it was ended by a statement of the callback's")
 	}
 	l := s.store.newLoad()
 	l.settings(lockTimeout)
 	l.lockedCase(op.TransactionID)
 	if err := l.read(s.tx.SendBatch(ctx, &l.batch)); err != nil {
-		return true, err
+		return err
 	}
 	c := l.found[op.TransactionID]
-	if c == nil { // purged
-		return true, nil
+	if c == nil {
+		return nil // purged, and so another attempt has ended it
 	}
 	op.Apply(c)
 	if !c.Changes().RowChanged {
-		return true, nil // superseded: nothing is committed
+		return nil // superseded: nothing is committed
 	}
 	woken, err := s.store.flush(ctx, s.tx, l.found, nil)
 	if err != nil {
-		return true, err
+		return err
 	}
 	s.end()
 	if woken {
 		s.store.waker.Wake()
 	}
-	return true, nil
+	return nil
 }
 
 // Rollback implements [ledger.Session].

@@ -94,10 +94,11 @@ type Store interface {
 type Session interface {
 	// Context returns the callback's context.
 	Context(ctx context.Context) context.Context
-	// Commit settles in the callback's transaction and commits it. used is false
-	// if the callback never asked for one. An error means that nothing was
-	// committed, and the attempt failed.
-	Commit(ctx context.Context, op *Op) (used bool, err error)
+	// Commit settles in the callback's transaction and commits it. ended is false
+	// if the callback never asked for one, and true as well if another attempt has
+	// taken over, and nothing was committed. An error means that nothing was
+	// committed, or that it is not known, and that the attempt failed.
+	Commit(ctx context.Context, op *Op) (ended bool, err error)
 	// Rollback undoes what was not committed.
 	Rollback()
 }
