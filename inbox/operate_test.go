@@ -365,7 +365,8 @@ func TestPurgeMany(t *testing.T) {
 				`INSERT INTO events (id, transaction_id, external_id, status, raw, seq, state, received_at) VALUES ('` + id + `', '` + id + `', '', 'DEBITED', '', 1, 'done', ` + now + `)`,
 			} {
 				if s.Engine == "sqlite" {
-					statement = strings.Replace(statement, "'DEBITED', ''", "'DEBITED', x''", 1)
+					statement = strings.NewReplacer("'DEBITED', ''", "'DEBITED', x''", "(id, transaction_id,", "(case_id, id, transaction_id,",
+						"VALUES ('"+id+"', '"+id+"', ''", "VALUES ((SELECT id FROM cases WHERE transaction_id = '"+id+"'), '"+id+"', '"+id+"', ''").Replace(statement)
 				}
 				if _, err := tx.ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)

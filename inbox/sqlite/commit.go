@@ -53,7 +53,7 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 			_ = tx.Rollback()
 		}
 	}()
-	t := &txn{store: s, tx: tx, now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case)}
+	t := &txn{store: s, tx: tx, now: time.Now().UnixMicro(), cases: make(map[string]*ledger.Case), ids: make(map[string]int64)}
 	if err := t.load(ctx, ops); err != nil {
 		return err
 	}
@@ -82,7 +82,8 @@ type txn struct {
 	tx    *sql.Tx
 	now   int64 // in microseconds
 	cases map[string]*ledger.Case
-	added []*ledger.Event // that belong to no case
+	ids   map[string]int64 // of the cases that there are
+	added []*ledger.Event  // that belong to no case
 }
 
 // stmt binds a prepared statement to the transaction.
@@ -117,21 +118,20 @@ func (t *txn) load(ctx context.Context, ops []*ledger.Op) error {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
-	var found []string
 	for rows.Next() {
 		var id, liveEvent string
-		var nextSeq, liveJob int64
-		if err := rows.Scan(&id, &nextSeq, &liveJob, &liveEvent); err != nil {
+		var number, nextSeq, liveJob int64
+		if err := rows.Scan(&number, &id, &nextSeq, &liveJob, &liveEvent); err != nil {
 			return err
 		}
 		t.cases[id] = ledger.NewCase(id, nextSeq, liveJob, liveEvent)
-		found = append(found, id)
+		t.ids[id] = number
 	}
 	if err := rows.Close(); err != nil {
 		return err
 	}
-	for _, id := range found {
-		if err := addEvents(t.cases[id])(t.stmt(ctx, t.store.stmts.pending).QueryContext(ctx, id)); err != nil {
+	for id, number := range t.ids {
+		if err := addEvents(t.cases[id])(t.stmt(ctx, t.store.stmts.pending).QueryContext(ctx, number)); err != nil {
 			return err
 		}
 	}
@@ -141,12 +141,12 @@ func (t *txn) load(ctx context.Context, ops []*ledger.Op) error {
 // loadFor reads what an operation needs beside that.
 func (t *txn) loadFor(ctx context.Context, c *ledger.Case, op *ledger.Op) error {
 	if op.ExternalID != nil && !c.Empty() {
-		if err := addEvents(c)(t.stmt(ctx, t.store.stmts.last).QueryContext(ctx, c.TransactionID, *op.ExternalID)); err != nil {
+		if err := addEvents(c)(t.stmt(ctx, t.store.stmts.last).QueryContext(ctx, t.ids[c.TransactionID], *op.ExternalID)); err != nil {
 			return err
 		}
 	}
 	if op.All {
-		if err := addEvents(c)(t.tx.QueryContext(ctx, `SELECT `+sqlColumns+`, NULL FROM events WHERE transaction_id = ?`, c.TransactionID)); err != nil {
+		if err := addEvents(c)(t.tx.QueryContext(ctx, `SELECT `+sqlColumns+`, NULL FROM events WHERE case_id = ?`, t.ids[c.TransactionID])); err != nil {
 			return err
 		}
 	}
@@ -171,33 +171,37 @@ func (t *txn) loadFor(ctx context.Context, c *ledger.Case, op *ledger.Op) error 
 func (t *txn) flush(ctx context.Context) (woken bool, err error) {
 	added := t.added
 	var jobs, cases []any
-	var number int64 // of the last job
-	if err := t.stmt(ctx, t.store.stmts.lastJob).QueryRowContext(ctx).Scan(&number); err != nil {
+	var lastJob, lastCase int64
+	if err := t.stmt(ctx, t.store.stmts.lastIDs).QueryRowContext(ctx).Scan(&lastJob, &lastCase); err != nil {
 		return false, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.cases)) {
 		ch := t.cases[id].Changes()
+		if t.ids[id] == 0 {
+			lastCase++
+			t.ids[id] = lastCase
+		}
 		added = append(added, ch.Added...)
 		for _, e := range ch.Changed {
 			if _, err := t.stmt(ctx, t.store.stmts.updateEvent).ExecContext(ctx, e.ID, e.TransactionID, e.ExternalID, e.Status, e.Seq,
-				string(e.State), e.Attempts, e.Failures, e.Discarded, e.LastError, t.now); err != nil {
+				string(e.State), e.Attempts, e.Failures, e.Discarded, e.LastError, t.now, t.ids[e.TransactionID]); err != nil {
 				return false, err
 			}
 		}
 		if ch.Issue != nil {
-			number++
-			ch.LiveJob = number
-			if jobs, err = appendJob(jobs, number, ch.Issue); err != nil {
+			lastJob++
+			ch.LiveJob = lastJob
+			if jobs, err = appendJob(jobs, lastJob, ch.Issue); err != nil {
 				return false, err
 			}
 		}
 		if ch.RowChanged {
-			cases = append(cases, id, ch.NextSeq, ch.LiveJob, ch.LiveEvent, t.now)
+			cases = append(cases, t.ids[id], id, ch.NextSeq, ch.LiveJob, ch.LiveEvent, t.now)
 		}
 	}
 	var events []any
 	for _, e := range added {
-		events = append(events, e.ID, e.TransactionID, e.ExternalID, e.Status, nonNil(e.Raw), e.Seq,
+		events = append(events, e.ID, t.ids[e.TransactionID], e.TransactionID, e.ExternalID, e.Status, nonNil(e.Raw), e.Seq,
 			string(e.State), e.LastError, e.ReceivedAt.UnixMicro(), e.Metadata)
 	}
 	return len(jobs) > 0, errors.Join(t.insert(ctx, &t.store.stmts.events, events), t.insert(ctx, &t.store.stmts.jobs, jobs), t.insert(ctx, &t.store.stmts.cases, cases))

@@ -16,16 +16,19 @@ import (
 // were. Times are microseconds since 1970 in UTC.
 var migrations = []string{`
 CREATE TABLE cases (
-	transaction_id text    PRIMARY KEY NOT NULL,
+	id             integer PRIMARY KEY,
+	transaction_id text    NOT NULL UNIQUE,
 	next_seq       integer NOT NULL DEFAULT 1,
 	live_job       integer,          -- the river_job of the running or next attempt
 	live_event     text,             -- its event
 	updated_at     integer NOT NULL
-) WITHOUT ROWID, STRICT;
+) STRICT;
 
 CREATE TABLE events (
 	id             text    PRIMARY KEY NOT NULL,
-	transaction_id text,             -- NULL while quarantined
+	case_id        integer,          -- its case, NULL while quarantined; numbers of new cases grow, and
+	                                 -- so does the index of them, where transaction ids are all over it
+	transaction_id text,             -- that of its case
 	external_id    text    NOT NULL,
 	status         text    NOT NULL,
 	raw            blob    NOT NULL,
@@ -39,7 +42,7 @@ CREATE TABLE events (
 	done_at        integer,
 	metadata       blob
 ) STRICT;
-CREATE UNIQUE INDEX events_case ON events (transaction_id, seq);
+CREATE UNIQUE INDEX events_case ON events (case_id, seq);
 CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
 `}
 
@@ -77,29 +80,29 @@ func (s *store) migrate(ctx context.Context) error {
 
 // prepared statements for what happens all the time.
 const (
-	sqlCases       = `SELECT transaction_id, next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))`
+	sqlCases       = `SELECT id, transaction_id, next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))`
 	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
-	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE transaction_id = ? AND state = 'pending'`
-	sqlLastJob     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0)`
-	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE transaction_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
+	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE case_id = ? AND state = 'pending'`
+	sqlLastIDs     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0), coalesce((SELECT max(id) FROM cases), 0)`
+	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE case_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
 	sqlUpdateEvent = `
 UPDATE events SET transaction_id = nullif(?2, ''), external_id = ?3, status = ?4, seq = nullif(?5, 0), state = ?6, attempts = ?7,
-	failures = ?8, discarded = ?9, last_error = ?10, done_at = CASE WHEN ?6 = 'done' THEN ?11 END
+	failures = ?8, discarded = ?9, last_error = ?10, done_at = CASE WHEN ?6 = 'done' THEN ?11 END, case_id = nullif(?12, 0)
 WHERE id = ?1`
 	sqlAttempt = `
 SELECT ` + sqlColumns + `, raw,
-	coalesce((SELECT p.status FROM events p WHERE p.transaction_id = e.transaction_id AND p.external_id = e.external_id
+	coalesce((SELECT p.status FROM events p WHERE p.case_id = e.case_id AND p.external_id = e.external_id
 		AND p.state = 'done' AND p.id <> e.id ORDER BY p.done_at DESC, p.seq DESC LIMIT 1), ''),
-	coalesce((SELECT max(p.done_at) FROM events p WHERE p.transaction_id = e.transaction_id AND p.external_id = e.external_id
+	coalesce((SELECT max(p.done_at) FROM events p WHERE p.case_id = e.case_id AND p.external_id = e.external_id
 		AND p.state = 'done' AND p.id <> e.id AND p.status = e.status), 0)
 FROM events e
-WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.transaction_id = e.transaction_id AND c.live_job = ?2)`
+WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.id = e.case_id AND c.live_job = ?2)`
 )
 
 // sqlBroken finds the cases that Recover may have to set right; ?1 is the overdue
 // time in seconds.
 const sqlBroken = `
-SELECT DISTINCT e.transaction_id FROM events e JOIN cases c ON c.transaction_id = e.transaction_id LEFT JOIN river_job j ON j.id = c.live_job
+SELECT DISTINCT e.transaction_id FROM events e JOIN cases c ON c.id = e.case_id LEFT JOIN river_job j ON j.id = c.live_job
 WHERE e.state = 'pending' AND (c.live_job IS NULL OR ` + sqlJob + ` <> 'alive')`
 
 // sqlJob is the state of a job j, as the ledger sees it.
@@ -111,7 +114,7 @@ const sqlJob = `CASE
 
 // writeStatements are prepared on the writing connection.
 type writeStatements struct {
-	readCases, pending, last, updateEvent, lastJob *sql.Stmt
+	readCases, pending, last, updateEvent, lastIDs *sql.Stmt
 	events, jobs, cases                            bulk
 }
 
@@ -135,7 +138,7 @@ func (s *store) prepare(ctx context.Context) error {
 		{&s.stmts.pending, s.write, sqlPending},
 		{&s.stmts.last, s.write, sqlLast},
 		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
-		{&s.stmts.lastJob, s.write, sqlLastJob},
+		{&s.stmts.lastIDs, s.write, sqlLastIDs},
 		{&s.attempt, s.read, sqlAttempt},
 	} {
 		if err := s.prepareOne(ctx, p.stmt, p.db, p.sql); err != nil {
@@ -147,17 +150,17 @@ func (s *store) prepare(ctx context.Context) error {
 		head, row, end string
 	}{
 		{
-			&s.stmts.events, "INSERT OR ROLLBACK INTO events (id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata) VALUES ",
-			"(?, nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)", "",
+			&s.stmts.events, "INSERT OR ROLLBACK INTO events (id, case_id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata) VALUES ",
+			"(?, nullif(?, 0), nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)", "",
 		},
 		{
 			&s.stmts.jobs, "INSERT OR ROLLBACK INTO river_job (id, args, kind, max_attempts, state, scheduled_at) VALUES ",
 			"(?, jsonb(?), ?, 1, ?, datetime('now', 'subsec', ? || ' seconds'))", "",
 		},
 		{
-			&s.stmts.cases, "INSERT OR ROLLBACK INTO cases (transaction_id, next_seq, live_job, live_event, updated_at) VALUES ",
-			"(?, ?, nullif(?, 0), nullif(?, ''), ?)",
-			" ON CONFLICT (transaction_id) DO UPDATE SET next_seq = excluded.next_seq, live_job = excluded.live_job, live_event = excluded.live_event, updated_at = excluded.updated_at",
+			&s.stmts.cases, "INSERT OR ROLLBACK INTO cases (id, transaction_id, next_seq, live_job, live_event, updated_at) VALUES ",
+			"(?, ?, ?, nullif(?, 0), nullif(?, ''), ?)",
+			" ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq, live_job = excluded.live_job, live_event = excluded.live_event, updated_at = excluded.updated_at",
 		},
 	} {
 		p.bulk.columns = strings.Count(p.row, "?")

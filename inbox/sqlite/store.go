@@ -103,7 +103,7 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 			args = append(args, value)
 		}
 	}
-	where("transaction_id = ?", f.TransactionID)
+	where("case_id = (SELECT id FROM cases WHERE transaction_id = ?)", f.TransactionID)
 	where("id >= ?", f.From)
 	where("id < ?", f.To)
 	where("id < ?", f.Before)
@@ -116,7 +116,7 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 
 // History implements [ledger.Store].
 func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
-	return scanEvents(s.read.QueryContext(ctx, `SELECT `+sqlColumns+`, raw FROM events WHERE transaction_id = ? ORDER BY seq`, transactionID))
+	return scanEvents(s.read.QueryContext(ctx, `SELECT `+sqlColumns+`, raw FROM events WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?) ORDER BY seq`, transactionID))
 }
 
 // Stats implements [ledger.Store].
@@ -159,7 +159,7 @@ func (s *store) Purge(_ context.Context, after string, age time.Duration, unfini
 	rows, err := tx.QueryContext(ctx, `
 SELECT transaction_id FROM cases c
 WHERE transaction_id > ? AND updated_at <= ? AND live_job IS NULL
-	AND NOT EXISTS (SELECT 1 FROM events e WHERE e.transaction_id = c.transaction_id AND e.state IN (`+keep+`))
+	AND NOT EXISTS (SELECT 1 FROM events e WHERE e.case_id = c.id AND e.state IN (`+keep+`))
 ORDER BY transaction_id LIMIT ?`, after, before, purgeBatch)
 	if err != nil {
 		return 0, "", err
@@ -184,10 +184,10 @@ ORDER BY transaction_id LIMIT ?`, after, before, purgeBatch)
 		return err
 	}
 	for _, id := range ids {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM cases WHERE transaction_id = ?`, id); err != nil {
+		if err := remove(`DELETE FROM events WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?)`, id); err != nil {
 			return 0, "", err
 		}
-		if err := remove(`DELETE FROM events WHERE transaction_id = ?`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM cases WHERE transaction_id = ?`, id); err != nil {
 			return 0, "", err
 		}
 	}
