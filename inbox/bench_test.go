@@ -180,8 +180,7 @@ func riverInsert(b *testing.B, s *enginetest.Store) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.Workers = config.DefaultWorkers
-	riverConfig := queue.Config(c, &queue.Worker{})
+	riverConfig := queue.Config(c)
 	args := queue.Args{Event: uuid.NewString()}
 	if s.Engine == "sqlite" {
 		db, err := sql.Open("sqlite", "file:"+s.Path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")

@@ -12,13 +12,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
-	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 	"github.com/pixmed-go/pixmed/inbox/internal/queue"
 )
 
@@ -89,17 +87,13 @@ func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if c.Schema == "" {
 		c.Schema = DefaultSchema
 	}
-	s := &store{pool: pool, config: c, log: c.Logger, worker: &queue.Worker{}}
+	s := &store{pool: pool, config: c, log: c.Logger}
 	s.sql = newQueries(pgx.Identifier{c.Schema}.Sanitize())
 	if err := s.migrate(ctx); err != nil {
 		return nil, fmt.Errorf("postgres: Open: %w", err)
 	}
-	riverConfig := queue.Config(c, s.worker)
-	riverConfig.Schema, riverConfig.PollOnly = c.Schema, c.PollOnly
-	plain := riverpgxv5.New(pool)
-	driver, waker := queue.WithWaker(plain, plain)
-	s.waker = waker
-	if s.client, err = river.NewClient(driver, riverConfig); err != nil {
+	driver := riverpgxv5.New(pool)
+	if s.Queue, err = queue.New(driver, driver, c); err != nil {
 		return nil, fmt.Errorf("postgres: Open: %w", err)
 	}
 	return inbox.New(s, receiver, c)
@@ -107,38 +101,21 @@ func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 
 // store is the engine.
 type store struct {
+	*queue.Queue[pgx.Tx]
+
 	pool   *pgxpool.Pool
 	config *config.Config
 	log    *slog.Logger
 	sql    *queries
-	client *river.Client[pgx.Tx]
-	worker *queue.Worker
-	waker  *queue.Waker
-	cancel context.CancelFunc // of the workers, once they are started
-	conn   *pgxpool.Conn      // the committer's own, nil until it is needed
+	conn   *pgxpool.Conn // the committer's own, nil until it is needed
 }
 
 // Shared implements [ledger.Store].
 func (s *store) Shared() bool { return true }
 
-// Start implements [ledger.Store].
-func (s *store) Start(ctx context.Context, work ledger.Work) (err error) {
-	s.worker.Do = work
-	s.cancel, err = queue.Start(ctx, s.client)
-	return err
-}
-
-// StopWork implements [ledger.Store].
-func (s *store) StopWork(ctx context.Context) error { return s.client.Stop(ctx) }
-
-// CancelWork implements [ledger.Store].
-func (s *store) CancelWork() error { return s.client.StopAndCancel(context.Background()) }
-
 // Close implements [ledger.Store].
 func (s *store) Close() error {
-	if s.cancel != nil {
-		s.cancel()
-	}
+	s.Release()
 	if s.conn != nil {
 		s.conn.Release()
 		s.conn = nil

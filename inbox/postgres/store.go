@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
-	"github.com/pixmed-go/pixmed/inbox/internal/queue"
 )
 
 // lockTimeout is how long a transaction waits for a case that another one holds,
@@ -163,7 +162,7 @@ func (s *store) commit(ctx context.Context, ops []*ledger.Op, wait time.Duration
 	}
 	woken, err := s.flush(ctx, results.Tx(), l.found, quarantined)
 	if err == nil && woken {
-		s.waker.Wake()
+		s.Wake()
 	}
 	return err
 }
@@ -312,7 +311,7 @@ func (s *store) flush(ctx context.Context, tx pgx.Tx, cases map[string]*ledger.C
 	}
 	jobs := map[string]int64{}
 	if len(issues) > 0 {
-		if jobs, err = queue.Insert(ctx, s.client, tx, issues); err != nil {
+		if jobs, err = s.Insert(ctx, tx, issues); err != nil {
 			return false, err
 		}
 	}

@@ -153,7 +153,7 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	}
 	s.end()
 	if woken {
-		s.store.waker.Wake()
+		s.store.Wake()
 	}
 	return nil
 }

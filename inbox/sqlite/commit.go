@@ -71,7 +71,7 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 		return err
 	}
 	if woken {
-		s.waker.Wake()
+		s.Wake()
 	}
 	return nil
 }

@@ -2,13 +2,12 @@ package sqlite_test
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"os"
-	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/pixmed-go/pixmed"
+	"golang.org/x/sys/unix"
+
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
@@ -19,30 +18,31 @@ import (
 func TestSecondOpenKeepsTheLocks(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
-	in := s.Open(t, ignore)
-	if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
+	// This descriptor as well: it is closed after the inbox is.
+	file, err := os.OpenFile(s.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if locksOn(t, s.Path) == 0 {
-		t.Skip("needs /proc/locks, with the locks of this process in it")
+	t.Cleanup(func() { file.Close() })
+	s.Open(t, ignore)
+	if !locked(t, file) {
+		t.Fatal("an open inbox holds no lock on its file")
 	}
 	if _, err := s.TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
 		t.Fatalf("a second inbox: %v", err)
 	}
-	if locksOn(t, s.Path) == 0 { // there may be some for a moment only
-		t.Error("no locks are left on the file")
+	if !locked(t, file) {
+		t.Error("no lock is left on the file")
 	}
 }
 
-func locksOn(t *testing.T, path string) int {
+// locked asks whether the file could be locked whole by a descriptor that is not
+// the process's: unlike F_GETLK, F_OFD_GETLK sees the process's own locks.
+func locked(t *testing.T, file *os.File) bool {
 	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
 		t.Fatal(err)
 	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return 0
-	}
-	return strings.Count(string(locks), fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino))
+	return lock.Type != unix.F_UNLCK
 }

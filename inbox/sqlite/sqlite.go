@@ -17,7 +17,6 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
-	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	_ "modernc.org/sqlite" // the driver
 
@@ -80,20 +79,18 @@ func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...in
 // River take turns at, and a few for reading. No query on the writing one may be
 // cancelled: that would roll back what others of its group wrote.
 type store struct {
+	*queue.Queue[*sql.Tx]
+
 	config *config.Config
 	log    *slog.Logger
 	lock   *flock.Flock
 	path   string
 	write  *sql.DB // one connection
 	read   *sql.DB
-	client *river.Client[*sql.Tx]
-	worker *queue.Worker
-	waker  *queue.Waker
 
 	stmts    writeStatements
-	attempt  *sql.Stmt          // on the reading connections
-	prepared []*sql.Stmt        // all of them
-	cancel   context.CancelFunc // of the workers, once they are started
+	attempt  *sql.Stmt   // on the reading connections
+	prepared []*sql.Stmt // all of them
 
 	file    os.FileInfo // what was opened
 	checkMu sync.Mutex
@@ -104,7 +101,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 	if path, err = resolve(path); err != nil {
 		return nil, err
 	}
-	s = &store{config: c, log: c.Logger, path: path, lock: flock.New(path + ".lock"), worker: &queue.Worker{}}
+	s = &store{config: c, log: c.Logger, path: path, lock: flock.New(path + ".lock")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -143,9 +140,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 		return s, err
 	}
 	// River looks for notifications again and again; that is left to a reader.
-	driver, waker := queue.WithWaker(riversqlite.New(s.write), riversqlite.New(s.read))
-	s.waker = waker
-	s.client, err = river.NewClient(driver, queue.Config(c, s.worker))
+	s.Queue, err = queue.New(riversqlite.New(s.write), riversqlite.New(s.read), c)
 	return s, err
 }
 
@@ -202,24 +197,9 @@ func (s *store) Shared() bool { return false }
 // Session implements [ledger.Store].
 func (s *store) Session() ledger.Session { return nil }
 
-// Start implements [ledger.Store].
-func (s *store) Start(ctx context.Context, work ledger.Work) (err error) {
-	s.worker.Do = work
-	s.cancel, err = queue.Start(ctx, s.client)
-	return err
-}
-
-// StopWork implements [ledger.Store].
-func (s *store) StopWork(ctx context.Context) error { return s.client.Stop(ctx) }
-
-// CancelWork implements [ledger.Store].
-func (s *store) CancelWork() error { return s.client.StopAndCancel(context.Background()) }
-
 // Close implements [ledger.Store].
 func (s *store) Close() error {
-	if s.cancel != nil {
-		s.cancel()
-	}
+	s.Release()
 	var errs []error
 	for _, stmt := range s.prepared {
 		errs = append(errs, stmt.Close())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
@@ -27,27 +28,47 @@ type Args struct {
 // Kind implements [river.JobArgs].
 func (Args) Kind() string { return "pixmed_attempt" }
 
-// Worker runs jobs. Work is set before the client is started.
-type Worker struct {
+// Queue hands the jobs of a store to workers. It is the part of [ledger.Store] that
+// both engines have in common.
+type Queue[T any] struct {
+	*waker
+	client *river.Client[T]
+	work   *worker
+	cancel context.CancelFunc // of the workers, once they are started
+}
+
+// New returns the queue in a driver's database. listen is the driver by which
+// workers look for jobs, which may be another one.
+func New[T any](driver, listen riverdriver.Driver[T], c *config.Config) (*Queue[T], error) {
+	q := &Queue[T]{waker: &waker{make(chan struct{}, 1)}, work: &worker{}}
+	riverConfig := Config(c)
+	riverConfig.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}}
+	riverConfig.Workers = river.NewWorkers()
+	river.AddWorker(riverConfig.Workers, q.work)
+	var err error
+	q.client, err = river.NewClient(&wakeDriver[T]{driver, listen, q.waker}, riverConfig)
+	return q, err
+}
+
+// worker runs jobs. Its do is set before the client is started.
+type worker struct {
 	river.WorkerDefaults[Args]
-	Do ledger.Work
+	do ledger.Work
 }
 
 // Work implements [river.Worker].
-func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
-	return w.Do(ctx, job.ID, job.Args.Event)
+func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
+	return w.do(ctx, job.ID, job.Args.Event)
 }
 
 // Timeout implements [river.Worker]: an attempt has a deadline of its own.
-func (w *Worker) Timeout(*river.Job[Args]) time.Duration { return -1 }
+func (w *worker) Timeout(*river.Job[Args]) time.Duration { return -1 }
 
-// Config returns the configuration of a client that works jobs.
-func Config(c *config.Config, w *Worker) *river.Config {
-	workers := river.NewWorkers()
-	river.AddWorker(workers, w)
+// Config returns the configuration of a client, without workers.
+func Config(c *config.Config) *river.Config {
 	return &river.Config{
-		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}},
-		Workers:       workers,
+		Schema:        c.Schema,
+		PollOnly:      c.PollOnly,
 		Logger:        Warnings(c.Logger),
 		Plugins:       []rivertype.Plugin{&soon{}},
 		FetchCooldown: min(10*time.Millisecond, c.PollInterval), FetchPollInterval: c.PollInterval,
@@ -62,25 +83,40 @@ func Config(c *config.Config, w *Worker) *river.Config {
 	}
 }
 
-// Start starts a client. It heeds ctx until the client is started, and then no
-// longer: cancel has to be called once the client has stopped.
-func Start[T any](ctx context.Context, client *river.Client[T]) (cancel context.CancelFunc, err error) {
+// Start implements [ledger.Store]. It heeds ctx until the workers are started, and
+// then no longer.
+func (q *Queue[T]) Start(ctx context.Context, work ledger.Work) error {
+	q.work.do = work
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	detach := context.AfterFunc(ctx, cancel)
-	err = client.Start(running)
+	err := q.client.Start(running)
 	if err == nil && !detach() {
-		err = errors.Join(ctx.Err(), client.StopAndCancel(context.WithoutCancel(ctx)))
+		err = errors.Join(ctx.Err(), q.client.StopAndCancel(context.WithoutCancel(ctx)))
 	}
 	if err != nil {
 		detach()
 		cancel()
-		return nil, err
+		return err
 	}
-	return cancel, nil
+	q.cancel = cancel
+	return nil
+}
+
+// StopWork implements [ledger.Store].
+func (q *Queue[T]) StopWork(ctx context.Context) error { return q.client.Stop(ctx) }
+
+// CancelWork implements [ledger.Store].
+func (q *Queue[T]) CancelWork() error { return q.client.StopAndCancel(context.Background()) }
+
+// Release frees what the workers, which have stopped, have left.
+func (q *Queue[T]) Release() {
+	if q != nil && q.cancel != nil {
+		q.cancel()
+	}
 }
 
 // Insert inserts the jobs that were issued and returns their numbers by event.
-func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []*ledger.Issue) (map[string]int64, error) {
+func (q *Queue[T]) Insert(ctx context.Context, tx T, issues []*ledger.Issue) (map[string]int64, error) {
 	params := make([]river.InsertManyParams, len(issues))
 	for i, issue := range issues {
 		opts := &river.InsertOpts{}
@@ -89,7 +125,7 @@ func Insert[T any](ctx context.Context, client *river.Client[T], tx T, issues []
 		}
 		params[i] = river.InsertManyParams{Args: Args{issue.Event}, InsertOpts: opts}
 	}
-	results, err := client.InsertManyTx(ctx, tx, params)
+	results, err := q.client.InsertManyTx(ctx, tx, params)
 	if err != nil {
 		return nil, fmt.Errorf("insert jobs: %w", err)
 	}

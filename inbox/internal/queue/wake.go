@@ -8,31 +8,26 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 )
 
-// Waker wakes the workers of this process at once. By themselves they learn of
+// waker wakes the workers of this process at once. By themselves they learn of
 // new jobs from the database: from PostgreSQL by a notification that is left out
 // when another was sent just before, from SQLite by asking every 50 ms.
-type Waker struct{ wake chan struct{} }
+type waker struct{ wake chan struct{} }
 
 // Wake makes the workers look for jobs. It never blocks.
-func (w *Waker) Wake() {
+func (w *waker) Wake() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // it is about to happen
 	}
 }
 
-// WithWaker wraps a driver. Only its listener is replaced, and everything else is
-// passed on, since River does not promise that the interface stays as it is.
-// listen is the driver whose listener is used, which may be another one.
-func WithWaker[T any](driver, listen riverdriver.Driver[T]) (riverdriver.Driver[T], *Waker) {
-	w := &Waker{wake: make(chan struct{}, 1)}
-	return &wakeDriver[T]{driver, listen, w}, w
-}
-
+// wakeDriver wraps a driver. Only its listener is replaced, by that of another one,
+// and everything else is passed on, since River does not promise that the
+// interface stays as it is.
 type wakeDriver[T any] struct {
 	riverdriver.Driver[T]
 	listen riverdriver.Driver[T]
-	waker  *Waker
+	waker  *waker
 }
 
 func (d *wakeDriver[T]) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {
@@ -42,7 +37,7 @@ func (d *wakeDriver[T]) GetListener(params *riverdriver.GetListenenerParams) riv
 // listener adds the waker's calls to a driver's notifications.
 type listener struct {
 	riverdriver.Listener
-	waker *Waker
+	waker *waker
 
 	mu      sync.Mutex
 	waiting *wait // the driver's wait, which may outlive several of ours
