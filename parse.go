@@ -1,13 +1,8 @@
 package pixmed
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
-	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
@@ -104,33 +99,6 @@ func (f fieldErrors) has(name string) bool {
 // braces, urn:uuid: and 32 digits without hyphens.
 func validUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
 
-// wire holds an infraction's members as they stand in the body, nil where
-// absent: that tells a missing field from a zero one.
-type wire struct {
-	transactionID, transactionStatus, transactionType,
-	value, externalID, endToEndID, medStatus jsontext.Value
-}
-
-func (w *wire) member(name []byte) *jsontext.Value {
-	switch string(name) {
-	case "transactionId":
-		return &w.transactionID
-	case "transactionStatus":
-		return &w.transactionStatus
-	case "transactionType":
-		return &w.transactionType
-	case "value":
-		return &w.value
-	case "externalId":
-		return &w.externalID
-	case "e2e_id":
-		return &w.endToEndID
-	case "medStatus":
-		return &w.medStatus
-	}
-	return nil
-}
-
 // infraction decodes the members, and says which could not be.
 func (w *wire) infraction() (*Infraction, fieldErrors) {
 	var problems fieldErrors
@@ -193,107 +161,4 @@ func found(raw jsontext.Value) string {
 		return strconv.QuoteToGraphic(clip(string(text), maxFound))
 	}
 	return clip(string(raw), maxFound)
-}
-
-// unquote returns the text of a JSON string: a part of raw when nothing in it
-// is escaped.
-func unquote(raw jsontext.Value) ([]byte, error) {
-	if len(raw) >= 2 && raw[0] == '"' && raw[len(raw)-1] == '"' && bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1], nil
-	}
-	return jsontext.AppendUnquote(nil, raw)
-}
-
-// decoder is a JSON decoder with the buffer that it reads from, kept for reuse:
-// making one costs more than decoding a notification.
-type decoder struct {
-	jsontext.Decoder
-	input bytes.Buffer
-}
-
-var decoders = sync.Pool{New: func() any { return new(decoder) }}
-
-var byteOrderMark = []byte("\ufeff")
-
-const emptyBody = "the body is empty"
-
-func blank(text []byte) bool { return len(bytes.TrimLeft(text, " \t\r\n")) == 0 }
-
-// decodeWire splits a body into its members. It reads token by token instead
-// of unmarshalling into a struct, so that a wrong type does not end it at the
-// first bad field and no value is copied.
-func decodeWire(body []byte) (wire, error) {
-	text := bytes.TrimPrefix(body, byteOrderMark)
-	skipped := int64(len(body) - len(text))
-	if blank(text) {
-		return wire{}, &SyntaxError{Offset: skipped, Reason: emptyBody}
-	}
-
-	d := decoders.Get().(*decoder)
-	d.input = *bytes.NewBuffer(text) // the decoder reads from a Buffer in place
-	d.Reset(&d.input)
-	defer func() {
-		d.input = bytes.Buffer{}
-		d.Reset(&d.input) // let go of the body
-		decoders.Put(d)
-	}()
-	w, err := d.members(text)
-	if err != nil {
-		syntax := syntaxError(err, d.InputOffset())
-		syntax.Offset += skipped
-		return wire{}, syntax
-	}
-	return w, nil
-}
-
-func (d *decoder) members(text []byte) (w wire, err error) {
-	if k := d.PeekKind(); k != jsontext.KindBeginObject && k != jsontext.KindInvalid {
-		return w, &SyntaxError{Offset: d.InputOffset(), Reason: "the body is not a JSON object"}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return w, err
-	}
-	for d.PeekKind() != jsontext.KindEndObject {
-		name, err := d.ReadValue()
-		if err != nil {
-			return w, err
-		}
-		name, err = unquote(name)
-		if err != nil {
-			return w, err
-		}
-		member := w.member(name) // before the next read, which may move name
-		value, err := d.ReadValue()
-		if err != nil {
-			return w, err
-		}
-		if member != nil {
-			end := d.InputOffset()
-			*member = text[end-int64(len(value)) : end]
-		}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return w, err
-	}
-	end := d.InputOffset()
-	if _, err := d.ReadToken(); err != io.EOF {
-		return w, &SyntaxError{Offset: end, Reason: "something follows the JSON object"}
-	}
-	return w, nil
-}
-
-// syntaxError turns a decoder's error into the package's own.
-func syntaxError(err error, offset int64) *SyntaxError {
-	if own, ok := errors.AsType[*SyntaxError](err); ok {
-		return own
-	}
-	var syntactic *jsontext.SyntacticError
-	if !errors.As(err, &syntactic) {
-		return &SyntaxError{Offset: offset, Reason: err.Error()} // io.ErrUnexpectedEOF
-	}
-	reason := strings.TrimPrefix(syntactic.Err.Error(), "jsontext: ")
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		reason = "the body ends too early"
-	}
-	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason, Pointer: string(syntactic.JSONPointer)}
 }
