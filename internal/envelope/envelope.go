@@ -33,8 +33,10 @@
 package envelope
 
 import (
+	"errors"
 	"io"
 	"math"
+	"sync"
 )
 
 const (
@@ -73,6 +75,7 @@ type Decoder struct {
 	// The input; see input.go.
 	src     io.Reader
 	buf     []byte
+	pooled  *buffer             // what buf is in, if it is to be used again
 	r, w    int                 // buf[r:w] is yet to be read
 	base    int64               // offset of buf[0] in the input
 	limit   int64               // largest input
@@ -115,12 +118,32 @@ const (
 	inBare
 )
 
+// buffers are used again: to make them takes as long as to decode a small receipt.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer [bufferSize]byte
+
 // NewDecoder returns a Decoder that reads from r, and from r alone: it is for
 // the caller to close r if need be. NewDecoder panics if o.MaxBytes is not
 // positive.
 func NewDecoder(r io.Reader, o Options) *Decoder {
-	return newDecoder(r, o, make([]byte, bufferSize))
+	b := buffers.Get().(*buffer)
+	d := newDecoder(r, o, b[:])
+	d.pooled = b
+	return d
 }
+
+// Release ends the reading and makes the Decoder's memory available to others.
+// It is not needed: a Decoder may be forgotten as it is.
+func (d *Decoder) Release() {
+	d.err, d.rest = errReleased, nil
+	if d.pooled != nil {
+		buffers.Put(d.pooled)
+		d.pooled, d.buf, d.r, d.w = nil, nil, 0, 0
+	}
+}
+
+var errReleased = errors.New("envelope: the Decoder was released")
 
 // newDecoder is NewDecoder with a buffer for the input.
 func newDecoder(r io.Reader, o Options, buf []byte) *Decoder {
@@ -179,7 +202,9 @@ func (d *Decoder) Read(p []byte) (int, error) {
 // bytes are lost between the Decoder and w: the error is sticky like any other.
 func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
 	var total int64
-	chunk := make([]byte, chunkSize)
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	chunk := b[:chunkSize]
 	for {
 		n, err := d.Read(chunk)
 		if err == io.EOF {

@@ -265,3 +265,21 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // see above
 		})
 	}
 }
+
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	d := envelope.NewDecoder(strings.NewReader(seal(sampleText)), envelope.Options{MaxBytes: mib})
+	p := make([]byte, 10)
+	if n, err := d.Read(p); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	for range 2 {
+		d.Release()
+		if n, err := d.Read(p); n != 0 || err == nil || err == io.EOF {
+			t.Errorf("read after Release: %d, %v", n, err)
+		}
+		if n, err := d.WriteTo(io.Discard); n != 0 || err == nil {
+			t.Errorf("WriteTo after Release: %d, %v", n, err)
+		}
+	}
+}
