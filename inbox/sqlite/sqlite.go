@@ -123,7 +123,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 	if s.file, err = os.Stat(path); err != nil {
 		return s, err
 	}
-	if s.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", pragma("synchronous(FULL)"))); err != nil {
+	if s.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", pragma("synchronous(FULL)"), pragma("cache_size(-32768)"))); err != nil {
 		return s, err
 	}
 	s.write.SetMaxOpenConns(1)
@@ -131,7 +131,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 	if err := s.migrate(ctx); err != nil {
 		return s, fmt.Errorf("migrate: %w", err)
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, pragma("query_only(true)"))); err != nil {
+	if s.read, err = sql.Open("sqlite", dsn(path, pragma("query_only(true)"), pragma("cache_size(-4096)"))); err != nil {
 		return s, err
 	}
 	s.read.SetMaxOpenConns(readers)
@@ -184,7 +184,7 @@ func dsn(path string, params ...string) string {
 	u.RawQuery = strings.Join(append([]string{
 		pragma("busy_timeout(10000)"), pragma("journal_mode(WAL)"), pragma("fullfsync(true)"), pragma("checkpoint_fullfsync(true)"),
 		pragma("wal_autocheckpoint(10000)"), // pages of 4 KiB
-		pragma("cache_size(-32768)"), pragma("temp_store(MEMORY)"),
+		pragma("temp_store(MEMORY)"),
 	}, params...), "&")
 	return u.String()
 }

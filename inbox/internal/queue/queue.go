@@ -71,7 +71,7 @@ func Config(c *config.Config) *river.Config {
 		PollOnly:      c.PollOnly,
 		Logger:        Warnings(c.Logger),
 		Plugins:       []rivertype.Plugin{&soon{}},
-		FetchCooldown: min(10*time.Millisecond, c.PollInterval), FetchPollInterval: c.PollInterval,
+		FetchCooldown: min(2*time.Millisecond, c.PollInterval), FetchPollInterval: c.PollInterval,
 		MaxAttempts: 1,
 		JobTimeout:  -1,
 		// What happened is in the events. Jobs are kept for a look at the queue.
