@@ -1,0 +1,198 @@
+package download_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-resty/resty/v2"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+const (
+	transactionID = "b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5"
+	receiptPath   = "/transaction/" + transactionID + "/receipt"
+
+	// limitRead is the implementation that leaves the envelope closed.
+	limitRead = "limit-read"
+
+	// readSize is how much limitRead asks for at once, as pixmed does.
+	readSize = 32 << 10
+)
+
+// credentials are what every request has.
+var credentials = map[string]string{"api_key": "key", "api_secret": "secret"}
+
+// A peer is an implementation that is measured.
+type peer struct {
+	name string
+	new  func(endpoint) (download, error)
+}
+
+// A download fetches the receipt once and writes it to w, in one piece or in
+// many. It returns its size. It is called from many goroutines at once.
+type download func(ctx context.Context, w io.Writer) (int64, error)
+
+var peers = []peer{
+	{"pixmed", newPixmed},
+	{"pixmed-bytes", newPixmedBytes},
+	{"encoding-json-string", inMemory(encodingJSONString)},
+	{"encoding-json-bytes", inMemory(encodingJSONBytes)},
+	{"json-v2-bytes", inMemory(jsonV2Bytes)},
+	{"resty", newResty},
+	{limitRead, newLimitRead},
+}
+
+// An endpoint is a gateway as a client sees it.
+type endpoint struct {
+	base string
+	http *http.Client
+}
+
+// An envelope is what users declare for the response: encoding/json decodes the
+// base64 for those who have a []byte in it.
+type envelope[Receipt string | []byte] struct {
+	Status string `json:"status"`
+	Data   struct {
+		Receipt  Receipt `json:"receipt"`
+		MIMEType string  `json:"mimeType"`
+	} `json:"data"`
+}
+
+func (e endpoint) newClient() (*pixmed.Client, error) {
+	opts := []pixmed.ClientOption{pixmed.WithHTTPClient(e.http)}
+	for name, value := range credentials {
+		opts = append(opts, pixmed.WithHeader(name, value))
+	}
+	return pixmed.NewClient(e.base, opts...)
+}
+
+func newPixmed(e endpoint) (download, error) {
+	client, err := e.newClient()
+	return func(ctx context.Context, w io.Writer) (int64, error) {
+		r, err := client.OpenReceipt(ctx, transactionID)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		return io.Copy(w, r)
+	}, err
+}
+
+func newPixmedBytes(e endpoint) (download, error) {
+	client, err := e.newClient()
+	return func(ctx context.Context, w io.Writer) (int64, error) {
+		receipt, err := client.Receipt(ctx, transactionID)
+		if err != nil {
+			return 0, err
+		}
+		return writeTo(w, receipt.PDF)
+	}, err
+}
+
+func newResty(e endpoint) (download, error) {
+	client := resty.NewWithClient(e.http).SetBaseURL(e.base).SetHeaders(credentials)
+	return func(ctx context.Context, w io.Writer) (int64, error) {
+		var result envelope[[]byte]
+		resp, err := client.R().SetContext(ctx).SetResult(&result).Get(receiptPath)
+		if err != nil {
+			return 0, err
+		}
+		if resp.StatusCode() != http.StatusOK {
+			return 0, errStatus(resp.StatusCode())
+		}
+		return writeTo(w, result.Data.Receipt)
+	}, nil
+}
+
+// newLimitRead only reads the response.
+func newLimitRead(e endpoint) (download, error) {
+	return func(ctx context.Context, w io.Writer) (n int64, err error) {
+		body, err := e.get(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer body.Close()
+		// io.Discard would choose a smaller buffer if io.Copy saw that it can.
+		return io.CopyBuffer(struct{ io.Writer }{w}, body, make([]byte, readSize))
+	}, nil
+}
+
+// inMemory makes an implementation of a function that decodes a response.
+func inMemory(decode func(io.Reader) ([]byte, error)) func(endpoint) (download, error) {
+	return func(e endpoint) (download, error) {
+		return func(ctx context.Context, w io.Writer) (int64, error) {
+			body, err := e.get(ctx)
+			if err != nil {
+				return 0, err
+			}
+			defer body.Close()
+			pdf, err := decode(body)
+			if err != nil {
+				return 0, err
+			}
+			return writeTo(w, pdf)
+		}, nil
+	}
+}
+
+// encodingJSONString is what most users write.
+func encodingJSONString(body io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	var e envelope[string]
+	if err := json.Unmarshal(data, &e); err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(e.Data.Receipt)
+}
+
+func encodingJSONBytes(body io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	var e envelope[[]byte]
+	err = json.Unmarshal(data, &e)
+	return e.Data.Receipt, err
+}
+
+func jsonV2Bytes(body io.Reader) ([]byte, error) {
+	var e envelope[[]byte]
+	err := jsonv2.UnmarshalRead(body, &e)
+	return e.Data.Receipt, err
+}
+
+// get asks for the receipt with net/http alone. The caller closes the body.
+func (e endpoint) get(ctx context.Context) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+receiptPath, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range credentials {
+		r.Header.Set(name, value)
+	}
+	resp, err := e.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, errStatus(resp.StatusCode)
+	}
+	return resp.Body, nil
+}
+
+func errStatus(code int) error { return fmt.Errorf("status %d", code) }
+
+func writeTo(w io.Writer, pdf []byte) (int64, error) {
+	n, err := w.Write(pdf)
+	return int64(n), err
+}
