@@ -27,6 +27,9 @@ var loads = []struct{ parallel, size int }{
 func BenchmarkDownload(b *testing.B) {
 	for _, scheme := range schemes {
 		for _, load := range loads {
+			if testing.Short() && load.size > mib {
+				continue
+			}
 			b.Run(fmt.Sprintf("scheme=%s/parallel=%d/size=%dMiB", scheme, load.parallel, load.size/mib), func(b *testing.B) {
 				g := startGateway(b, scheme, load.size)
 				for _, p := range peers {

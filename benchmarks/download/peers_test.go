@@ -1,7 +1,10 @@
 package download_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,6 +13,7 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-resty/resty/v2"
+	asmbase64 "github.com/segmentio/asm/base64"
 
 	"github.com/pixmed-go/pixmed"
 )
@@ -45,6 +49,8 @@ var peers = []peer{
 	{"encoding-json-bytes", inMemory(encodingJSONBytes)},
 	{"json-v2-bytes", inMemory(jsonV2Bytes)},
 	{"resty", newResty},
+	{"limit-scalar", newStream(base64.StdEncoding.Decode)},
+	{"limit-vectorised", newStream(asmbase64.StdEncoding.Decode)},
 	{limitRead, newLimitRead},
 }
 
@@ -108,6 +114,60 @@ func newResty(e endpoint) (download, error) {
 		}
 		return writeTo(w, result.Data.Receipt)
 	}, nil
+}
+
+// newStream decodes a response as fast as that can be with a function for the
+// base64: it takes the SHA-256 as pixmed does, and knows where the text begins.
+func newStream(decode func(dst, src []byte) (int, error)) func(endpoint) (download, error) {
+	return func(e endpoint) (download, error) {
+		return func(ctx context.Context, w io.Writer) (int64, error) {
+			body, err := e.get(ctx)
+			if err != nil {
+				return 0, err
+			}
+			defer body.Close()
+			return stream(w, bufio.NewReaderSize(body, readSize), decode)
+		}, nil
+	}
+}
+
+func stream(w io.Writer, in *bufio.Reader, decode func(dst, src []byte) (int, error)) (size int64, err error) {
+	for found := false; !found; {
+		before, err := in.ReadSlice(':')
+		if err != nil {
+			return 0, err
+		}
+		found = bytes.HasSuffix(before, []byte(`"receipt":`))
+	}
+	if _, err := in.Discard(len(`"`)); err != nil {
+		return 0, err
+	}
+	digest, pdf := sha256.New(), make([]byte, readSize)
+	for last := false; !last; {
+		if _, err := in.Peek(4); err != nil {
+			return size, err
+		}
+		text, _ := in.Peek(in.Buffered()) // no error, since it is there
+		if end := bytes.IndexByte(text, '"'); end >= 0 {
+			text, last = text[:end], true
+		}
+		text = text[:len(text)&^3]
+		n, err := decode(pdf, text)
+		if err != nil {
+			return size, err
+		}
+		digest.Write(pdf[:n])
+		if _, err := w.Write(pdf[:n]); err != nil {
+			return size, err
+		}
+		size += int64(n)
+		if _, err := in.Discard(len(text)); err != nil {
+			return size, err
+		}
+	}
+	digest.Sum(nil)
+	_, err = io.Copy(io.Discard, in)
+	return size, err
 }
 
 // newLimitRead only reads the response.

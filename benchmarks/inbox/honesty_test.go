@@ -85,13 +85,13 @@ func TestPeersRefuse(t *testing.T) {
 }
 
 // All sync what they commit. The inbox on SQLite lets nobody else look at its
-// settings; its own tests do.
+// settings, and is left to its own tests.
 func TestPeersSync(t *testing.T) {
 	t.Parallel()
 	eachPeer(t, func(t *testing.T, _ implementation, p *peer) {
 		t.Helper()
 		if p.synced == nil {
-			t.Skip("tested in package inbox")
+			return
 		}
 		if err := p.synced(t.Context()); err != nil {
 			t.Error(err)

@@ -134,34 +134,21 @@ func startPostgresInsert(ctx context.Context, at place, _ pixmed.Receiver) (*pee
 	return p, nil
 }
 
-// goqitePostgres is schema_postgres.sql of goqite v0.4.0, which does not export it.
+// goqitePostgres is goqiteSQLite for PostgreSQL, where goqite makes its ids with
+// pgcrypto.
 const goqitePostgres = `
-create extension if not exists pgcrypto;
-
-create function update_timestamp()
-returns trigger as $$
-begin
-   new.updated = now();
-   return new;
-end;
-$$ language plpgsql;
-
-create table goqite (
-  id text primary key default ('m_' || encode(gen_random_bytes(16), 'hex')),
-  created timestamptz not null default now(),
-  updated timestamptz not null default now(),
-  queue text not null,
-  body bytea not null,
-  timeout timestamptz not null default now(),
-  received integer not null default 0,
-  priority integer not null default 0
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
+CREATE TABLE goqite (
+	id       text        DEFAULT ('m_' || encode(gen_random_bytes(16), 'hex')) PRIMARY KEY,
+	queue    text        NOT NULL,
+	body     bytea       NOT NULL,
+	priority integer     DEFAULT 0 NOT NULL,
+	received integer     DEFAULT 0 NOT NULL,
+	created  timestamptz DEFAULT now() NOT NULL,
+	updated  timestamptz DEFAULT now() NOT NULL,
+	timeout  timestamptz DEFAULT now() NOT NULL
 );
-
-create trigger goqite_updated_timestamp
-before update on goqite
-for each row execute procedure update_timestamp();
-
-create index goqite_queue_priority_created_idx on goqite (queue, priority desc, created);`
+CREATE INDEX goqite_next ON goqite (queue, priority DESC, created)`
 
 // startPostgresGoqite makes a message of goqite's for each request, in a
 // transaction of its own.

@@ -146,24 +146,21 @@ func startSQLiteInsert(ctx context.Context, at place, _ pixmed.Receiver) (*peer,
 	return p, nil
 }
 
-// goqiteSQLite is schema_sqlite.sql of goqite v0.4.0, which does not export it.
+// goqiteSQLite makes the table that goqite v0.4.0 wants to find: its columns, with
+// their defaults, and the index for receiving. What goqite has for updates is left
+// out, since nothing is updated here.
 const goqiteSQLite = `
-create table goqite (
-  id text primary key default ('m_' || lower(hex(randomblob(16)))),
-  created text not null default (strftime('%Y-%m-%dT%H:%M:%fZ')),
-  updated text not null default (strftime('%Y-%m-%dT%H:%M:%fZ')),
-  queue text not null,
-  body blob not null,
-  timeout text not null default (strftime('%Y-%m-%dT%H:%M:%fZ')),
-  received integer not null default 0,
-  priority integer not null default 0
-) strict;
-
-create trigger goqite_updated_timestamp after update on goqite begin
-  update goqite set updated = strftime('%Y-%m-%dT%H:%M:%fZ') where id = old.id;
-end;
-
-create index goqite_queue_priority_created_idx on goqite (queue, priority desc, created);`
+CREATE TABLE goqite (
+	id       text    DEFAULT ('m_' || lower(hex(randomblob(16)))) PRIMARY KEY,
+	queue    text    NOT NULL,
+	body     blob    NOT NULL,
+	priority integer DEFAULT 0 NOT NULL,
+	received integer DEFAULT 0 NOT NULL,
+	created  text    DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')) NOT NULL,
+	updated  text    DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')) NOT NULL,
+	timeout  text    DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')) NOT NULL
+) STRICT;
+CREATE INDEX goqite_next ON goqite (queue, priority DESC, created)`
 
 // startSQLiteGoqite makes a message of goqite's for each request, in a transaction
 // of its own, which is synced when it commits.

@@ -3,6 +3,7 @@ package receipt_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"testing"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-resty/resty/v2"
+	asmbase64 "github.com/segmentio/asm/base64"
 
 	"github.com/pixmed-go/pixmed"
 )
@@ -69,7 +72,10 @@ func ways() []way {
 		{"json-v2-bytes", unmarshal(func(data []byte, v any) error { return jsonv2.Unmarshal(data, v) })},
 		{"json-v2-bytes-stream", simple(jsonV2Stream)},
 		{"resty", withResty},
-		{"limit-base64", base64Only},
+		{"limit-base64", base64Only(base64.StdEncoding.Decode, false)},
+		{"limit-base64-sha256", base64Only(base64.StdEncoding.Decode, true)},
+		{"limit-vectorised", base64Only(asmbase64.StdEncoding.Decode, false)},
+		{"limit-vectorised-sha256", base64Only(asmbase64.StdEncoding.Decode, true)},
 		{"limit-copy", copyOnly},
 	}
 }
@@ -215,13 +221,29 @@ func withResty(r *receipt) run {
 	}
 }
 
-// base64Only decodes the text, to where there is room already.
-func base64Only(r *receipt) run {
-	pdf := make([]byte, base64.StdEncoding.DecodedLen(len(r.text)))
-	return func(peak func()) (int64, []byte, error) {
-		n, err := base64.StdEncoding.Decode(pdf, r.text)
-		peak()
-		return int64(n), pdf[:n], err
+// base64Only decodes the text, to where there is room already, and takes the SHA-256
+// if it is to.
+func base64Only(decode func(dst, src []byte) (int, error), hash bool) func(*receipt) run {
+	return func(r *receipt) run {
+		pdf := make([]byte, base64.StdEncoding.DecodedLen(len(r.text)))
+		return func(peak func()) (size int64, _ []byte, err error) {
+			digest := sha256.New()
+			// Piece by piece, as a stream is: what was decoded is still in the cache.
+			const piece = 32 << 10
+			for text := range slices.Chunk(r.text, piece) {
+				n, err := decode(pdf[size:], text)
+				if err != nil {
+					return 0, nil, err
+				}
+				if hash {
+					digest.Write(pdf[size : size+int64(n)])
+				}
+				size += int64(n)
+			}
+			digest.Sum(nil)
+			peak()
+			return size, pdf[:size], nil
+		}
 	}
 }
 

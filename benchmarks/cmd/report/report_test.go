@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -122,5 +124,37 @@ func TestPlots(t *testing.T) {
 	svg, err := drawings[0].svg()
 	if err != nil || !strings.Contains(string(svg), "Parsing a webhook: time") {
 		t.Errorf("%s, %v", svg, err)
+	}
+}
+
+// The page holds what was measured and nothing else: it is written from the raw
+// figures beside it.
+func TestPageIsGenerated(t *testing.T) {
+	t.Parallel()
+	const docs = "../../../docs"
+	raw, err := os.Open(filepath.Join(docs, "performance.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	s, err := read(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := s.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(docs, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("docs/performance.md is not what go run ./benchmarks/cmd/report -from docs/performance.txt -docs docs writes (-want +got)\n%s", diff)
+	}
+	for _, d := range s.drawings() {
+		if _, err := os.Stat(filepath.Join(docs, d.Name)); err != nil {
+			t.Error(err)
+		}
 	}
 }
