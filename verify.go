@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Verifier decides whether a request comes from the gateway.
@@ -136,9 +138,9 @@ func BasicAuth(username string, passwords ...string) Verifier {
 func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 	name := "HMACSHA256"
 	problems := append(checkSecrets(name, secrets), checkHeader(name, header))
-	keys := make([][]byte, len(secrets))
+	macs := make([]*sync.Pool, len(secrets)) // to begin with a key takes as long as a short body
 	for i, s := range secrets {
-		keys[i] = []byte(s)
+		macs[i] = &sync.Pool{New: func() any { return hmac.New(sha256.New, []byte(s)) }}
 	}
 	return verifier{
 		problem: errors.Join(problems...),
@@ -160,16 +162,19 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 				return err
 			}
 			match := 0
-			for _, key := range keys {
-				mac := hmac.New(sha256.New, key)
+			var sum [sha256.Size]byte
+			for _, pool := range macs {
+				mac := pool.Get().(hash.Hash)
+				mac.Reset()
 				mac.Write(message)
-				match |= subtle.ConstantTimeCompare(mac.Sum(nil), signature)
+				match |= subtle.ConstantTimeCompare(mac.Sum(sum[:0]), signature)
+				pool.Put(mac)
 			}
 			if match == 0 && len(message) == 0 && r.ContentLength != 0 {
 				return fmt.Errorf("pixmed: header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
 			}
 			if match == 0 {
-				return fmt.Errorf("pixmed: header %s matches the body under none of the %d secrets", header, len(keys))
+				return fmt.Errorf("pixmed: header %s matches the body under none of the %d secrets", header, len(macs))
 			}
 			return nil
 		},

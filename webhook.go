@@ -128,7 +128,8 @@ var errUnanswered = errors.New("pixmed: no answer was written: the fallback pani
 
 // serve answers the request, step by step in the order of what each step costs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
-	body := h.lazyBody(w, r)
+	h.limitBody(w, r)
+	body := (&lazyBody{h: h, w: w, r: r}).read
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return reject(w, ResultRefused, fmt.Errorf("pixmed: method %s instead of POST", clip(r.Method, maxFound)),
@@ -206,21 +207,22 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 		problem{Status: http.StatusUnauthorized, Detail: "The request could not be verified to come from the gateway."}), false
 }
 
-// lazyBody returns a function that reads the body when it is first called.
-func (h *Handler) lazyBody(w http.ResponseWriter, r *http.Request) func() ([]byte, error) {
-	h.limitBody(w, r)
-	var (
-		done bool
-		body []byte
-		err  error
-	)
-	return func() ([]byte, error) {
-		if !done {
-			done = true
-			body, err = h.readBody(w, r)
-		}
-		return body, err
+// lazyBody reads a request's body when it is first asked for.
+type lazyBody struct {
+	h    *Handler
+	w    http.ResponseWriter
+	r    *http.Request
+	done bool
+	body []byte
+	err  error
+}
+
+func (b *lazyBody) read() ([]byte, error) {
+	if !b.done {
+		b.done = true
+		b.body, b.err = b.h.readBody(b.w, b.r)
 	}
+	return b.body, b.err
 }
 
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
