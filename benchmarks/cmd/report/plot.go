@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"image/color"
 	"maps"
 	"slices"
 	"strconv"
@@ -66,8 +67,9 @@ func (d drawing) svg() ([]byte, error) {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = d.Title(), d.g.x, d.y
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
-	p.Legend.Left, p.Legend.Top = true, true
 	p.Add(plotter.NewGrid())
+	legend := plot.NewLegend() // beside the plot, where it hides nothing
+	legend.Left, legend.Top = true, true
 	for i, impl := range slices.Sorted(maps.Keys(d.lines)) {
 		line, points, err := plotter.NewLinePoints(d.lines[impl])
 		if err != nil {
@@ -79,10 +81,14 @@ func (d drawing) svg() ([]byte, error) {
 			line.Width = vg.Points(2.5)
 		}
 		p.Add(line, points)
-		p.Legend.Add(impl, line, points)
+		legend.Add(impl, line, points)
 	}
-	canvas := vgsvg.New(16*vg.Centimeter, 11*vg.Centimeter)
-	p.Draw(draw.New(canvas))
+	canvas := vgsvg.New(25*vg.Centimeter, 11*vg.Centimeter)
+	whole := draw.New(canvas)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Rectangle.Path())
+	p.Draw(draw.Crop(whole, 0, -9*vg.Centimeter, 0, 0))
+	legend.Draw(draw.Crop(whole, 16.5*vg.Centimeter, 0, 0, -vg.Centimeter))
 	var b bytes.Buffer
 	_, err := canvas.WriteTo(&b)
 	return b.Bytes(), err
