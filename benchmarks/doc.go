@@ -1,7 +1,8 @@
 // Package benchmarks measures the SDK beside its peers, in one run on one machine:
 //
 //	go test -bench . ./benchmarks/...     everything, once
-//	go run ./benchmarks/cmd/report        docs/performance.md: medians of several rounds
+//	go run ./benchmarks/cmd/report        a table of medians of several rounds; with
+//	                                      -docs docs it is written to docs/performance.md
 //
 // # Names
 //
