@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+
+	vectorised "github.com/segmentio/asm/base64"
 )
 
 // magic is what a PDF starts with.
@@ -116,16 +118,17 @@ func (d *Decoder) text(p []byte) (n int, err error) {
 	}
 }
 
-// block is the fast path of text. It decodes what is buffered of the text, two
-// quanta at a time, until it meets anything but base64 or there is no room for
-// eight bytes, of which six are good.
+// block is the fast path of text. It decodes what is buffered of the text, as
+// far as vectors go and then two quanta at a time, until it meets anything but
+// base64 or there is no room for eight bytes, of which six are good.
 func (d *Decoder) block(p []byte) (n int) {
 	if int64(len(p)) > d.left {
 		p = p[:d.left]
 	}
+	n = d.vector(p)
 	// Unlike base64.Encoding, this takes both alphabets, and stops where there
 	// is a line break or padding.
-	src := d.buf[d.r:d.w]
+	src := d.buf[d.r+n/3*4 : d.w]
 	for len(src) >= 8 && len(p)-n >= 8 {
 		hi := sextets[0][src[0]] | sextets[1][src[1]] | sextets[2][src[2]] | sextets[3][src[3]]
 		lo := sextets[0][src[4]] | sextets[1][src[5]] | sextets[2][src[6]] | sextets[3][src[7]]
@@ -138,6 +141,33 @@ func (d *Decoder) block(p []byte) (n int) {
 	}
 	d.r = d.w - len(src)
 	d.left -= int64(n)
+	return n
+}
+
+// minVector is the least text that is worth a try with vectors.
+const minVector = 64
+
+// vector decodes what is buffered of the text, but for its last quantum, as long
+// as all of it is of the standard alphabet. Once there has been anything else,
+// such as a line break, it leaves the text to others.
+func (d *Decoder) vector(p []byte) int {
+	src := d.buf[d.r:d.w]
+	if d.mixed || len(src) < minVector {
+		return 0
+	}
+	if end := bytes.IndexByte(src, '"'); end >= 0 {
+		src = src[:max(end-1, 0)]
+	}
+	quanta := min(len(src)/4, len(p)/3)
+	if quanta < minVector/4 {
+		return 0
+	}
+	n, err := vectorised.StdEncoding.Decode(p[:quanta*3], src[:quanta*4])
+	// It leaves out line breaks, and ends with padding: then bytes are missing.
+	d.mixed = err != nil || n != quanta*3
+	if d.mixed {
+		return 0
+	}
 	return n
 }
 

@@ -98,6 +98,7 @@ type Decoder struct {
 	maxBytes int64
 	left     int64 // how many bytes it may still have
 	known    bool  // see Options.KnownLength
+	mixed    bool  // the text is not all of base64's standard alphabet
 
 	phase phase
 	rest  []byte // decoded but not delivered; empty when err is set

@@ -16,6 +16,8 @@ import (
 	"github.com/pixmed-go/pixmed/internal/envelope"
 )
 
+const bufferOfTests = 2 << 10
+
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s.input), uint16(1000), false)
@@ -37,6 +39,15 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add([]byte(input), uint16(300), false)
 		f.Add([]byte(input), uint16(6), true)
+	}
+
+	// Texts for which there are vectors, and what ends them.
+	for _, size := range []int{100, 1001, 3 * bufferOfTests} {
+		text := base64.StdEncoding.EncodeToString(makePDF(size))
+		for _, input := range []string{text, text[:90] + "\n" + text[90:], text[:91] + "-" + text[92:], text[:92] + `\/` + text[93:], text[:93] + "=" + text[94:], text[:94] + " " + text[95:]} {
+			f.Add([]byte(seal(input)), uint16(4*bufferOfTests), true)
+			f.Add([]byte(seal(input)), uint16(size), false)
+		}
 	}
 
 	f.Fuzz(func(t *testing.T, input []byte, maxBytes uint16, known bool) {
@@ -63,7 +74,7 @@ func FuzzDecode(f *testing.F) {
 		}
 
 		// However the input comes and the output goes, all is the same.
-		buf := make([]byte, 2<<10)
+		buf := make([]byte, bufferOfTests)
 		check := func(how string, r io.Reader, size int) {
 			t.Helper()
 			if again := drain(envelope.NewDecoderBuffer(r, options, buf), size); again != got {
