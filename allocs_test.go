@@ -7,7 +7,6 @@ package pixmed_test
 
 import (
 	"bytes"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"runtime"
@@ -31,16 +30,12 @@ func TestParseInfractionAllocations(t *testing.T) {
 	}
 }
 
-// A receipt in memory takes its own size where the gateway says the length, and
-// twice that where it does not; as a stream, next to nothing.
+// A receipt in memory takes its own size where the gateway says the length or it is
+// small, and otherwise twice that; as a stream, next to nothing.
 //
 //nolint:paralleltest // allocations are counted for the whole process
 func TestReceiptAllocations(t *testing.T) {
-	const size = 1 << 20
-	pdf := append([]byte("%PDF-1.7\n"), make([]byte, size-len("%PDF-1.7\n"))...)
-	body := []byte(`{"status":"SUCCESS","data":{"receipt":"` + base64.StdEncoding.EncodeToString(pdf) + `","mimeType":"application/pdf"}}`)
-
-	receipt := func(contentLength int64) func() (int, error) {
+	receipt := func(body []byte, contentLength int64) (int, error) {
 		transport := httpmock.NewMockTransport()
 		transport.RegisterNoResponder(func(*http.Request) (*http.Response, error) {
 			return &http.Response{
@@ -48,47 +43,54 @@ func TestReceiptAllocations(t *testing.T) {
 				Body: io.NopCloser(bytes.NewReader(body)), ContentLength: contentLength,
 			}, nil
 		})
-		client, err := pixmed.NewClient("https://gateway.example", pixmed.WithHTTPClient(&http.Client{Transport: transport}))
+		client, err := pixmed.NewClient("https://gateway.example",
+			pixmed.WithHTTPClient(&http.Client{Transport: transport}), pixmed.WithMaxReceiptSize(64<<20))
 		if err != nil {
-			t.Fatal(err)
+			return 0, err
 		}
-		return func() (int, error) {
-			r, err := client.Receipt(t.Context(), specInfraction().TransactionID)
-			if err != nil {
-				return 0, err
-			}
-			return len(r.PDF), nil
+		r, err := client.Receipt(t.Context(), specInfraction().TransactionID)
+		if err != nil {
+			return 0, err
 		}
+		return len(r.PDF), nil
+	}
+	known := func(body []byte) (int, error) { return receipt(body, int64(len(body))) }
+	unknown := func(body []byte) (int, error) { return receipt(body, -1) }
+	stream := func(body []byte) (int, error) {
+		r, err := pixmed.DecodeReceipt(bytes.NewReader(body))
+		if err != nil {
+			return 0, err
+		}
+		n, err := io.Copy(io.Discard, r)
+		return int(n), err
 	}
 	for _, tt := range []struct {
 		name string
-		run  func() (int, error)
+		run  func([]byte) (int, error)
+		size int
 		want float64 // sizes of the PDF, at most
 	}{
-		{"length known", receipt(int64(len(body))), 1.1},
-		{"length unknown", receipt(-1), 2.2},
-		{"stream", func() (int, error) {
-			r, err := pixmed.DecodeReceipt(bytes.NewReader(body))
-			if err != nil {
-				return 0, err
-			}
-			n, err := io.Copy(io.Discard, r)
-			return int(n), err
-		}, 0.02},
+		{"length known, 64 KiB", known, 64 << 10, 1.15}, // 1.09, and a client
+		{"length known, 1 MiB", known, 1 << 20, 1.1},
+		{"length known, 40 MiB", known, 40 << 20, 1.1},
+		{"length unknown, 64 KiB", unknown, 64 << 10, 1.15},
+		{"length unknown, 1 MiB", unknown, 1 << 20, 2.2},
+		{"stream", stream, 1 << 20, 0.02},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			const runs = 10
+			body := []byte(receiptJSON(receiptPDF(tt.size)))
+			const runs = 3
 			var before, after runtime.MemStats
-			for i := range 1 + runs { // the first one fills the pool
+			for i := range 1 + runs { // the first one fills the pools
 				if i == 1 {
 					runtime.ReadMemStats(&before)
 				}
-				if n, err := tt.run(); n != size || err != nil {
+				if n, err := tt.run(body); n != tt.size || err != nil {
 					t.Fatalf("%d bytes, %v", n, err)
 				}
 			}
 			runtime.ReadMemStats(&after)
-			if got := float64(after.TotalAlloc-before.TotalAlloc) / runs / size; got > tt.want {
+			if got := float64(after.TotalAlloc-before.TotalAlloc) / runs / float64(tt.size); got > tt.want {
 				t.Errorf("%.3f sizes of the PDF allocated, want at most %v", got, tt.want)
 			}
 		})

@@ -11,11 +11,13 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -68,9 +70,9 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 	receipt := &Receipt{}
 	err := c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
 		// The base64 text is a third longer than the PDF, so this is a little
-		// more than will be needed, where the length is known at all. A length
-		// far out of the ordinary has to be proven by sending it.
-		pdf := pieces{room: make([]byte, bytes.MinRead+min(r.contentLength/4*3, c.maxReceipt, DefaultMaxReceiptSize))}
+		// more than will be needed, where the length is known at all.
+		pdf := newPieces(min(r.contentLength/4*3, c.maxReceipt))
+		defer pdf.release()
 		for {
 			n, err := r.Read(pdf.next())
 			pdf.add(n)
@@ -89,21 +91,64 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 	return receipt, nil
 }
 
-// pieces collects bytes whose number may not be known before. Together with what
-// join copies it allocates little more than twice as much, where a slice that
-// append makes longer takes five times as much.
+// pieces collects bytes of which is not known for sure how many they will be. What
+// is small is copied once, into a slice of its size. For what is larger the sender
+// is believed to send as much as it says; but a length far out of the ordinary only
+// once a sixteenth of it has come. Without any, twice the size is allocated and a
+// little, where a slice that append makes longer would take five times the size.
 type pieces struct {
-	full [][]byte
-	size int    // of those
-	room []byte // to be filled next
-	used int    // of that
+	likely int         // size of it all, 0 if nothing is known
+	first  *firstPiece // nil if there is none
+	full   [][]byte
+	size   int    // of those
+	room   []byte // to be filled next
+	used   int    // of that
+}
+
+// firstPiece has room for most receipts, and is used again.
+type firstPiece [96 << 10]byte
+
+var firstPieces = sync.Pool{New: func() any { return new(firstPiece) }}
+
+func newPieces(likely int64) *pieces {
+	p := &pieces{likely: int(min(max(likely, 0), math.MaxInt/2))}
+	if p.likely > len(p.first) && p.likely <= DefaultMaxReceiptSize {
+		p.whole()
+		return p
+	}
+	p.first = firstPieces.Get().(*firstPiece)
+	p.room = p.first[:]
+	return p
+}
+
+// release gives back what was borrowed.
+func (p *pieces) release() {
+	if p.first != nil {
+		firstPieces.Put(p.first)
+		p.first = nil
+	}
+}
+
+// whole makes room for all that is likely to come, and puts what has come there.
+func (p *pieces) whole() {
+	room := make([]byte, 0, p.likely+bytes.MinRead)
+	for _, piece := range p.full {
+		room = append(room, piece...)
+	}
+	p.full, p.size, p.used = nil, 0, len(room)
+	p.room = room[:cap(room)]
+	p.release()
 }
 
 // next returns where there is room for more.
 func (p *pieces) next() []byte {
 	if p.used == len(p.room) {
 		p.full, p.size = append(p.full, p.room), p.size+p.used
-		p.room, p.used = make([]byte, max(8<<10, min(p.size/8, 1<<20))), 0
+		if p.likely > p.size && p.size >= p.likely/16 {
+			p.whole()
+		} else {
+			p.room, p.used = make([]byte, max(8<<10, min(p.size/8, 1<<20))), 0
+		}
 	}
 	return p.room[p.used:]
 }
@@ -112,7 +157,7 @@ func (p *pieces) next() []byte {
 func (p *pieces) add(n int) { p.used += n }
 
 func (p *pieces) join() []byte {
-	if p.full == nil {
+	if p.full == nil && p.first == nil {
 		return p.room[:p.used]
 	}
 	return slices.Concat(append(p.full, p.room[:p.used])...)

@@ -962,6 +962,26 @@ func TestDecodeReceiptErrors(t *testing.T) {
 	}
 }
 
+// Whatever length a gateway claims, the receipt is what it sends.
+func TestClaimedLength(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1000, 96 << 10, 96<<10 + 1, 300_000, 5 << 20} {
+		pdf := receiptPDF(size)
+		body := receiptJSON(pdf)
+		for _, claim := range []int64{-1, 0, 1, int64(len(body)) / 2, int64(len(body)), 2 * int64(len(body)), 64 << 20, math.MaxInt64} {
+			transport := roundTripFunc(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: http.StatusOK, ContentLength: claim, Body: io.NopCloser(strings.NewReader(body))}, nil
+			})
+			client := mustClient(t, mockBase, overTransport(transport), pixmed.WithMaxReceiptSize(math.MaxInt64))
+			for range 2 { // what is used again holds the end of another
+				if receipt, err := client.Receipt(t.Context(), receiptID); err != nil || !bytes.Equal(receipt.PDF, pdf) {
+					t.Errorf("%d bytes, with %d claimed: %v", size, claim, err)
+				}
+			}
+		}
+	}
+}
+
 // The default limit is 32 MiB, and the length that a gateway claims is not
 // reserved beyond it, whatever the limit.
 func TestLimits(t *testing.T) {
