@@ -96,6 +96,13 @@ func newRequest(op *ledger.Op) *request {
 	return r
 }
 
+// refuses reports whether accepts fail.
+func (co *committer) refuses() bool {
+	co.mu.RLock()
+	defer co.mu.RUnlock()
+	return co.refused
+}
+
 // refuse makes every further accept fail.
 func (co *committer) refuse() {
 	co.mu.Lock()

@@ -180,6 +180,20 @@ func firstID(t time.Time) (id uuid.UUID) {
 	return id
 }
 
+// Ready returns nil if notifications are accepted, as far as one can tell without
+// one, and otherwise why not: the inbox is stopping, the database does not answer
+// or is read-only, the disk is full. It is for readiness checks; give it a context
+// that ends soon.
+func (in *Inbox) Ready(ctx context.Context) error {
+	if in.committer.refuses() {
+		return errStopping
+	}
+	if err := in.store.Ready(ctx); err != nil {
+		return fmt.Errorf("inbox: %w", err)
+	}
+	return nil
+}
+
 // Start begins to work what is accepted, here and by other processes, and what
 // was left when the last process ended. Accepting needs no Start. It ends with
 // Stop, not with ctx.

@@ -102,6 +102,9 @@ type Filter struct {
 	// Since and Until select by the time at which events were received, to the
 	// microsecond: from Since on, and before Until. Zero times select all.
 	Since, Until time.Time
+	// Search selects what has this external id, or holds this text in its body,
+	// such as an end-to-end id; all of them if it is empty.
+	Search string
 	// After is the last ID of the page before; empty for the first page.
 	After string
 	// Limit is the size of a page: 100 unless set, at most 1000.
@@ -121,7 +124,7 @@ var (
 
 // List returns a page of events, those received last first.
 func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
-	filter := ledger.Filter{State: ledger.State(f.State), Limit: f.Limit}
+	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined:
 	default:

@@ -52,6 +52,7 @@ type queries struct {
 	settings, lockCases, lockCase, events, known, all, byID, job               string
 	updateEvent, write                                                         string
 	attempt, broken, event, list, history, stats, purgeCases, purgeQuarantined string
+	listCases, casePending, caseDead, caseSearch, histories, received          string
 }
 
 func newQueries(schema string) *queries {
@@ -131,6 +132,15 @@ SELECT (SELECT count(*) FROM {schema}.events), count(*),
 	(SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
 	coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8
 FROM {schema}.events WHERE state = 'pending'`,
+		listCases:   `SELECT c.transaction_id::text, c.updated_at FROM {schema}.cases c WHERE true`,
+		casePending: `EXISTS (SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND e.state = 'pending')`,
+		caseDead:    `c.transaction_id IN (SELECT e.transaction_id FROM {schema}.events e WHERE e.state IN ('dead', 'quarantined') AND e.state = 'dead')`,
+		caseSearch: `(c.transaction_id = nullif($1::text, '')::uuid OR c.transaction_id IN (
+	SELECT e.transaction_id FROM {schema}.events e WHERE e.external_id = $2::bytea OR position($2::bytea IN e.raw) > 0))`,
+		histories: `SELECT ` + whole + ` FROM {schema}.events e WHERE e.transaction_id = ANY ($1::text[]::uuid[]) ORDER BY e.transaction_id, e.seq`,
+		received: `
+SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
+FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`,
 		// A case that an accept holds is left for the next time.
 		purgeCases: `
 WITH old AS (
@@ -144,6 +154,7 @@ DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_
 	for _, s := range []*string{
 		&q.lockCases, &q.lockCase, &q.events, &q.known, &q.all, &q.byID, &q.job, &q.updateEvent, &q.write,
 		&q.attempt, &q.broken, &q.event, &q.list, &q.history, &q.stats, &q.purgeCases, &q.purgeQuarantined,
+		&q.listCases, &q.casePending, &q.caseDead, &q.caseSearch, &q.histories, &q.received,
 	} {
 		*s = strings.ReplaceAll(*s, "{schema}", schema)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -462,9 +463,78 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 		query += " AND e.state IN ('dead', 'quarantined')" // which is what the smaller index is of
 	}
 	where("e.state = $%d", string(f.State))
+	if f.Search != "" {
+		args = append(args, []byte(f.Search))
+		query += fmt.Sprintf(" AND (e.external_id = $%[1]d OR position($%[1]d IN e.raw) > 0)", len(args))
+	}
 	args = append(args, f.Limit)
 	rows, _ := s.pool.Query(ctx, fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args...)
 	return scanEvents(rows)
+}
+
+// Cases implements [ledger.Store].
+func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
+	query, args := s.sql.listCases, []any{}
+	where := func(condition string, values ...any) {
+		args = append(args, values...)
+		query += " AND " + strings.NewReplacer("$1", fmt.Sprintf("$%d", len(args)-len(values)+1), "$2", fmt.Sprintf("$%d", len(args))).Replace(condition)
+	}
+	switch f.State {
+	case ledger.Pending:
+		where(s.sql.casePending)
+	case ledger.Dead:
+		where(s.sql.caseDead)
+	case ledger.Done:
+		where("NOT " + s.sql.casePending)
+		where("NOT " + s.sql.caseDead)
+	}
+	if f.Search != "" {
+		where(s.sql.caseSearch, f.TransactionID, []byte(f.Search))
+	}
+	if f.BeforeID != "" {
+		where("(c.updated_at, c.transaction_id) < ($1, $2::text::uuid)", f.Before, f.BeforeID)
+	}
+	args = append(args, f.Limit)
+	rows, _ := s.pool.Query(ctx, fmt.Sprintf("%s ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT $%d", query, len(args)), args...)
+	cases, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.CaseRow, error) {
+		c := new(ledger.CaseRow)
+		err := row.Scan(&c.TransactionID, &c.UpdatedAt)
+		c.UpdatedAt = c.UpdatedAt.UTC()
+		return c, err
+	})
+	if err != nil || len(cases) == 0 {
+		return nil, err
+	}
+	byID := make(map[string]*ledger.CaseRow, len(cases))
+	ids := make([]string, len(cases))
+	for i, c := range cases {
+		ids[i], byID[c.TransactionID] = c.TransactionID, c
+	}
+	rows, _ = s.pool.Query(ctx, s.sql.histories, ids)
+	events, err := scanEvents(rows)
+	for _, e := range events {
+		c := byID[e.TransactionID]
+		c.Events = append(c.Events, e)
+	}
+	return cases, err
+}
+
+// Received implements [ledger.Store].
+func (s *store) Received(ctx context.Context, span ledger.Span) ([]ledger.Count, error) {
+	rows, _ := s.pool.Query(ctx, s.sql.received, span.FromID, span.ToID, span.From, span.Length.Microseconds())
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ledger.Count, err error) {
+		return c, row.Scan(&c.Span, &c.State, &c.Events)
+	})
+}
+
+// Ready implements [ledger.Store].
+func (s *store) Ready(ctx context.Context) error {
+	var readOnly bool
+	err := s.pool.QueryRow(ctx, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	if err == nil && readOnly {
+		err = errors.New("the database is read-only: it is a standby, or was set so")
+	}
+	return err
 }
 
 // History implements [ledger.Store].

@@ -3,8 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
@@ -111,7 +114,91 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 		query += " AND state <> 'done'" // which is what the smaller index is of
 	}
 	where("state = ?", string(f.State))
+	if f.Search != "" {
+		query += " AND (external_id = ? OR instr(raw, ?) > 0)"
+		args = append(args, f.Search, []byte(f.Search))
+	}
 	return scanEvents(s.read.QueryContext(ctx, query+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...))
+}
+
+// Cases implements [ledger.Store].
+func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
+	query, args := `SELECT transaction_id, updated_at FROM cases c WHERE true`, []any{}
+	where := func(condition string, values ...any) {
+		query += " AND " + condition
+		args = append(args, values...)
+	}
+	const holds = `c.id IN (SELECT case_id FROM events WHERE state <> 'done' AND state `
+	switch f.State {
+	case ledger.Pending, ledger.Dead:
+		where(holds+`= ?)`, f.State)
+	case ledger.Done:
+		where(`NOT ` + holds + `IN ('pending', 'dead'))`)
+	}
+	if f.Search != "" {
+		where(`(c.transaction_id = ? OR c.id IN (SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0))`,
+			f.TransactionID, f.Search, []byte(f.Search))
+	}
+	if f.BeforeID != "" {
+		where("(c.updated_at, c.transaction_id) < (?, ?)", f.Before.UnixMicro(), f.BeforeID)
+	}
+	rows, err := s.read.QueryContext(ctx, query+" ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT ?", append(args, f.Limit)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	byID := make(map[string]*ledger.CaseRow)
+	for rows.Next() {
+		c := new(ledger.CaseRow)
+		var updatedAt int64
+		if err := rows.Scan(&c.TransactionID, &updatedAt); err != nil {
+			return nil, err
+		}
+		c.UpdatedAt = fromMicro(updatedAt)
+		cases, byID[c.TransactionID] = append(cases, c), c
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	ids, err := json.Marshal(slices.Collect(maps.Keys(byID)))
+	if err != nil {
+		return nil, err
+	}
+	events, err := scanEvents(s.read.QueryContext(ctx, `
+SELECT `+sqlColumns+`, raw FROM events
+WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))) ORDER BY case_id, seq`, string(ids)))
+	for _, e := range events {
+		c := byID[e.TransactionID]
+		c.Events = append(c.Events, e)
+	}
+	return cases, err
+}
+
+// Received implements [ledger.Store].
+func (s *store) Received(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`,
+		span.FromID, span.ToID, span.From.UnixMicro(), span.Length.Microseconds())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var c ledger.Count
+		if err := rows.Scan(&c.Span, &c.State, &c.Events); err != nil {
+			return nil, err
+		}
+		counts = append(counts, c)
+	}
+	return counts, rows.Err()
+}
+
+// Ready implements [ledger.Store].
+func (s *store) Ready(ctx context.Context) error {
+	if err := s.checkFile(); err != nil {
+		return err
+	}
+	var one int
+	return s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 }
 
 // History implements [ledger.Store].

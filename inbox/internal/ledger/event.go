@@ -66,7 +66,40 @@ type Filter struct {
 	TransactionID string // "" for all
 	From, To      string // ids: From <= id < To, "" for no bound
 	Before        string // only ids below this one: the next page
+	Search        string // the external id, or a part of the body; "" for all
 	Limit         int
+}
+
+// CaseFilter selects cases for a list, those changed last first.
+type CaseFilter struct {
+	State         State     // Done for those that hold nothing else; "" for all
+	Search        string    // as in Filter; "" for all
+	TransactionID string    // what Search would be as such, "" if it is none
+	Before        time.Time // only cases changed before this, or at this time and with
+	BeforeID      string    // a lower transaction id: the next page; "" for no bound
+	Limit         int
+}
+
+// CaseRow is a case in a list.
+type CaseRow struct {
+	TransactionID string
+	UpdatedAt     time.Time
+	Events        []*Event // by Seq
+}
+
+// Span is what Received counts in: from a time on, and so many spans as come
+// before the second id.
+type Span struct {
+	FromID, ToID string
+	From         time.Time
+	Length       time.Duration
+}
+
+// Count is how many events of a state were received in a span.
+type Count struct {
+	Span   int64 // its number, from 0
+	State  State
+	Events int64
 }
 
 // Stats is a count of the events.

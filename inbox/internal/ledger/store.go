@@ -68,8 +68,14 @@ type Store interface {
 	List(ctx context.Context, f Filter) ([]*Event, error)
 	// History returns the events of a transaction in their places.
 	History(ctx context.Context, transactionID string) ([]*Event, error)
+	// Cases returns a page of cases, those changed last first.
+	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
 	// Stats counts the events.
 	Stats(ctx context.Context) (Stats, error)
+	// Received counts the events that were received in spans of time.
+	Received(ctx context.Context, s Span) ([]Count, error)
+	// Ready fails if Commit would.
+	Ready(ctx context.Context) error
 
 	// Purge deletes the cases after the given one, in order, in which nothing
 	// has happened for that long and nothing is pending or, unless asked for,
