@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,7 @@ func (c *Case) Last() *Event { return c.Events[len(c.Events)-1] }
 // if none is, the last that is dead; otherwise the last of all.
 func (c *Case) Current() *Event {
 	current := c.Last()
-	for i := len(c.Events) - 1; i >= 0; i-- {
-		e := c.Events[i]
+	for _, e := range slices.Backward(c.Events) {
 		if e.State == Pending || (e.State == Dead && current.State == Done) {
 			current = e
 		}

@@ -73,7 +73,8 @@
 // What to watch, from [Inbox.Stats]: Dead above zero (somebody has to look),
 // Quarantined above zero (the gateway sends what this version does not know),
 // OldestPending above what your work may take (callbacks fail, or workers are too
-// few), and the handler's own 500 and 503 (pixmed.WithObserver). The log has a line
+// few), and the handler's own 500 and 503 (pixmed.WithObserver). [WithObserver] is
+// called for each attempt. [Inbox.Ready] is for readiness checks. The log has a line
 // for each failed attempt (warning) and each dead notification (error).
 //
 // Dead letters. List them with [Filter].State set to [Dead]; LastError says why.

@@ -66,6 +66,9 @@ func New(store ledger.Store, receiver pixmed.Receiver, c *config.Config) (*Inbox
 	return in, nil
 }
 
+// Store returns the engine. It is for the packages sqlite and postgres.
+func (in *Inbox) Store() ledger.Store { return in.store }
+
 // CheckReceiver reports a receiver that is nil or incomplete. It is for the
 // packages sqlite and postgres.
 func CheckReceiver(receiver pixmed.Receiver) error {

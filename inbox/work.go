@@ -62,7 +62,9 @@ func (in *Inbox) work(ctx context.Context, job int64, event string) error {
 	if session != nil {
 		defer session.Rollback() // whatever happens
 	}
+	began := time.Now()
 	callErr := in.call(ctx, session, attempt)
+	took := time.Since(began)
 	outcome := in.outcome(ctx, attempt, callErr)
 	var settled bool // whether this attempt was the live one
 	op := &ledger.Op{
@@ -83,28 +85,32 @@ func (in *Inbox) work(ctx context.Context, job int64, event string) error {
 			return errFailed
 		}
 	}
-	return in.report(ctx, log, attempt, outcome, settled, callErr)
+	result, err := in.report(ctx, log, attempt, outcome, settled, callErr)
+	in.observed(ctx, attempt, result, callErr, took)
+	return err
 }
 
 // report logs how an attempt ended, and returns what the queue's page shows.
-func (in *Inbox) report(ctx context.Context, log *slog.Logger, a *ledger.Attempt, o ledger.Outcome, settled bool, callErr error) error {
+func (in *Inbox) report(ctx context.Context, log *slog.Logger, a *ledger.Attempt, o ledger.Outcome, settled bool, callErr error) (AttemptResult, error) {
 	switch {
 	case !settled:
 		log.WarnContext(ctx, "inbox: an attempt ended late: another one has taken over, and its outcome does not count")
-		return errSuperseded
+		return AttemptLate, errSuperseded
 	case callErr == nil:
 		log.DebugContext(ctx, "inbox: done")
-		return nil
+		return AttemptDone, nil
 	case o.Interrupted:
 		log.InfoContext(ctx, "inbox: an attempt was cut off by Stop; it will be run again")
+		return AttemptInterrupted, errFailed
 	case o.Discard:
 		log.ErrorContext(ctx, "inbox: a notification is dead: it was discarded", "error", callErr)
+		return AttemptDead, errFailed
 	case a.Failures+1 >= o.MaxFailures:
 		log.ErrorContext(ctx, "inbox: a notification is dead: that was its last attempt", "error", callErr)
-	default:
-		log.WarnContext(ctx, "inbox: an attempt failed", "error", callErr, "retry_in", o.Delay)
+		return AttemptDead, errFailed
 	}
-	return errFailed
+	log.WarnContext(ctx, "inbox: an attempt failed", "error", callErr, "retry_in", o.Delay)
+	return AttemptFailed, errFailed
 }
 
 // attempt reads the event, patiently: an attempt that cannot begin counts as one

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/pixmed-go/pixmed"
@@ -97,6 +98,17 @@ func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 		return nil, fmt.Errorf("postgres: Open: %w", err)
 	}
 	return inbox.New(s, receiver, c)
+}
+
+// River returns the client of the queue that schedules the attempts, for a look at
+// it, as with riverui. Jobs are the inbox's: do not insert or change any. It fails
+// if the inbox was not opened by this package.
+func River(in *inbox.Inbox) (*river.Client[pgx.Tx], error) {
+	s, ok := in.Store().(*store)
+	if !ok {
+		return nil, errors.New("postgres: River: the inbox is not in PostgreSQL")
+	}
+	return s.Client(), nil
 }
 
 // store is the engine.

@@ -487,6 +487,7 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseR
 	case ledger.Done:
 		where("NOT " + s.sql.casePending)
 		where("NOT " + s.sql.caseDead)
+	default:
 	}
 	if f.Search != "" {
 		where(s.sql.caseSearch, f.TransactionID, []byte(f.Search))

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	_ "modernc.org/sqlite" // the driver
 
@@ -72,6 +73,17 @@ func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...in
 		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
 	}
 	return inbox.New(s, receiver, c)
+}
+
+// River returns the client of the queue that schedules the attempts, for a look at
+// it, as with riverui. Jobs are the inbox's: do not insert or change any. It fails
+// if the inbox was not opened by this package.
+func River(in *inbox.Inbox) (*river.Client[*sql.Tx], error) {
+	s, ok := in.Store().(*store)
+	if !ok {
+		return nil, errors.New("sqlite: River: the inbox is not in a file of SQLite's")
+	}
+	return s.Client(), nil
 }
 
 // store is the engine. SQLite has one writer at a time, and writers that contend

@@ -134,6 +134,7 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger
 		where(holds+`= ?)`, f.State)
 	case ledger.Done:
 		where(`NOT ` + holds + `IN ('pending', 'dead'))`)
+	default:
 	}
 	if f.Search != "" {
 		where(`(c.transaction_id = ? OR c.id IN (SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0))`,

@@ -23,6 +23,7 @@ type Config struct {
 	Logger         *slog.Logger
 	Carry          func(context.Context) map[string]string
 	Resume         func(context.Context, map[string]string) context.Context
+	Observer       any // a func(context.Context, inbox.Attempt), nil for none
 
 	// For one engine only.
 	Schema      string

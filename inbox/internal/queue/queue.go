@@ -50,6 +50,9 @@ func New[T any](driver, listen riverdriver.Driver[T], c *config.Config) (*Queue[
 	return q, err
 }
 
+// Client returns River's client.
+func (q *Queue[T]) Client() *river.Client[T] { return q.client }
+
 // worker runs jobs. Its do is set before the client is started.
 type worker struct {
 	river.WorkerDefaults[Args]

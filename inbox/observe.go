@@ -1,0 +1,75 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// Attempt describes how an attempt at a notification ended, for metrics.
+type Attempt struct {
+	// EventID is the notification's [Event].ID.
+	EventID string
+	// Key and Status are the notification's.
+	Key    pixmed.Key
+	Status pixmed.MEDStatus
+	// Number is 1 for the first attempt.
+	Number int
+	// Result is the kind.
+	Result AttemptResult
+	// Err is why, nil when it is done.
+	Err error
+	// Duration is how long the receiver took.
+	Duration time.Duration
+	// Age is how long the notification had been stored when the attempt ended, by
+	// this process's clock.
+	Age time.Duration
+}
+
+// AttemptResult is the kind of an [Attempt]. Its values suit a metric's label.
+type AttemptResult string
+
+// The results of attempts.
+const (
+	AttemptDone        AttemptResult = "done"        // the notification is
+	AttemptFailed      AttemptResult = "failed"      // there will be another one
+	AttemptDead        AttemptResult = "dead"        // it was the last one, or the notification was discarded
+	AttemptInterrupted AttemptResult = "interrupted" // by Stop; there will be another one
+	AttemptLate        AttemptResult = "late"        // another one has taken over; it does not count
+)
+
+// WithObserver sets a function that is called once for each attempt that has ended
+// in this process and was stored, from the worker's goroutine: make it quick. What
+// a killed process leaves behind, and what is given up as overdue, is seen by the
+// attempt that comes next, and in [Inbox.Stats].
+func WithObserver(observe func(context.Context, Attempt)) Option {
+	return func(c *config.Config) error {
+		if observe == nil {
+			return errors.New("inbox: WithObserver: the function is nil")
+		}
+		c.Observer = observe
+		return nil
+	}
+}
+
+// observed tells the observer of an attempt.
+func (in *Inbox) observed(ctx context.Context, a *ledger.Attempt, result AttemptResult, err error, duration time.Duration) {
+	observe, ok := in.config.Observer.(func(context.Context, Attempt))
+	if !ok {
+		return
+	}
+	observe(ctx, Attempt{
+		EventID:  a.ID,
+		Key:      pixmed.Key{TransactionID: a.TransactionID, ExternalID: a.ExternalID},
+		Status:   pixmed.MEDStatus(a.Status),
+		Number:   a.Attempts + 1,
+		Result:   result,
+		Err:      err,
+		Duration: duration,
+		Age:      max(time.Since(a.ReceivedAt), 0),
+	})
+}

@@ -1,0 +1,109 @@
+package inbox_test
+
+import (
+	cmpstd "cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+)
+
+func TestObserver(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		errNot := errors.New("not now")
+		seen := make(chan inbox.Attempt, 10)
+		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+			switch {
+			case n.MEDStatus == pixmed.Cancelled:
+				return inbox.Discard(errNot)
+			case n.Attempt == 1:
+				return errNot
+			}
+			return nil
+		}), inbox.WithObserver(func(_ context.Context, a inbox.Attempt) { seen <- a }))
+		first := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+		first.ReceivedAt = time.Now().Add(-time.Hour)
+		second := enginetest.Notification(first.TransactionID, pixmed.Cancelled)
+		mustReceive(t, in, first)
+		mustReceive(t, in, second)
+		enginetest.Await(t, in)
+		var got []inbox.Attempt
+		for range 3 {
+			a := <-seen
+			if a.EventID == "" || a.Duration < 0 || (a.Status == pixmed.Acknowledged && (a.Age < time.Hour || a.Age > 2*time.Hour)) {
+				t.Errorf("%+v", a)
+			}
+			got = append(got, a)
+		}
+		// An attempt is told of when it is stored, and by then the next one may be under way.
+		slices.SortFunc(got, func(a, b inbox.Attempt) int {
+			return cmpstd.Or(strings.Compare(string(a.Status), string(b.Status)), a.Number-b.Number)
+		})
+		want := []inbox.Attempt{
+			{Key: first.Key(), Status: pixmed.Acknowledged, Number: 1, Result: inbox.AttemptFailed, Err: errNot},
+			{Key: first.Key(), Status: pixmed.Acknowledged, Number: 2, Result: inbox.AttemptDone},
+			{Key: first.Key(), Status: pixmed.Cancelled, Number: 1, Result: inbox.AttemptDead, Err: errNot},
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateErrors(), cmpopts.IgnoreFields(inbox.Attempt{}, "EventID", "Duration", "Age")); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if len(seen) > 0 {
+			t.Errorf("one more: %+v", <-seen)
+		}
+	})
+	if _, err := sqlite.Open(t.Context(), enginetest.SQLite(t).Path, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithObserver(nil)); err == nil {
+		t.Error("a nil function is accepted")
+	}
+}
+
+// The queue can be looked at, by the package that opened the inbox.
+func TestRiver(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		jobs := 0
+		if s.Engine == "sqlite" {
+			client, err := sqlite.River(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := client.JobList(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs = len(list.Jobs)
+			if _, err := postgres.River(in); err == nil {
+				t.Error("package postgres knows it")
+			}
+		} else {
+			client, err := postgres.River(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := client.JobList(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs = len(list.Jobs)
+			if _, err := sqlite.River(in); err == nil {
+				t.Error("package sqlite knows it")
+			}
+		}
+		if jobs != 1 {
+			t.Errorf("%d jobs, want 1", jobs)
+		}
+	})
+}
