@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+)
+
+// metrics are what Prometheus scrapes; docs/inbox.md says what each means and when
+// to wake somebody.
+type metrics struct {
+	registry         *prometheus.Registry
+	requests         *prometheus.CounterVec
+	requestDuration  prometheus.Histogram
+	attempts         *prometheus.CounterVec
+	attemptDuration  prometheus.Histogram
+	downloads        *prometheus.CounterVec
+	downloadDuration prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string, values ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
+		for _, v := range values {
+			c.WithLabelValues(v) // from 0 on, so that the first one is an increase
+		}
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	seconds := prometheus.ExponentialBuckets(0.001, 2.5, 13) // to a minute
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counter("pixmed_webhook_requests_total", "Webhook requests by result.",
+			string(pixmed.ResultAccepted), string(pixmed.ResultDuplicate), string(pixmed.ResultInvalid), string(pixmed.ResultRefused),
+			string(pixmed.ResultOther), string(pixmed.ResultFailed), string(pixmed.ResultBusy)),
+		requestDuration: histogram("pixmed_webhook_duration_seconds", "Time to answer a webhook request.", seconds),
+		attempts: counter("pixmed_inbox_attempts_total", "Attempts at notifications by result.",
+			string(inbox.AttemptDone), string(inbox.AttemptFailed), string(inbox.AttemptDead), string(inbox.AttemptInterrupted), string(inbox.AttemptLate)),
+		attemptDuration:  histogram("pixmed_inbox_attempt_duration_seconds", "Time that callbacks took.", seconds),
+		downloads:        counter("pixmed_receipt_downloads_total", "Downloads of receipts by result.", "saved", "failed"),
+		downloadDuration: histogram("pixmed_receipt_download_duration_seconds", "Time that downloads of receipts took.", seconds),
+	}
+	m.registry.MustRegister(m.requests, m.requestDuration, m.attempts, m.attemptDuration, m.downloads, m.downloadDuration,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watch adds what the inbox counts.
+func (m *metrics) watch(in *inbox.Inbox) { m.registry.MustRegister(&inboxCollector{in}) }
+
+func (m *metrics) request(_ context.Context, o pixmed.Outcome) {
+	m.requests.WithLabelValues(string(o.Result)).Inc()
+	m.requestDuration.Observe(o.Duration.Seconds())
+}
+
+func (m *metrics) attempt(_ context.Context, a inbox.Attempt) {
+	m.attempts.WithLabelValues(string(a.Result)).Inc()
+	m.attemptDuration.Observe(a.Duration.Seconds())
+}
+
+func (m *metrics) download(took time.Duration, err error) {
+	result := "saved"
+	if err != nil {
+		result = "failed"
+	}
+	m.downloads.WithLabelValues(result).Inc()
+	m.downloadDuration.Observe(took.Seconds())
+}
+
+// handler serves the metrics. What cannot be collected, as while the database is
+// away, is left out.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, Timeout: 15 * time.Second})
+}
+
+// inboxCollector asks the inbox at each scrape, so that all replicas tell the same.
+type inboxCollector struct{ inbox *inbox.Inbox }
+
+var (
+	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state.", []string{"state"}, nil)
+	oldestPendingDesc = prometheus.NewDesc("pixmed_inbox_oldest_pending_seconds", "Age of the oldest pending notification, 0 if none is.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- notificationsDesc
+	ch <- oldestPendingDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	stats, err := c.inbox.Stats(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(notificationsDesc, err)
+		return
+	}
+	for state, n := range map[inbox.State]int64{
+		inbox.Pending: stats.Pending, inbox.Done: stats.Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
+	} {
+		ch <- prometheus.MustNewConstMetric(notificationsDesc, prometheus.GaugeValue, float64(n), string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(oldestPendingDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
+}
