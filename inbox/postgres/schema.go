@@ -134,9 +134,10 @@ SELECT (SELECT count(*) FROM {schema}.events), count(*),
 FROM {schema}.events WHERE state = 'pending'`,
 		listCases:   `SELECT c.transaction_id::text, c.updated_at FROM {schema}.cases c WHERE true`,
 		casePending: `EXISTS (SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND e.state = 'pending')`,
-		caseDead:    `c.transaction_id IN (SELECT e.transaction_id FROM {schema}.events e WHERE e.state IN ('dead', 'quarantined') AND e.state = 'dead')`,
-		caseSearch: `(c.transaction_id = nullif($1::text, '')::uuid OR c.transaction_id IN (
-	SELECT e.transaction_id FROM {schema}.events e WHERE e.external_id = $2::bytea OR position($2::bytea IN e.raw) > 0))`,
+		caseDead:    `EXISTS (SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND e.state IN ('dead', 'quarantined') AND e.state = 'dead')`,
+		// Not with OR, for which all events would be read for each case.
+		caseSearch: `c.transaction_id IN (SELECT nullif($1::text, '')::uuid UNION
+	SELECT e.transaction_id FROM {schema}.events e WHERE e.external_id = $2::bytea OR position($2::bytea IN e.raw) > 0)`,
 		histories: `SELECT ` + whole + ` FROM {schema}.events e WHERE e.transaction_id = ANY ($1::text[]::uuid[]) ORDER BY e.transaction_id, e.seq`,
 		received: `
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)

@@ -137,7 +137,7 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger
 	default:
 	}
 	if f.Search != "" {
-		where(`(c.transaction_id = ? OR c.id IN (SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0))`,
+		where(`c.id IN (SELECT id FROM cases WHERE transaction_id = ? UNION SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0)`,
 			f.TransactionID, f.Search, []byte(f.Search))
 	}
 	if f.BeforeID != "" {
