@@ -68,15 +68,15 @@ func (in *Inbox) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	switch f.State {
 	case "", Pending, Done, Dead:
 	case Quarantined:
-		return nil, fmt.Errorf("inbox: Cases: what is %s belongs to no case: use List", f.State)
+		return nil, invalidf("Cases: what is %s belongs to no case: use List", f.State)
 	default:
-		return nil, fmt.Errorf("inbox: Cases: there is no state %q", f.State)
+		return nil, invalidf("Cases: there is no state %q", f.State)
 	}
 	switch {
 	case f.Limit == 0:
 		filter.Limit = 50
 	case f.Limit < 0 || f.Limit > 200:
-		return nil, fmt.Errorf("inbox: Cases: a limit of %d is not between 1 and 200", f.Limit)
+		return nil, invalidf("Cases: a limit of %d is not between 1 and 200", f.Limit)
 	}
 	filter.TransactionID, _ = parseID("transaction id", f.Search)
 	if f.After != "" {
@@ -86,7 +86,7 @@ func (in *Inbox) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 			filter.BeforeID, err = parseID("transaction id", id)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("inbox: Cases: %q is not a case's cursor", f.After)
+			return nil, invalidf("Cases: %q is not a case's cursor", f.After)
 		}
 		filter.Before = time.UnixMicro(at)
 	}
@@ -117,9 +117,9 @@ type Received struct {
 func (in *Inbox) Received(ctx context.Context, from time.Time, span time.Duration, n int) ([]Received, error) {
 	switch {
 	case span < time.Microsecond:
-		return nil, fmt.Errorf("inbox: Received: a span of %v is too short", span)
+		return nil, invalidf("Received: a span of %v is too short", span)
 	case n < 1 || n > 1000:
-		return nil, fmt.Errorf("inbox: Received: %d spans are not between 1 and 1000", n)
+		return nil, invalidf("Received: %d spans are not between 1 and 1000", n)
 	}
 	from = from.Truncate(time.Microsecond)
 	counts, err := in.store.Received(ctx, ledger.Span{

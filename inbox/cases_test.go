@@ -236,7 +236,7 @@ func TestCasesMisused(t *testing.T) {
 		"spans":       {received(time.Hour, 1001), "1001"},
 		"no spans":    {received(time.Hour, 0), "0 spans"},
 	} {
-		if test.err == nil || !strings.Contains(test.err.Error(), test.text) {
+		if !errors.Is(test.err, inbox.ErrInvalidArgument) || !strings.Contains(test.err.Error(), test.text) {
 			t.Errorf("%s: %v", name, test.err)
 		}
 	}

@@ -113,6 +113,9 @@ type Filter struct {
 
 // Errors of the operations. Ask with errors.Is.
 var (
+	// ErrInvalidArgument says that an id is no UUID, or that a filter, a cursor, a
+	// limit or the like is not one; the text says which.
+	ErrInvalidArgument = errors.New("inbox: invalid argument")
 	// ErrNotFound says that there is no event with the given id.
 	ErrNotFound = errors.New("inbox: there is no such event")
 	// ErrNotReplayable says that the event is neither dead nor quarantined.
@@ -128,13 +131,13 @@ func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined:
 	default:
-		return nil, fmt.Errorf("inbox: List: there is no state %q", f.State)
+		return nil, invalidf("List: there is no state %q", f.State)
 	}
 	switch {
 	case f.Limit == 0:
 		filter.Limit = 100
 	case f.Limit < 0 || f.Limit > 1000:
-		return nil, fmt.Errorf("inbox: List: a limit of %d is not between 1 and 1000", f.Limit)
+		return nil, invalidf("List: a limit of %d is not between 1 and 1000", f.Limit)
 	}
 	var err error
 	if f.TransactionID != "" {
@@ -298,7 +301,7 @@ func Unfinished() PurgeOption { return func(p *purge) { p.unfinished = true } }
 // that [WithRetention] sets. What is deleted is no longer known as a duplicate.
 func (in *Inbox) Purge(ctx context.Context, age time.Duration, opts ...PurgeOption) (int64, error) {
 	if age < 0 {
-		return 0, fmt.Errorf("inbox: Purge: the age, %v, is negative", age)
+		return 0, invalidf("Purge: the age, %v, is negative", age)
 	}
 	var o purge
 	for _, opt := range opts {
@@ -314,7 +317,17 @@ func (in *Inbox) Purge(ctx context.Context, age time.Duration, opts ...PurgeOpti
 func parseID(what, id string) (string, error) {
 	u, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {
-		return "", fmt.Errorf("inbox: the %s %q is not a UUID of 36 characters", what, id)
+		return "", invalidf("the %s %q is not a UUID of 36 characters", what, id)
 	}
 	return u.String(), nil
 }
+
+// invalidf returns an error that is [ErrInvalidArgument].
+func invalidf(format string, args ...any) error {
+	return &argumentError{fmt.Sprintf(format, args...)}
+}
+
+type argumentError struct{ text string }
+
+func (e *argumentError) Error() string        { return "inbox: " + e.text }
+func (e *argumentError) Is(target error) bool { return target == ErrInvalidArgument }

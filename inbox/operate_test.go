@@ -130,15 +130,15 @@ func TestOperationsMisused(t *testing.T) {
 		is   error
 		text string
 	}{
-		"state":       {list(inbox.Filter{State: "lost"}), nil, `no state "lost"`},
-		"limit":       {list(inbox.Filter{Limit: 1001}), nil, "1001"},
-		"transaction": {list(inbox.Filter{TransactionID: "x"}), nil, `transaction id "x"`},
-		"after":       {list(inbox.Filter{After: "x"}), nil, `event id "x"`},
-		"get":         {get("{5a94d48d-c9f3-46be-8448-83510ca42bde}"), nil, "not a UUID of 36"},
+		"state":       {list(inbox.Filter{State: "lost"}), inbox.ErrInvalidArgument, `no state "lost"`},
+		"limit":       {list(inbox.Filter{Limit: 1001}), inbox.ErrInvalidArgument, "1001"},
+		"transaction": {list(inbox.Filter{TransactionID: "x"}), inbox.ErrInvalidArgument, `transaction id "x"`},
+		"after":       {list(inbox.Filter{After: "x"}), inbox.ErrInvalidArgument, `event id "x"`},
+		"get":         {get("{5a94d48d-c9f3-46be-8448-83510ca42bde}"), inbox.ErrInvalidArgument, "not a UUID of 36"},
 		"none":        {get(enginetest.NewTransaction()), inbox.ErrNotFound, ""},
 		"replay none": {in.Replay(ctx, enginetest.NewTransaction()), inbox.ErrNotFound, ""},
-		"history":     {func() error { _, err := in.History(ctx, ""); return err }(), nil, "transaction id"},
-		"purge":       {func() error { _, err := in.Purge(ctx, -1); return err }(), nil, "negative"},
+		"history":     {func() error { _, err := in.History(ctx, ""); return err }(), inbox.ErrInvalidArgument, "transaction id"},
+		"purge":       {func() error { _, err := in.Purge(ctx, -1); return err }(), inbox.ErrInvalidArgument, "negative"},
 	} {
 		if test.err == nil || (test.is != nil && !errors.Is(test.err, test.is)) || !strings.Contains(test.err.Error(), test.text) {
 			t.Errorf("%s: %v", name, test.err)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"riverqueue.com/riverui"
 
+	"github.com/pixmed-go/pixmed/inbox/ops"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
@@ -87,11 +87,25 @@ func lookOnly(next http.Handler) http.Handler {
 	})
 }
 
-// behindPassword asks for a user and a password.
-func behindPassword(user, password string, next http.Handler) (http.Handler, error) {
-	if user == "" || password == "" {
-		return nil, errors.New("the operations page has no user or no password")
+// newOps returns the operations page and the queue's, behind one password.
+func (s *service) newOps(c *config, files *receipts) (http.Handler, error) {
+	page, err := ops.NewHandler(s.inbox, ops.WithAuthenticated(), ops.WithReceipt(files.open), ops.WithLogger(s.log))
+	if err != nil {
+		return nil, err
 	}
+	queue, err := s.newQueue(c)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ops/", http.StripPrefix("/ops", page))
+	mux.Handle(queuePath+"/", queue)
+	mux.Handle(queuePath, queue)
+	return behindPassword(c.opsUser, c.opsPassword, mux), nil
+}
+
+// behindPassword asks for a user and a password, which are compared in constant time.
+func behindPassword(user, password string, next http.Handler) http.Handler {
 	wantUser, wantPassword := sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gotUser, gotPassword, _ := r.BasicAuth()
@@ -102,17 +116,5 @@ func behindPassword(user, password string, next http.Handler) (http.Handler, err
 			return
 		}
 		next.ServeHTTP(w, r)
-	}), nil
-}
-
-// newOps returns the operations page and the queue's, behind the password.
-func (s *service) newOps(c *config, _ *receipts) (http.Handler, error) {
-	queue, err := s.newQueue(c)
-	if err != nil {
-		return nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle(queuePath+"/", queue)
-	mux.Handle(queuePath, queue)
-	return behindPassword(c.opsUser, c.opsPassword, mux)
+	})
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -185,6 +186,12 @@ func TestReceiptIsSaved(t *testing.T) {
 			if attempts, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil || len(attempts) != 1 {
 				t.Errorf("the duplicate: %v, %v", attempts, err)
 			}
+			_, page := get(t, http.DefaultClient, http.MethodGet, s.admin+"/ops/case/"+i.TransactionID, opsPassword)
+			if link := regexp.MustCompile(`"\.\./(event/[^"]+/receipt)"`).FindStringSubmatch(page); link == nil {
+				t.Errorf("no receipt is on the operations page:\n%s", page)
+			} else if _, pdf := get(t, http.DefaultClient, http.MethodGet, s.admin+"/ops/"+link[1], opsPassword); pdf != string(want) {
+				t.Errorf("the operations page has a receipt of %d bytes, want %d", len(pdf), len(want))
+			}
 			for _, line := range []string{
 				`pixmed_webhook_requests_total{result="duplicate"} 1`, `pixmed_receipt_downloads_total{result="saved"} 1`,
 				`pixmed_inbox_attempts_total{result="done"} 1`, `pixmed_inbox_oldest_pending_seconds 0`,
@@ -235,6 +242,7 @@ func TestAnswers(t *testing.T) {
 				{http.MethodPost, s.admin + webhookPath, "", http.StatusNotFound},
 				{http.MethodGet, s.admin + "/ops/", "", http.StatusUnauthorized},
 				{http.MethodGet, s.admin + "/ops/", "wrong password", http.StatusUnauthorized},
+				{http.MethodGet, s.admin + "/ops/", opsPassword, http.StatusOK},
 				{http.MethodGet, s.admin + queuePath + "/", "", http.StatusUnauthorized},
 				{http.MethodGet, s.admin + queuePath + "/", opsPassword, http.StatusOK},
 				{http.MethodGet, s.admin + queuePath + "/api/jobs", opsPassword, http.StatusOK},

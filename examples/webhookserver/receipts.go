@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -80,4 +83,14 @@ func (r *receipts) path(i *pixmed.Infraction) string {
 		name = string(i.EndToEndID)
 	}
 	return filepath.Join(r.dir, name+".pdf")
+}
+
+// open opens a transaction's receipt, for the operations page. It is nil if there
+// is none yet.
+func (r *receipts) open(_ context.Context, i *pixmed.Infraction) (io.ReadCloser, error) {
+	f, err := os.Open(r.path(i))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	return f, err
 }
