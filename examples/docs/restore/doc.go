@@ -1,0 +1,2 @@
+// Package restore tries what docs/inbox.md says of backups.
+package restore

@@ -1,0 +1,148 @@
+// Command service is the whole program of docs/integration.md: a handler in front
+// of a durable inbox, and callbacks that block the value and fetch the receipt.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+)
+
+// settings are what differs from place to place.
+type settings struct {
+	webhookSecrets []string // all of them are accepted
+	gatewayURL     string
+	apiKey         string
+	apiSecret      string
+	database       string // the inbox's file
+	evidence       string // the folder for receipts
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	listener, err := net.Listen("tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := run(ctx, listener, logBooks{slog.Default()}, settings{
+		webhookSecrets: strings.Fields(os.Getenv("WEBHOOK_SECRETS")),
+		gatewayURL:     os.Getenv("GATEWAY_URL"),
+		apiKey:         os.Getenv("GATEWAY_KEY"),
+		apiSecret:      os.Getenv("GATEWAY_SECRET"),
+		database:       "inbox.db",
+		evidence:       ".",
+	}); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, listener net.Listener, b books, s settings) error {
+	client, err := newClient(s)
+	if err != nil {
+		return err
+	}
+	d := &desk{books: b, receipts: client, evidence: s.evidence, log: slog.Default()}
+	in, err := sqlite.Open(ctx, s.database, d.callbacks(), inbox.WithWorkers(20))
+	if err != nil {
+		return err
+	}
+	handler, err := newHandler(in, s.webhookSecrets)
+	if err != nil {
+		return errors.Join(err, in.Stop(ctx))
+	}
+	if err := in.Start(ctx); err != nil {
+		return errors.Join(err, in.Stop(ctx))
+	}
+	return serve(ctx, listener, routes(handler, in), in)
+}
+
+func newClient(s settings) (*pixmed.Client, error) {
+	return pixmed.NewClient(s.gatewayURL,
+		pixmed.WithHeader("api_key", s.apiKey),
+		pixmed.WithHeader("api_secret", s.apiSecret),
+		pixmed.WithRetries(1)) // the inbox tries again, and needs no worker while it waits
+}
+
+func newHandler(in *inbox.Inbox, secrets []string) (*pixmed.Handler, error) {
+	return pixmed.NewHandler(in,
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
+		pixmed.WithInvalid(in.Invalid),                    // what is not valid is kept too
+		pixmed.WithFallback(pixmed.AcknowledgeEvent(nil)), // cash-in events, handled elsewhere
+		pixmed.WithCallbackTimeout(3*time.Second),         // storing takes milliseconds
+	)
+}
+
+func routes(handler http.Handler, in *inbox.Inbox) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/webhooks/infraction", handler)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if in.Ready(ctx) != nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return mux
+}
+
+// serve serves until ctx ends, and then lets everything end in order.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, in *inbox.Inbox) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // the body included
+		WriteTimeout:      15 * time.Second, // above the callback timeout
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+
+	// First the server: requests under way get their answer. Then the inbox: it
+	// stores what they brought and lets running callbacks end.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(end), in.Stop(end))
+}
+
+// logBooks stand in for the merchant's own books.
+type logBooks struct{ log *slog.Logger }
+
+// Block implements books.
+func (b logBooks) Block(ctx context.Context, k pixmed.Key, value pixmed.Amount) error {
+	b.log.InfoContext(ctx, "block the value", "case", k.String(), "value", value.BRL())
+	return nil
+}
+
+// Release implements books.
+func (b logBooks) Release(ctx context.Context, k pixmed.Key) error {
+	b.log.InfoContext(ctx, "release the value", "case", k.String())
+	return nil
+}
+
+// WriteOff implements books.
+func (b logBooks) WriteOff(ctx context.Context, k pixmed.Key) error {
+	b.log.InfoContext(ctx, "write the value off", "case", k.String())
+	return nil
+}

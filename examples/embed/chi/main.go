@@ -1,0 +1,78 @@
+// Command chi embeds pixmed's handler in a server with chi.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+func main() {
+	listener, err := net.Listen("tcp", "127.0.0.1:8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	stop, err := serve(listener, os.Getenv("WEBHOOK_SECRET"), func(_ context.Context, tenant string, n *pixmed.Notification) error {
+		log.Printf("%s: %v", tenant, n)
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	<-ctx.Done()
+	if err := stop(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// serve starts the server.
+func serve(l net.Listener, secret string, receive func(ctx context.Context, tenant string, n *pixmed.Notification) error) (stop func(context.Context) error, err error) {
+	webhook, err := newWebhook(secret, receive)
+	if err != nil {
+		return nil, err
+	}
+	r := chi.NewRouter()
+	r.Use(middleware.Logger, middleware.Recoverer, middleware.RequestSize(1<<20))
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	r.Route("/tenants/{tenant}", func(r chi.Router) {
+		r.Use(withTenant)
+		r.Handle("/webhooks/infraction", webhook)
+	})
+
+	server := &http.Server{Handler: r, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(l) }()
+	return server.Shutdown, nil
+}
+
+// withTenant puts the route parameter where the callback finds it.
+func withTenant(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tenantKey{}, chi.URLParam(r, "tenant"))))
+	})
+}
+
+// tenantKey is where the route parameter is in the context of a callback.
+type tenantKey struct{}
+
+// newWebhook returns the handler that is embedded: to the framework it is a plain
+// http.Handler.
+func newWebhook(secret string, receive func(context.Context, string, *pixmed.Notification) error) (*pixmed.Handler, error) {
+	return pixmed.NewHandler(
+		pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
+			tenant, _ := ctx.Value(tenantKey{}).(string)
+			return receive(ctx, tenant, n)
+		}),
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secret)))
+}
