@@ -266,7 +266,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// While it drains it is not ready and still accepts; callbacks end before it does.
+// While it drains it is not ready and still accepts; nothing is lost.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	gateway := newGateway(t)
@@ -280,6 +280,10 @@ func TestShutdown(t *testing.T) {
 	if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
 		t.Error(err)
 	}
+	s.end(t)
+	// If its callback had no time to begin, the next process calls it.
+	s = start(t, env)
+	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
 	s.end(t)
 	if _, err := os.Stat(filepath.Join(env["PIXMED_RECEIPTS"], string(i.EndToEndID)+".pdf")); err != nil {
 		t.Error(err)
@@ -311,11 +315,12 @@ func TestTrace(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			address, served := make(chan string, 1), make(chan error, 1)
-			go func() { served <- s.serve(ctx, c, func(webhook, _ net.Addr) { address <- webhook.String() }) }()
-			if _, err := gateway.Deliver(t.Context(), "http://"+<-address+webhookPath, i); err != nil {
+			webhook, admin, served := make(chan string, 1), make(chan string, 1), make(chan error, 1)
+			go func() { served <- s.serve(ctx, c, func(w, a net.Addr) { webhook <- w.String(); admin <- a.String() }) }()
+			if _, err := gateway.Deliver(t.Context(), "http://"+<-webhook+webhookPath, i); err != nil {
 				t.Fatal(err)
 			}
+			await(t, "http://"+<-admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
 			cancel()
 			if err := errors.Join(<-served, s.close(t.Context())); err != nil { // the callback has ended
 				t.Fatal(err)
