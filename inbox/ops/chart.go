@@ -20,6 +20,12 @@ type chart struct {
 	Total         int64
 }
 
+// First is the day on the left.
+func (c chart) First() string { return c.Days[0].Name }
+
+// Last is the day on the right, today.
+func (c chart) Last() string { return c.Days[len(c.Days)-1].Name }
+
 type day struct {
 	Name                       string // 11-24
 	Done, Pending, Dead, Other int64  // Other is quarantined

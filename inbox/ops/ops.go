@@ -179,6 +179,7 @@ func (h *handler) oneCase(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &timeline{Page: h.page(r, "../"), ID: events[0].Key.TransactionID}
+	v.Page.Title = v.Page.T["case"] + " " + v.ID
 	for _, e := range events {
 		v.Events = append(v.Events, h.eventView(e))
 	}
@@ -197,6 +198,7 @@ func (h *handler) showEvent(w http.ResponseWriter, r *http.Request, status int, 
 		return
 	}
 	v := &timeline{Page: h.page(r, root), ID: e.ID, Events: []eventView{h.eventView(e)}, Alone: true}
+	v.Page.Title = v.Page.T["notification"] + " " + v.ID
 	if notReplayed != nil {
 		v.Problem = v.Page.T[problemKey(notReplayed)]
 		v.Detail = notReplayed.Error()
@@ -311,6 +313,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, root string, err 
 	v := &failure{Page: h.page(r, root)}
 	v.Problem = v.Page.T[problemKey(err)]
 	status := statusOf(err)
+	v.Page.Title = http.StatusText(status)
 	if status == http.StatusInternalServerError {
 		h.config.log.ErrorContext(r.Context(), "ops: a page could not be made", "path", r.URL.Path, "error", err)
 	} else {

@@ -115,7 +115,36 @@ func (s *site) do(t *testing.T, method, path string, header http.Header, form ur
 	if strings.Contains(string(body), "<script") {
 		t.Errorf("%s %s: a script got in:\n%s", method, path, body)
 	}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") && method != http.MethodHead {
+		if err := balanced(string(body)); err != nil {
+			t.Errorf("%s %s: %v:\n%s", method, path, err, body)
+		}
+	}
 	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+var tags = regexp.MustCompile(`<(/?)([a-z][a-z0-9]*)[^<>]*>`)
+
+// balanced returns an error unless every element is closed where it was opened. A
+// template escapes what is no tag, in attributes too.
+func balanced(page string) error {
+	var open []string
+	for _, tag := range tags.FindAllStringSubmatch(page, -1) {
+		switch closes, name := tag[1] != "", tag[2]; {
+		case slices.Contains([]string{"meta", "link", "input"}, name): // have no end
+		case !closes:
+			open = append(open, name)
+		case len(open) == 0 || open[len(open)-1] != name:
+			return fmt.Errorf("</%s> closes %v", name, open)
+		default:
+			open = open[:len(open)-1]
+		}
+	}
+	rest := tags.ReplaceAllString(strings.TrimPrefix(page, "<!doctype html>"), "")
+	if len(open) > 0 || strings.ContainsAny(rest, "<>") {
+		return fmt.Errorf("%v stay open, or a bracket is no tag's", open)
+	}
+	return nil
 }
 
 func (s *site) get(t *testing.T, path string) answer {
@@ -238,7 +267,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: %d on %d pages, want %d on 2", first, len(seen), pages, n)
 		}
 	}
-	s.get(t, "/").mustHold(t, http.StatusOK, fmt.Sprintf(": %d\"", 2*n), `<rect class="done"`, `<rect class="quarantined"`)
+	s.get(t, "/").mustHold(t, http.StatusOK, fmt.Sprintf(": %d</title>", 2*n), `<rect class="done"`, `<rect class="quarantined"`)
 }
 
 func TestAnswers(t *testing.T) {
@@ -378,6 +407,11 @@ func TestLanguages(t *testing.T) {
 				t.Fatal(err)
 			}
 			pages.Write(b)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?:\$t|\.T)\.([a-z_]+)`).FindAllStringSubmatch(pages.String(), -1) {
+		if ops.Texts["en"][m[1]] == "" {
+			t.Errorf("there is no text %q", m[1])
 		}
 	}
 	for key := range ops.Texts["en"] {

@@ -44,7 +44,8 @@ func WithBasicAuth(user, password string) Option {
 }
 
 // WithAuthenticated says that something in front of the handler lets only operators
-// through, such as the admin that it is mounted in.
+// through, such as the admin that it is mounted in. Beside [WithBasicAuth] it changes
+// nothing.
 func WithAuthenticated() Option {
 	return func(c *config) error {
 		c.authenticated = true

@@ -14,6 +14,7 @@ import (
 // page is what every page has.
 type page struct {
 	Root     string // the way to the first page
+	Title    string // what the page is about, "" for the first page
 	Lang     string
 	T        map[string]string
 	ReadOnly bool
