@@ -7,10 +7,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-chromium() { command -v chromium || command -v google-chrome; }
+find_chromium() { command -v chromium || command -v google-chrome; }
 
 missing=()
-chromium >/dev/null || missing+=(chromium)
+find_chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -20,7 +20,7 @@ fi
 npm ci --no-audit --no-fund
 
 export PIXMED_TEST_CHROMIUM
-PIXMED_TEST_CHROMIUM=$(chromium)
+PIXMED_TEST_CHROMIUM=$(find_chromium)
 if [ "${1-}" = -screenshots ]; then
   export PIXMED_SCREENSHOTS=$PWD/../../../docs
 fi
