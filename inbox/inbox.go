@@ -266,7 +266,7 @@ func (in *Inbox) end(was lifecycle) {
 	if was == started {
 		<-in.swept
 		if in.store.StopWork(in.hurry) != nil {
-			// Only now, when no worker takes anything new.
+			// Only now, when the workers take nothing new, or one job more at most.
 			in.interruptIt()
 			errs = append(errs, in.store.CancelWork())
 		}

@@ -130,6 +130,9 @@ func (in *Inbox) attempt(ctx context.Context, job int64, event string) (attempt 
 
 // call runs the receiver. A panic is an error.
 func (in *Inbox) call(ctx context.Context, session ledger.Session, a *ledger.Attempt) (err error) {
+	if err := in.interrupted.Err(); err != nil { // Stop is cutting callbacks off
+		return err
+	}
 	infraction, err := pixmed.ParseInfraction(a.Raw)
 	if err != nil { // it was valid when it was accepted
 		return fmt.Errorf("the stored body does not parse: %w", err)
@@ -196,6 +199,10 @@ func found(err error, is func(error) bool) bool {
 	return false
 }
 
+// interruptedDelay is how long an attempt waits that Stop has cut off, so that the
+// workers that are stopping, which may look for jobs once more, leave it alone.
+const interruptedDelay = time.Second
+
 // outcome says what an attempt comes to.
 func (in *Inbox) outcome(ctx context.Context, a *ledger.Attempt, callErr error) ledger.Outcome {
 	o := ledger.Outcome{
@@ -210,7 +217,7 @@ func (in *Inbox) outcome(ctx context.Context, a *ledger.Attempt, callErr error) 
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
 		o.Discard, o.Error = true, "cancelled by an operator: "+o.Error
 	case in.interrupted.Err() != nil:
-		o.Interrupted = true
+		o.Interrupted, o.Delay = true, interruptedDelay
 	}
 	return o
 }

@@ -145,7 +145,7 @@ func (c *Case) Settle(job int64, event string, o Outcome) bool {
 		e.Discarded = true
 		c.finish(e, Dead)
 	case o.Interrupted:
-		c.issue(e, 0)
+		c.issue(e, o.Delay)
 	default:
 		e.Failures++
 		if e.Failures >= o.MaxFailures {

@@ -221,7 +221,7 @@ func TestSettle(t *testing.T) {
 		"the last but one":     {two(counts(9, maxFailures-2)), liveJob, "a", failed, result{true, "next 3 live a+1s; ~a#1 pending 10/2 no"}},
 		"exhausted":            {two(counts(9, maxFailures-1)), liveJob, "a", failed, result{true, "next 3 live b+0s; ~a#1 dead 10/3 no"}},
 		"discard":              {two(), liveJob, "a", discard, result{true, "next 3 live b+0s; ~a#1 dead 1/1 discarded no"}},
-		"interrupted":          {two(counts(9, maxFailures-1)), liveJob, "a", interrupted, result{true, "next 3 live a+0s; ~a#1 pending 10/2 no"}},
+		"interrupted":          {two(counts(9, maxFailures-1)), liveJob, "a", interrupted, result{true, "next 3 live a+1s; ~a#1 pending 10/2 no"}},
 		"a stale job":          {two(), liveJob - 1, "a", done, result{false, "same row"}},
 		"no job":               {newCase("", event("a", 1, ledger.Pending)), 0, "a", done, result{false, "same row"}},
 		"an unknown event":     {two(), liveJob, "z", done, result{false, "same row"}},
