@@ -6,16 +6,22 @@
 //
 //	cd tools && GOWORK=off GOBIN="$PWD/../.bin" go install tool
 //
-// golangci-lint is the only tool because it carries gofumpt and staticcheck, at
-// the versions required below; as programs of their own they would be
-// linked a second time and say the same things again. A cold build of it takes
-// about two minutes on two cores.
+// golangci-lint carries gofumpt and staticcheck, at the versions required below; as
+// programs of their own they would be linked a second time and say the same things
+// again. A cold build of it takes about two minutes on two cores.
+//
+// The programs in cmd are the repository's own: they list the public surface and the
+// licences, and rehearse a release.
 
 module github.com/pixmed-go/pixmed/tools
 
 go 1.26.0
 
-tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+tool (
+	github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	golang.org/x/exp/cmd/gorelease
+	golang.org/x/vuln/cmd/govulncheck
+)
 
 require (
 	github.com/google/go-cmp v0.7.0
@@ -222,10 +228,13 @@ require (
 	go.uber.org/multierr v1.10.0 // indirect
 	go.uber.org/zap v1.27.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/exp v0.0.0-20261014143641-f0251eb4aa3e // indirect
 	golang.org/x/exp/typeparams v0.0.0-20260811152304-ee035b5b010f // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/telemetry v0.0.0-20261010193011-f71dc92da45e // indirect
 	golang.org/x/text v0.41.0 // indirect
+	golang.org/x/vuln v1.9.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/ini.v1 v1.67.0 // indirect
 	gopkg.in/yaml.v2 v2.4.0 // indirect

@@ -1,0 +1,217 @@
+// Command rehearse tries a release out before its tags are pushed, which cannot be
+// taken back: it packs the modules at HEAD under the version that they require of
+// each other, as the module proxy will, and runs a program that gets them from there.
+//
+//	cd tools && GOWORK=off go run ./cmd/rehearse
+//
+// What is not committed is not part of it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/zip"
+)
+
+const root = "github.com/pixmed-go/pixmed"
+
+// released are the directories of the modules to tag, in the order of their tags: a
+// module comes after those that it requires.
+var released = []string{"", "inbox"}
+
+func main() {
+	if err := run(".."); err != nil {
+		fmt.Fprintln(os.Stderr, "rehearse:", err)
+		os.Exit(1)
+	}
+}
+
+func run(repository string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	tmp, err := os.MkdirTemp("", "rehearse")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if repository, err = filepath.Abs(repository); err != nil {
+		return err
+	}
+
+	version, err := nextVersion(repository)
+	if err != nil {
+		return err
+	}
+	proxy := filepath.Join(tmp, "proxy")
+	for _, dir := range released {
+		released := module.Version{Path: path.Join(root, dir), Version: version}
+		if err := pack(proxy, repository, dir, released); err != nil {
+			return fmt.Errorf("%s: %w", released, err)
+		}
+		fmt.Println("packed", released)
+	}
+	if err := consume(ctx, tmp, proxy, repository, version); err != nil {
+		return err
+	}
+	fmt.Println("\nTo release this commit, after the rest of docs/releasing.md:")
+	for _, dir := range released {
+		fmt.Println("  git tag", path.Join(dir, version))
+	}
+	return nil
+}
+
+// nextVersion reads it from the last module, which requires all the others, and
+// fails if the modules do not agree on it.
+func nextVersion(repository string) (string, error) {
+	version := ""
+	for i, dir := range released {
+		name := filepath.Join(repository, dir, "go.mod")
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		file, err := modfile.ParseLax(name, data, nil)
+		if err != nil {
+			return "", err
+		}
+		for _, before := range released[:i] {
+			sibling := path.Join(root, before)
+			at := slices.IndexFunc(file.Require, func(r *modfile.Require) bool { return r.Mod.Path == sibling })
+			if at < 0 {
+				continue
+			}
+			required := file.Require[at].Mod.Version
+			if version == "" {
+				version = required
+			}
+			if required != version {
+				return "", fmt.Errorf("%s requires %s %s, another module %s", name, sibling, required, version)
+			}
+		}
+	}
+	if version == "" {
+		return "", fmt.Errorf("no module requires %s", root)
+	}
+	return version, nil
+}
+
+// pack writes the module's files where a GOPROXY of the file system has them.
+func pack(proxy, repository, dir string, m module.Version) error {
+	versions := filepath.Join(proxy, filepath.FromSlash(m.Path), "@v")
+	if err := os.MkdirAll(versions, 0o755); err != nil {
+		return err
+	}
+	archive, err := os.Create(filepath.Join(versions, m.Version+".zip"))
+	if err != nil {
+		return err
+	}
+	if err := zip.CreateFromVCS(archive, m, repository, "HEAD", dir); err != nil {
+		return err
+	}
+	if err := archive.Close(); err != nil {
+		return err
+	}
+	mod, err := os.ReadFile(filepath.Join(repository, dir, "go.mod"))
+	if err != nil {
+		return err
+	}
+	info, err := json.Marshal(map[string]any{"Version": m.Version, "Time": time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		m.Version + ".mod":  mod,
+		m.Version + ".info": info,
+		"list":              []byte(m.Version + "\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(versions, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consume runs examples/quickstart as the program of a user: in a module of its own,
+// which gets pixmed's modules from the proxy and has none of their replacements.
+func consume(ctx context.Context, tmp, proxy, repository, version string) error {
+	consumer, cache := filepath.Join(tmp, "consumer"), filepath.Join(tmp, "modules")
+	if err := os.CopyFS(consumer, os.DirFS(filepath.Join(repository, "examples", "quickstart"))); err != nil {
+		return err
+	}
+	tests, err := filepath.Glob(filepath.Join(consumer, "*_test.go")) // they use the examples' own helpers
+	if err != nil {
+		return err
+	}
+	for _, test := range tests {
+		if err := os.Remove(test); err != nil {
+			return err
+		}
+	}
+	settings, err := output(ctx, repository, os.Environ(), "go", "env", "GOMODCACHE", "GOPROXY")
+	if err != nil {
+		return err
+	}
+	downloaded, proxies, _ := strings.Cut(strings.TrimSpace(settings), "\n")
+	environment := append(os.Environ(),
+		"GOWORK=off",
+		// Its own, so that the rehearsed version is not taken for the released one later.
+		"GOMODCACHE="+cache,
+		"GOFLAGS=-modcacherw",
+		"GOPROXY="+strings.Join([]string{fileURL(proxy), fileURL(filepath.Join(downloaded, "cache", "download")), proxies}, ","),
+		"GONOSUMDB="+root+","+root+"/*",
+	)
+	for _, command := range [][]string{
+		{"go", "mod", "init", "example.com/consumer"},
+		{"go", "get", root + "@" + version, root + "/inbox@" + version},
+		{"go", "mod", "tidy"},
+		{"go", "run", "."},
+	} {
+		fmt.Println("$", strings.Join(command, " "))
+		printed, err := output(ctx, consumer, environment, command[0], command[1:]...)
+		if err != nil {
+			return err
+		}
+		fmt.Print(printed)
+	}
+	listed, err := output(ctx, consumer, environment, "go", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Replace}}", root, root+"/inbox")
+	if err != nil {
+		return err
+	}
+	want := fmt.Sprintf("%s %s <nil>\n%s/inbox %s <nil>\n", root, version, root, version)
+	if listed != want {
+		return fmt.Errorf("the consumer got\n%sand not\n%s", listed, want)
+	}
+	return nil
+}
+
+// output returns what the command prints, and in the error what it complains about:
+// go tells of every download there.
+func output(ctx context.Context, dir string, environment []string, name string, arguments ...string) (string, error) {
+	var printed, complaints strings.Builder
+	command := exec.CommandContext(ctx, name, arguments...)
+	command.Dir, command.Env, command.Stdout, command.Stderr = dir, environment, &printed, &complaints
+	if err := command.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(command.Args, " "), err, complaints.String())
+	}
+	return printed.String(), nil
+}
+
+func fileURL(name string) string {
+	slashed := filepath.ToSlash(name)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed // a drive
+	}
+	return "file://" + slashed
+}
