@@ -17,6 +17,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   apt-get update -q
   apt-get install -qy --no-install-recommends "${missing[@]}" fonts-dejavu-core
 fi
+# playwright-core 1.61 is the last that runs on the Node of Debian 12, 18.
 npm ci --no-audit --no-fund
 
 export PIXMED_TEST_CHROMIUM
