@@ -1,6 +1,7 @@
 package pixmed_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -389,6 +390,70 @@ func TestClientNetworks(t *testing.T) {
 		r := webhookRequest(t)
 		r.RemoteAddr = "192.0.2.1:1"
 		checkVerdict(t, v.Verify(r, noBody(t)), outside("192.0.2.1"))
+	})
+}
+
+// FuzzHMACSHA256 gives the verifier any signature: it lets in what an HMAC under a
+// secret reads as, in hex or in an alphabet of base64, and nothing else.
+func FuzzHMACSHA256(f *testing.F) {
+	secrets := []string{"current", "former"}
+	right := signed(secrets[0], specPayload)
+	for _, given := range []string{
+		"", "=", "sha256=", "sha256=sha256=",
+		hex.EncodeToString(right), "sha256=" + hex.EncodeToString(right),
+		"sha256=" + strings.ToUpper(hex.EncodeToString(right)),
+		"sha256=" + hex.EncodeToString(signed(secrets[1], specPayload)),
+		"sha256=" + hex.EncodeToString(signed("", specPayload)),
+		"sha256=" + hex.EncodeToString(right[:31]),
+		"sha256=" + base64.StdEncoding.EncodeToString(right),
+		"sha256=" + base64.RawURLEncoding.EncodeToString(right),
+		"sha256=" + base64.StdEncoding.EncodeToString(right) + "=",
+		"sha256=" + strings.Repeat("0", 64),
+		"sha256=\x00\xff",
+	} {
+		f.Add(given, specPayload)
+	}
+	f.Add("sha256="+hex.EncodeToString(signed(secrets[0], "")), "")
+	v := pixmed.HMACSHA256("X-Signature", "sha256=", secrets...)
+	verdict := func(given, body string) error {
+		r := &http.Request{Header: http.Header{"X-Signature": {given}}}
+		return v.Verify(r, func() ([]byte, error) { return []byte(body), nil })
+	}
+	decoders := []func(string) ([]byte, error){
+		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
+		base64.URLEncoding.DecodeString, base64.RawURLEncoding.DecodeString,
+	}
+	f.Fuzz(func(t *testing.T, given, body string) {
+		if err := verdict(given, body); err == nil {
+			signature, prefixed := strings.CutPrefix(given, "sha256=")
+			// A mix of the two alphabets is as good.
+			plain := strings.NewReplacer("-", "+", "_", "/").Replace(signature)
+			genuine := slices.ContainsFunc(decoders, func(decode func(string) ([]byte, error)) bool {
+				sum, err := decode(plain)
+				return err == nil && slices.ContainsFunc(secrets, func(s string) bool { return bytes.Equal(sum, signed(s, body)) })
+			})
+			if !prefixed || !genuine {
+				t.Errorf("the signature %q lets %q in", given, body)
+			}
+		}
+		for _, secret := range secrets {
+			sum := signed(secret, body)
+			for _, good := range []string{
+				hex.EncodeToString(sum), strings.ToUpper(hex.EncodeToString(sum)),
+				base64.StdEncoding.EncodeToString(sum), base64.RawStdEncoding.EncodeToString(sum),
+				base64.URLEncoding.EncodeToString(sum), base64.RawURLEncoding.EncodeToString(sum),
+			} {
+				if err := verdict("sha256="+good, body); err != nil {
+					t.Errorf("the right signature %q: %v", good, err)
+				}
+				if err := verdict("sha256="+good, body+given+"."); err == nil {
+					t.Errorf("the signature of %q lets another body in", body)
+				}
+			}
+		}
+		if err := verdict("sha256="+hex.EncodeToString(signed(given+".", body)), body); err == nil {
+			t.Errorf("a signature under the secret %q is let in", given+".")
+		}
 	})
 }
 
