@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+	"github.com/pixmed-go/pixmed/internal/localpg"
+)
+
+// A database is what an inbox is in.
+type database interface {
+	// away makes it unusable for some time.
+	away(context.Context) error
+	close()
+}
+
+// open opens the inbox in a new database.
+func open(ctx context.Context, s settings, folder string, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, database, error) {
+	if s.engine == "sqlite" {
+		path := filepath.Join(folder, "inbox.db")
+		in, err := sqlite.Open(ctx, path, receiver, opts...)
+		return in, file(path), err
+	}
+	d := new(server)
+	var err error
+	if d.Server, err = localpg.Start(ctx); err != nil {
+		return nil, nil, err
+	}
+	pool, err := pgxpool.ParseConfig(d.URL())
+	if err != nil {
+		return nil, d, err
+	}
+	pool.MaxConns = int32(s.workers) + 8
+	if d.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
+		return nil, d, err
+	}
+	in, err := postgres.Open(ctx, d.pool, receiver, opts...)
+	return in, d, err
+}
+
+// A file is a SQLite database.
+type file string
+
+// lockedFor is longer than SQLite waits for another one's transaction.
+const lockedFor = 12 * time.Second
+
+// away locks the file, so that nobody else can write.
+func (f file) away(ctx context.Context) error {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: string(f)}).EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(60000)")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("locking the database: %w", err)
+	}
+	timer := time.NewTimer(lockedFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return tx.Rollback()
+}
+
+func (file) close() {} // the whole folder is removed
+
+// A server is a PostgreSQL server.
+type server struct {
+	*localpg.Server
+	pool *pgxpool.Pool
+}
+
+// away has the server crash, stay away and recover.
+func (d *server) away(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	timer := time.NewTimer(3 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return d.Resume(context.WithoutCancel(ctx)) // the rest is worked yet
+}
+
+func (d *server) close() {
+	if d.pool != nil {
+		d.pool.Close()
+	}
+	_ = d.Close()
+}
