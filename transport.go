@@ -42,6 +42,10 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return resp, nil
 	}
+	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection, which outlives the context
+		_ = resp.Body.Close()
+		resp.Body = http.NoBody
+	}
 	body.ReadCloser = resp.Body
 	body.chunked = len(resp.TransferEncoding) > 0
 	resp.Body = body
