@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -203,8 +204,15 @@ func TestFileOpenElsewhere(t *testing.T) {
 	}
 }
 
+// killsVariable names the environment variable that says how often a test kills:
+// hundreds of times take half an hour, for which -timeout has to allow.
+const killsVariable = "PIXMED_TEST_KILLS"
+
 // kills is how often a test kills.
 func kills() int {
+	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
+		return n
+	}
 	if testing.Short() {
 		return 2
 	}

@@ -32,8 +32,10 @@ const (
 	modelOps     = 60 // of each run
 	modelRetries = 3  // attempts until an event is dead
 	modelRunning = 4  // attempts at a time
-	modelShrink  = 30 * time.Second
 )
+
+// shrinkTime is how long a failure is made shorter.
+const shrinkTime = 30 * time.Second
 
 // TestModel does random operations on the tables of an inbox and on a model of
 // it, and compares the two after every one. The test plays the workers itself,
@@ -58,7 +60,7 @@ func TestModel(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			ops, err = m.shrink(t, ops, err)
+			ops, err = shrink(ops, err, func(ops []operation) error { return m.run(t, ops) })
 			t.Fatalf("seed %d, run %d, which comes down to %d operations:\n%v", seed, i, len(ops), err)
 		}
 	})
@@ -109,16 +111,15 @@ type modelTest struct {
 	failures int
 }
 
-// shrink leaves out operations for as long as the rest still fails.
-func (m *modelTest) shrink(t *testing.T, ops []operation, failure error) ([]operation, error) {
-	t.Helper()
-	deadline := time.Now().Add(modelShrink)
-	for size := len(ops) / 2; size > 0; {
+// shrink leaves out steps for as long as the rest still fails.
+func shrink[T any](steps []T, failure error, run func([]T) error) ([]T, error) {
+	deadline := time.Now().Add(shrinkTime)
+	for size := len(steps) / 2; size > 0; {
 		smaller := false
-		for at := 0; at+size <= len(ops) && time.Now().Before(deadline); {
-			fewer := slices.Delete(slices.Clone(ops), at, at+size)
-			if err := m.run(t, fewer); err != nil {
-				ops, failure, smaller = fewer, err, true
+		for at := 0; at+size <= len(steps) && time.Now().Before(deadline); {
+			fewer := slices.Delete(slices.Clone(steps), at, at+size)
+			if err := run(fewer); err != nil {
+				steps, failure, smaller = fewer, err, true
 			} else {
 				at += size
 			}
@@ -130,7 +131,7 @@ func (m *modelTest) shrink(t *testing.T, ops []operation, failure error) ([]oper
 			break
 		}
 	}
-	return ops, failure
+	return steps, failure
 }
 
 // run does the operations in an empty store. Its error tells what was done.
