@@ -902,6 +902,7 @@ func TestRedirects(t *testing.T) {
 		"https to http":           {base, 302, "http://gateway.example/?token=canary", false, "the gateway redirects to another origin: http://gateway.example"},
 		"https to http, port 443": {base, 302, "http://gateway.example:443/?token=canary", false, "the gateway redirects to another origin: http://gateway.example:443"},
 		"http to https":           {"http://127.0.0.1", 302, "https://127.0.0.1/?token=canary", false, "the gateway redirects to another origin: https://127.0.0.1"},
+		"a credential as host":    {base, 302, "https://the-token.evil.example/", false, "the gateway redirects to another origin: https://[redacted].evil.example"},
 		"credentials in it":       {base, 302, "https://u:canary@evil.example/", false, "the gateway redirects to another origin: https://evil.example"},
 		"other scheme":            {base, 302, "ftp://gateway.example/canary", false, "the gateway redirects to another origin: ftp://gateway.example"},
 		"does not parse":          {base, 302, "https://evil.example:port/?token=canary", false, "the gateway redirects to another origin: its Location is not a URL"},
@@ -911,7 +912,7 @@ func TestRedirects(t *testing.T) {
 			t.Parallel()
 			pdf := receiptPDF(100)
 			var got []string
-			client := mustClient(t, test.base, pixmed.WithHeader("api_key", "the key"), pixmed.WithBearerToken("the token"),
+			client := mustClient(t, test.base, pixmed.WithHeader("api_key", "the key"), pixmed.WithBearerToken("the-token"),
 				overTransport(closing(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					got = append(got, r.URL.Path+" "+r.Header.Get("Api_key")+" "+r.Header.Get("Authorization"))
 					if len(got) == 1 {
@@ -920,9 +921,9 @@ func TestRedirects(t *testing.T) {
 					return goodAnswer(pdf)(r)
 				}))))
 			receipt, err := client.Receipt(t.Context(), receiptID)
-			want := []string{"/transaction/" + receiptID + "/receipt the key Bearer the token"}
+			want := []string{"/transaction/" + receiptID + "/receipt the key Bearer the-token"}
 			if test.followed {
-				want = append(want, "/elsewhere the key Bearer the token")
+				want = append(want, "/elsewhere the key Bearer the-token")
 				if err != nil || !bytes.Equal(receipt.PDF, pdf) {
 					t.Errorf("got %v, want the receipt", err)
 				}

@@ -208,7 +208,7 @@ func charAt(text, char string, r rune) int {
 func (c credentials) sameOrigin(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		if origin(r.URL) != origin(via[0].URL) {
-			return fmt.Errorf("%w: %s", ErrRedirect, (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String())
+			return c.clean(fmt.Errorf("%w: %s", ErrRedirect, (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String()))
 		}
 		c.setHeader(r.Header) // net/http leaves some out where the host is in other letter case
 		if next != nil {

@@ -73,6 +73,7 @@ func (s *store) commit(ops []*ledger.Op) (err error) {
 	if woken {
 		s.Wake()
 	}
+	s.trimWAL()
 	return nil
 }
 

@@ -107,6 +107,8 @@ type store struct {
 	file    os.FileInfo // what was opened
 	checkMu sync.Mutex
 	checked fileCheck
+
+	wal wal
 }
 
 func open(ctx context.Context, path string, c *config.Config) (s *store, err error) {
@@ -194,8 +196,8 @@ func dsn(path string, params ...string) string {
 	}
 	u := url.URL{Scheme: "file", Path: path}
 	u.RawQuery = strings.Join(append([]string{
-		pragma("busy_timeout(10000)"), pragma("journal_mode(WAL)"), pragma("fullfsync(true)"), pragma("checkpoint_fullfsync(true)"),
-		pragma("wal_autocheckpoint(10000)"), // pages of 4 KiB
+		pragma(fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())), pragma("journal_mode(WAL)"), pragma("fullfsync(true)"), pragma("checkpoint_fullfsync(true)"),
+		pragma(fmt.Sprintf("wal_autocheckpoint(%d)", walPages)),
 		pragma("temp_store(MEMORY)"),
 	}, params...), "&")
 	return u.String()

@@ -290,5 +290,6 @@ ORDER BY transaction_id LIMIT ?`, after, before, purgeBatch)
 	if err := tx.Commit(); err != nil {
 		return 0, "", fmt.Errorf("purge: %w", err)
 	}
+	s.trimWAL()
 	return deleted, next, nil
 }
