@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -24,6 +25,7 @@ type config struct {
 	gateway       string
 	drain         time.Duration
 	traces        string
+	logLevel      slog.Level
 	secretHeader  string
 	secrets       []string // of the webhook
 	gatewayKey    string
@@ -81,6 +83,8 @@ func parseConfig(args []string, getenv func(string) string, out io.Writer) (*con
 	text(&c.secretHeader, "webhook-header", "PIXMED_WEBHOOK_HEADER", "X-Webhook-Secret", "the `HEADER` in which the gateway sends the secret")
 	text(&c.opsUser, "ops-user", "PIXMED_OPS_USER", "ops", "the operations page's user `NAME`")
 	text(&c.traces, "traces", "PIXMED_TRACES", "", "send traces to the OpenTelemetry collector at `URL`, over OTLP/HTTP")
+	level := ""
+	text(&level, "log-level", "PIXMED_LOG_LEVEL", "info", "log from `LEVEL` on: debug, info, warn or error")
 	drain, err := time.ParseDuration(env("PIXMED_DRAIN", "5s"))
 	if err != nil {
 		errs = append(errs, fmt.Errorf("PIXMED_DRAIN: %w", err))
@@ -88,6 +92,9 @@ func parseConfig(args []string, getenv func(string) string, out io.Writer) (*con
 	flags.DurationVar(&c.drain, "drain", drain, "when told to end, be not ready for this long before connections are refused (PIXMED_DRAIN)")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
+	}
+	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
+		errs = append(errs, fmt.Errorf("-log-level: want debug, info, warn or error, not %q", level))
 	}
 	c.secrets = strings.Fields(getenv("PIXMED_WEBHOOK_SECRETS"))
 	c.gatewayKey, c.gatewaySecret = getenv("PIXMED_GATEWAY_KEY"), getenv("PIXMED_GATEWAY_SECRET")

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(out, nil))
+	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.logLevel}))
 	traces, closeTraces, err := openTraces(ctx, c.traces)
 	if err != nil {
 		return err

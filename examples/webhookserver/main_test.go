@@ -426,11 +426,11 @@ func TestConfig(t *testing.T) {
 		"a bad time":   {nil, map[string]string{"PIXMED_DRAIN": "5"}, []string{"PIXMED_DRAIN"}},
 		"another base": {[]string{"-database", "mysql://u:hidden@h/db"}, nil, []string{"URL of mysql"}},
 		"all at once": {
-			[]string{"-listen", "x", "-admin", "y", "-tls-cert", "/does/not/exist", "-drain", "-1s", "-gateway", "", "-traces", "collector", "-ops-user", "a:b"},
+			[]string{"-listen", "x", "-admin", "y", "-tls-cert", "/does/not/exist", "-drain", "-1s", "-gateway", "", "-traces", "collector", "-ops-user", "a:b", "-log-level", "loud"},
 			map[string]string{"PIXMED_WEBHOOK_SECRETS": " ", "PIXMED_GATEWAY_SECRET": "", "PIXMED_OPS_PASSWORD": "hidden"},
 			[]string{
 				`-listen: "x"`, `-admin: "y"`, "-tls-cert: open", "one is set without the other", "-drain: -1s", "-gateway is not set",
-				"-traces", `-ops-user: "a:b"`, "PIXMED_WEBHOOK_SECRETS is not set", "PIXMED_GATEWAY_SECRET: both", "PIXMED_OPS_PASSWORD has fewer than 12",
+				"-traces", `-ops-user: "a:b"`, "PIXMED_WEBHOOK_SECRETS is not set", "PIXMED_GATEWAY_SECRET: both", "PIXMED_OPS_PASSWORD has fewer than 12", "-log-level: want",
 			},
 		},
 	} {
