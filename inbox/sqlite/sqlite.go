@@ -177,12 +177,10 @@ func resolve(path string) (string, error) {
 }
 
 // ensureFile makes the file if there is none, readable by its owner only: it
-// holds personal data. SQLite gives its other files the same mode.
+// holds personal data. SQLite gives its other files the same mode. Where the file
+// may not be written it fails; SQLite would open it, and refuse every write.
 func ensureFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the path is the caller's
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the caller's
 	if err != nil {
 		return err
 	}
