@@ -24,6 +24,7 @@ var pages = map[string]bool{
 	"security.md":         false,
 	"inbox.md":            true,
 	"migrating.md":        true,
+	"reliability.md":      false,
 }
 
 // Every Go snippet of a page must stand, line by line, in a program or test that
