@@ -45,9 +45,14 @@ type site struct {
 
 func newSite(t *testing.T, opts ...ops.Option) *site {
 	t.Helper()
+	return newSiteIn(t, enginetest.SQLite(t), opts...)
+}
+
+func newSiteIn(t *testing.T, store *enginetest.Store, opts ...ops.Option) *site {
+	t.Helper()
 	s := &site{broken: make(chan bool, 1), log: &bytes.Buffer{}}
 	s.broken <- false
-	s.in = enginetest.SQLite(t).Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+	s.in = store.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
 		broken := <-s.broken
 		s.broken <- broken
 		if broken {
@@ -167,7 +172,11 @@ func (a answer) mustHold(t *testing.T, status int, texts ...string) {
 // An operator finds what is dead, looks at it, replays it, and sees it done.
 func TestReplayADeadLetter(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testReplayADeadLetter(t, newSiteIn(t, store)) })
+}
+
+func testReplayADeadLetter(t *testing.T, s *site) {
+	t.Helper()
 	e := s.receive(t, true, func(n *pixmed.Notification) {
 		n.Value, n.ExternalID, n.EndToEndID = 123456, markup, endToEnd
 	})
@@ -202,7 +211,11 @@ func TestReplayADeadLetter(t *testing.T) {
 // What would undo something newer is replayed only when that is asked for again.
 func TestReplayAnyway(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testReplayAnyway(t, newSiteIn(t, store)) })
+}
+
+func testReplayAnyway(t *testing.T, s *site) {
+	t.Helper()
 	dead := s.receive(t, true, func(*pixmed.Notification) {})
 	s.receive(t, false, func(n *pixmed.Notification) {
 		n.TransactionID, n.MEDStatus = dead.Key.TransactionID, pixmed.Cancelled
@@ -219,7 +232,11 @@ func TestReplayAnyway(t *testing.T) {
 
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testQuarantine(t, newSiteIn(t, store)) })
+}
+
+func testQuarantine(t *testing.T, s *site) {
+	t.Helper()
 	if err := s.in.Invalid(t.Context(), []byte(`{"medStatus":"`+markup+`"`), errors.New("it ends too early")); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +252,11 @@ func TestQuarantine(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testPages(t, newSiteIn(t, store)) })
+}
+
+func testPages(t *testing.T, s *site) {
+	t.Helper()
 	const n = 53
 	for range n {
 		if err := s.in.Receive(t.Context(), pixmedtest.NewNotification(func(n *pixmed.Notification) {
