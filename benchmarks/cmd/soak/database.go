@@ -20,7 +20,7 @@ import (
 // A database is what an inbox is in.
 type database interface {
 	// away makes it unusable for some time.
-	away(context.Context) error
+	away(ctx context.Context, outage time.Duration) error
 	close()
 }
 
@@ -51,11 +51,8 @@ func open(ctx context.Context, s settings, folder string, receiver pixmed.Receiv
 // A file is a SQLite database.
 type file string
 
-// lockedFor is longer than SQLite waits for another one's transaction.
-const lockedFor = 12 * time.Second
-
 // away locks the file, so that nobody else can write.
-func (f file) away(ctx context.Context) error {
+func (f file) away(ctx context.Context, outage time.Duration) error {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: string(f)}).EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(60000)")
 	if err != nil {
 		return err
@@ -65,7 +62,7 @@ func (f file) away(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("locking the database: %w", err)
 	}
-	timer := time.NewTimer(lockedFor)
+	timer := time.NewTimer(outage)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -83,11 +80,11 @@ type server struct {
 }
 
 // away has the server crash, stay away and recover.
-func (d *server) away(ctx context.Context) error {
+func (d *server) away(ctx context.Context, outage time.Duration) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
 	}
-	timer := time.NewTimer(3 * time.Second)
+	timer := time.NewTimer(outage)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -27,8 +27,8 @@ type settings struct {
 	rate     int // notifications a second
 	workers  int
 	senders  int
-	// outageEvery is how often the database is away.
-	outageEvery time.Duration
+	// outageEvery is how often the database is away, and outage for how long.
+	outageEvery, outage time.Duration
 }
 
 func main() {
@@ -49,7 +49,8 @@ func soak(ctx context.Context, args []string) error {
 	flags.IntVar(&s.rate, "rate", 500, "notifications a second")
 	flags.IntVar(&s.workers, "workers", 64, "callbacks at a time")
 	flags.IntVar(&s.senders, "senders", 256, "requests at a time")
-	flags.DurationVar(&s.outageEvery, "outage-every", 2*time.Minute, "how often the database is away for some seconds")
+	flags.DurationVar(&s.outageEvery, "outage-every", 2*time.Minute, "how often the database is away")
+	flags.DurationVar(&s.outage, "outage", 12*time.Second, "how long it is; SQLite waits for 10s before it gives up")
 	docs := flags.String("docs", "", "the folder in which to write reliability.md's figures and plot")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,8 +61,8 @@ func soak(ctx context.Context, args []string) error {
 	if s.rate <= 0 || s.workers <= 0 || s.senders <= 0 || s.duration < time.Second {
 		return errors.New("-rate, -workers and -senders have to be positive, and -duration a second or more")
 	}
-	if s.outageEvery < 2*lockedFor {
-		return fmt.Errorf("-outage-every is %v; below %v the database would be away more often than not", s.outageEvery, 2*lockedFor)
+	if s.outage <= 0 || s.outageEvery < 2*s.outage {
+		return fmt.Errorf("-outage-every is %v and -outage %v: the database would be away more often than not", s.outageEvery, s.outage)
 	}
 	r, err := run(ctx, s)
 	if err != nil {
@@ -103,7 +104,7 @@ func run(ctx context.Context, s settings) (*result, error) {
 	go service.purge(sampling)
 	outages, stopOutages := context.WithCancel(ctx)
 	interrupted := make(chan error, 1)
-	go func() { interrupted <- service.interrupt(outages, s.outageEvery) }()
+	go func() { interrupted <- service.interrupt(outages, s) }()
 
 	load.run(ctx, planned)
 	stopOutages()

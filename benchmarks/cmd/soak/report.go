@@ -151,7 +151,7 @@ func (r *result) markdown() string {
 		fmt.Fprintf(&b, "| %s | %s |\n", name, fmt.Sprintf(format, args...))
 	}
 	row("Load", "%d notifications a second for %v", r.rate, r.duration)
-	row("Outages of the database", "%d", r.outages)
+	row("Outages of the database", "%d of %v", r.outages, r.outage)
 	row("Answered 200", "%d", accepted)
 	row("Requests answered otherwise or not at all, and sent again", "%d", r.retried)
 	row("**Answered 200 and without effect**", "**%d**", missing)

@@ -141,10 +141,10 @@ func (v *service) attempt(_ context.Context, a inbox.Attempt) {
 }
 
 // interrupt takes the database away now and then.
-func (v *service) interrupt(ctx context.Context, every time.Duration) error {
-	return repeat(ctx, every, func() error {
+func (v *service) interrupt(ctx context.Context, s settings) error {
+	return repeat(ctx, s.outageEvery, func() error {
 		v.outages.Add(1)
-		return v.database.away(ctx)
+		return v.database.away(ctx, s.outage)
 	})
 }
 
