@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed/examples/internal/markdown"
 )
 
 const folder = "../../docs/"
@@ -37,10 +39,10 @@ func TestSnippetsCompile(t *testing.T) {
 	}
 	var programs strings.Builder
 	for _, file := range files {
-		programs.WriteString("\n" + read(t, file))
+		programs.WriteString("\n" + markdown.Read(t, file))
 	}
 	for page, hasCode := range pages {
-		found := snippets(readPage(t, page), "go")
+		found := markdown.Snippets(readPage(t, page), "go")
 		if hasCode != (len(found) > 0) {
 			t.Errorf("%s has %d Go snippets", page, len(found))
 		}
@@ -59,7 +61,7 @@ func TestTranslationAgrees(t *testing.T) {
 	english, portuguese := readPage(t, "integration.md"), readPage(t, "integracao.pt-BR.md")
 	blocks := func(text string) (all []string) {
 		for _, language := range []string{"go", "sh", "console", "json"} {
-			all = append(all, snippets(text, language)...)
+			all = append(all, markdown.Snippets(text, language)...)
 		}
 		return all
 	}
@@ -124,7 +126,7 @@ func TestLinksLead(t *testing.T) {
 			path := folder + target
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: the link %s leads nowhere: %v", page, m[1], err)
-			} else if anchor != "" && !headings(read(t, path))[anchor] {
+			} else if anchor != "" && !headings(markdown.Read(t, path))[anchor] {
 				t.Errorf("%s: the link %s leads to no heading", page, m[1])
 			}
 		}
@@ -151,8 +153,8 @@ func TestProseFits(t *testing.T) {
 // The alerts are about metrics that examples/webhookserver exports.
 func TestAlertsNameMetrics(t *testing.T) {
 	t.Parallel()
-	exported := read(t, "../webhookserver/metrics.go")
-	rules := snippets(readPage(t, "inbox.md"), "yaml")
+	exported := markdown.Read(t, "../webhookserver/metrics.go")
+	rules := markdown.Snippets(readPage(t, "inbox.md"), "yaml")
 	if len(rules) != 1 {
 		t.Fatalf("inbox.md has %d blocks of YAML, want the alerts alone", len(rules))
 	}
@@ -178,24 +180,7 @@ func headings(markdown string) map[string]bool {
 	return anchors
 }
 
-func snippets(markdown, language string) []string {
-	var found []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
-		found = append(found, m[1])
-	}
-	return found
-}
-
 func readPage(t *testing.T, name string) string {
 	t.Helper()
-	return read(t, folder+name)
-}
-
-func read(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return markdown.Read(t, folder+name)
 }

@@ -2,13 +2,14 @@
 package readme
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed/examples/internal/markdown"
 )
 
 // Every Go snippet of a README must stand, line by line, in a program that
@@ -21,9 +22,9 @@ func TestSnippetsCompile(t *testing.T) {
 		t.Fatalf("no programs: %v", err)
 	}
 	for _, file := range files {
-		programs = append(programs, read(t, file))
+		programs = append(programs, markdown.Read(t, file))
 	}
-	english := snippets(read(t, "../../README.md"), "go")
+	english := markdown.Snippets(markdown.Read(t, "../../README.md"), "go")
 	if len(english) == 0 {
 		t.Fatal("README.md has no Go snippet")
 	}
@@ -44,7 +45,7 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 		return snippets
 	}
-	portuguese := snippets(read(t, "../../README.pt-BR.md"), "go")
+	portuguese := markdown.Snippets(markdown.Read(t, "../../README.pt-BR.md"), "go")
 	if diff := cmp.Diff(uncommented(english), uncommented(portuguese)); diff != "" {
 		t.Errorf("README.pt-BR.md has other snippets than README.md (-en +pt):\n%s", diff)
 	}
@@ -54,7 +55,7 @@ func TestCommandsAgree(t *testing.T) {
 	t.Parallel()
 	want := []string{"go run ./examples/quickstart\ngo test work\n"}
 	for _, name := range []string{"README.md", "README.pt-BR.md"} {
-		if diff := cmp.Diff(want, snippets(read(t, "../../"+name), "sh")); diff != "" {
+		if diff := cmp.Diff(want, markdown.Snippets(markdown.Read(t, "../../"+name), "sh")); diff != "" {
 			t.Errorf("%s: commands (-want +got):\n%s", name, diff)
 		}
 	}
@@ -64,7 +65,7 @@ func TestCommandsAgree(t *testing.T) {
 func TestTablesAgree(t *testing.T) {
 	t.Parallel()
 	facts := func(name string) (rows [][]string) {
-		for line := range strings.Lines(read(t, "../../"+name)) {
+		for line := range strings.Lines(markdown.Read(t, "../../"+name)) {
 			if strings.HasPrefix(line, "|") {
 				rows = append(rows, regexp.MustCompile("`[^`]+`|[0-9]+").FindAllString(line, -1))
 			}
@@ -74,21 +75,4 @@ func TestTablesAgree(t *testing.T) {
 	if diff := cmp.Diff(facts("README.md"), facts("README.pt-BR.md")); diff != "" {
 		t.Errorf("tables (-en +pt):\n%s", diff)
 	}
-}
-
-func snippets(markdown, language string) []string {
-	var found []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
-		found = append(found, m[1])
-	}
-	return found
-}
-
-func read(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"riverqueue.com/riverui"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/ops"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
@@ -106,11 +105,9 @@ func (s *service) newOps(c *config, files *receipts) (http.Handler, error) {
 
 // behindPassword asks for a user and a password, which are compared in constant time.
 func behindPassword(user, password string, next http.Handler) http.Handler {
-	wantUser, wantPassword := sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))
+	credentials := pixmed.BasicAuth(user, password)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		gotUser, gotPassword, _ := r.BasicAuth()
-		u, p := sha256.Sum256([]byte(gotUser)), sha256.Sum256([]byte(gotPassword))
-		if subtle.ConstantTimeCompare(u[:], wantUser[:])&subtle.ConstantTimeCompare(p[:], wantPassword[:]) != 1 {
+		if credentials.Verify(r, nil) != nil { // which reads no body
 			w.Header().Set("WWW-Authenticate", `Basic realm="operations", charset="UTF-8"`)
 			answer(w, http.StatusUnauthorized, "a user and a password are asked for")
 			return

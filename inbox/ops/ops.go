@@ -217,7 +217,7 @@ func (h *handler) replay(w http.ResponseWriter, r *http.Request) {
 	}
 	err := h.in.Replay(r.Context(), id, opts...)
 	user, _, _ := r.BasicAuth()
-	if h.config.user == "" {
+	if h.config.credentials == nil {
 		user = "" // nobody has checked it
 	}
 	log := h.config.log.With("event_id", id, "user", user, "forced", len(opts) > 0)

@@ -2,8 +2,6 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,8 +17,7 @@ type Option func(*config) error
 
 type config struct {
 	authenticated bool
-	user          string
-	credentials   [2][sha256.Size]byte // hashes, so that both have one length
+	credentials   pixmed.Verifier // nil without WithBasicAuth
 	receipt       ReceiptFunc
 	location      *time.Location
 	readOnly      bool
@@ -37,8 +34,7 @@ func WithBasicAuth(user, password string) Option {
 		if strings.Contains(user, ":") {
 			return errors.New("ops: WithBasicAuth: the user has a colon, which no browser can send")
 		}
-		c.authenticated, c.user = true, user
-		c.credentials = [2][sha256.Size]byte{sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))}
+		c.authenticated, c.credentials = true, pixmed.BasicAuth(user, password)
 		return nil
 	}
 }
@@ -103,10 +99,5 @@ func WithLogger(l *slog.Logger) Option {
 
 // admitted reports whether a request has the right user and password.
 func (c *config) admitted(r *http.Request) bool {
-	if c.user == "" {
-		return true
-	}
-	user, password, _ := r.BasicAuth()
-	u, p := sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))
-	return subtle.ConstantTimeCompare(u[:], c.credentials[0][:])&subtle.ConstantTimeCompare(p[:], c.credentials[1][:]) == 1
+	return c.credentials == nil || c.credentials.Verify(r, nil) == nil // which reads no body
 }
