@@ -32,7 +32,10 @@ func TestNothingLeaks(t *testing.T) {
 	before := s.holds(t)
 	l.run(t, s, 90_000)
 	after := s.holds(t)
-	for patience := time.After(time.Minute); after.goroutines > before.goroutines+10 || after.files > before.files+5; after = s.holds(t) {
+	// Callbacks come and go, with connections of theirs, ten at a time. Were a
+	// request in a thousand to leave something, there would be 90 more.
+	const few = 50
+	for patience := time.After(time.Minute); after.goroutines > before.goroutines+few || after.files > before.files+few; after = s.holds(t) {
 		select {
 		case <-time.After(100 * time.Millisecond): // what ends with requests takes a moment
 			continue
