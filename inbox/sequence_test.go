@@ -85,9 +85,9 @@ func testSequences(t *testing.T, q *sequences) {
 
 	// At random: few transactions, so that much meets, and callbacks that fail.
 	seed := rand.Uint64()
-	runs := 30
+	runs := 12
 	if testing.Short() {
-		runs = 10
+		runs = 4
 	}
 	for i := range runs {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
