@@ -73,7 +73,8 @@ func TestVerdict(t *testing.T) {
 		"of nobody":                {func(r *result) { r.ledger.effect(notification(1000, 0)) }, "1 effects are of what was never sent"},
 		"dead":                     {func(r *result) { r.attempts[inbox.AttemptDead]++ }, "1 notifications are dead"},
 		"memory": {func(r *result) {
-			r.samples = []sample{{at: 400 * time.Millisecond, heap: 10}, {at: 900 * time.Millisecond, heap: 30}}
+			r.duration = 10 * time.Minute
+			r.samples = []sample{{at: 4 * time.Minute, heap: 10}, {at: 9 * time.Minute, heap: 30}}
 		}, "the live heap grew from 10.0 to 30.0 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
