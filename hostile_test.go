@@ -101,7 +101,7 @@ func TestHostileGateways(t *testing.T) {
 		"a length of nothing":                   {saying(length(0) + body), pixmed.ErrReceiptTruncated},
 		"a negative length":                     {saying(length(-1) + body), anything},
 		"a length that is no number":            {saying(length("many") + body), anything},
-		"a length of a petabyte":                {saysAndCloses(length(1<<50) + body), anything},
+		"a length of a petabyte":                {saysAndCloses(length(int64(1)<<50) + body), anything},
 		"two lengths":                           {saying(strings.Replace(length(len(body)), "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n", 1) + body), anything},
 		"a length and chunks":                   {saying(strings.Replace(length(3), "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", 1) + chunk(body) + "0\r\n\r\n"), nil},
 		"a chunk that is not":                   {saying(chunked + "zz\r\n" + body), anything},
