@@ -264,28 +264,11 @@ var certificate = sync.OnceValue(func() *httptest.Server {
 	return srv
 })
 
-// wireTLS returns a transport whose connections are pipes in memory. The function
-// serves them, numbered from 0, from the first byte of TLS on.
+// wireTLS is rawWire for clients that trust the certificate.
 func wireTLS(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	tb.Helper()
-	var wg sync.WaitGroup
-	var dials atomic.Int32
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: certificate().Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			client, server := net.Pipe()
-			n := int(dials.Add(1)) - 1
-			wg.Go(func() {
-				defer server.Close()
-				serve(n, server)
-			})
-			return client, nil
-		},
-	}
-	tb.Cleanup(func() {
-		transport.CloseIdleConnections()
-		wg.Wait()
-	})
+	transport := rawWire(tb, serve)
+	transport.TLSClientConfig = &tls.Config{RootCAs: certificate().Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
 	return transport
 }
 

@@ -48,6 +48,21 @@ func countNew(n *atomic.Int32) func(net.Conn, http.ConnState) {
 // read a request, and closes them by returning.
 func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	tb.Helper()
+	return rawWire(tb, func(n int, c net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return
+		}
+		if r.Method != http.MethodGet || r.URL.Path != "/v1/transaction/"+receiptID+"/receipt" {
+			tb.Errorf("got %s %s", r.Method, r.URL)
+		}
+		serve(n, c)
+	})
+}
+
+// rawWire is wire, and the function serves from the first byte on.
+func rawWire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
+	tb.Helper()
 	var wg sync.WaitGroup
 	var dials atomic.Int32
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -55,13 +70,6 @@ func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 		n := int(dials.Add(1)) - 1
 		wg.Go(func() {
 			defer server.Close()
-			r, err := http.ReadRequest(bufio.NewReader(server))
-			if err != nil {
-				return
-			}
-			if r.Method != http.MethodGet || r.URL.Path != "/v1/transaction/"+receiptID+"/receipt" {
-				tb.Errorf("got %s %s", r.Method, r.URL)
-			}
 			serve(n, server)
 		})
 		return client, nil

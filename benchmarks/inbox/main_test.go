@@ -57,7 +57,7 @@ func serverURL(tb testing.TB) string {
 	})
 	switch {
 	case server.err == nil:
-	case errors.Is(server.err, localpg.ErrNotFound) && os.Getenv("CI") == "":
+	case localpg.Skippable(server.err):
 		tb.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", urlVariable, server.err)
 	default:
 		tb.Fatal(server.err)

@@ -40,7 +40,7 @@ func (s *store) trimWAL() {
 	}
 	defer s.wal.mu.Unlock()
 	file, err := os.Stat(s.path + "-wal")
-	if err != nil || file.Size() < max(s.wal.limit, walStep) {
+	if err != nil || file.Size() < s.wal.limit {
 		return
 	}
 	trimmed, err := s.checkpoint()

@@ -115,7 +115,7 @@ func open(ctx context.Context, path string, c *config.Config) (s *store, err err
 	if path, err = resolve(path); err != nil {
 		return nil, err
 	}
-	s = &store{config: c, log: c.Logger, path: path, lock: flock.New(path + ".lock")}
+	s = &store{config: c, log: c.Logger, path: path, lock: flock.New(path + ".lock"), wal: wal{limit: walStep}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())

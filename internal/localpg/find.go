@@ -15,6 +15,13 @@ import (
 var ErrNotFound = errors.New("localpg: no PostgreSQL on this machine: install it (apt-get install postgresql), " +
 	"put the folder of its initdb on PATH, or give the URL of a server that runs elsewhere")
 
+// Skippable reports whether a test that could not start a server for this reason
+// may be skipped: there is no PostgreSQL on this machine, and this is not CI, where
+// nothing is skipped (the environment variable CI is set).
+func Skippable(err error) bool {
+	return errors.Is(err, ErrNotFound) && os.Getenv("CI") == ""
+}
+
 // Find returns the folder of the PostgreSQL binaries that [Start] uses, or
 // [ErrNotFound]. It has initdb and postgres, and is the first of these:
 //

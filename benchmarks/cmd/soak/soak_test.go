@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +25,7 @@ func TestSoak(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := soak(t.Context(), []string{"-engine", engine, "-duration", "3s", "-rate", "100", "-docs", docs})
-			if errors.Is(err, localpg.ErrNotFound) && os.Getenv("CI") == "" {
+			if localpg.Skippable(err) {
 				t.Skip(err)
 			}
 			if err != nil {

@@ -234,7 +234,7 @@ func NeedServer(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, localpg.ErrNotFound) && os.Getenv("CI") == "":
+	case localpg.Skippable(err):
 		tb.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", URLVariable, err)
 	default:
 		tb.Fatal(err)
