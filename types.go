@@ -86,8 +86,13 @@ type Notification struct {
 	// Previous is the status that was handled before this one for the same
 	// Key, empty for the first. [Deduplicate] and the durable inbox set it.
 	Previous MEDStatus `json:"previous,omitempty"`
-	// SeenAt is when this same status was last recorded for the Key, zero if
-	// it never was. [Deduplicate] and the durable inbox set it.
+	// PreviousValue is the value that came with Previous, zero for the first.
+	PreviousValue Amount `json:"previousValue,omitzero"`
+	// PreviousAt is when Previous was recorded, zero for the first. It tells the
+	// first notification from one that follows an empty status.
+	PreviousAt time.Time `json:"previousAt,omitzero"`
+	// SeenAt is when this same status, whatever its value, was last recorded
+	// for the Key, zero if it never was. [Deduplicate] and the durable inbox set it.
 	SeenAt time.Time `json:"seenAt,omitzero"`
 	// Attempt counts the calls for this notification, from 1. It is above 1
 	// only behind the durable inbox of module github.com/pixmed-go/pixmed/inbox,
@@ -124,6 +129,8 @@ func (n Notification) LogValue() slog.Value {
 		slog.Int("raw_bytes", len(n.Raw)),
 		slog.Time("received_at", n.ReceivedAt),
 		slog.String("previous", string(n.Previous)),
+		slog.String("previous_value", n.PreviousValue.String()),
+		slog.Time("previous_at", n.PreviousAt),
 		slog.Time("seen_at", n.SeenAt),
 		slog.Int("attempt", n.Attempt),
 	)...)

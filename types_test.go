@@ -46,12 +46,14 @@ func specInfraction() pixmed.Infraction {
 // other field.
 func specNotification() pixmed.Notification {
 	return pixmed.Notification{
-		Infraction: specInfraction(),
-		Raw:        []byte(`{"debtor":"raw-canary"}`),
-		ReceivedAt: time.Date(2025, 1, 18, 18, 24, 52, 0, time.UTC),
-		Previous:   pixmed.Cancelled,
-		SeenAt:     time.Date(2025, 1, 17, 9, 0, 0, 0, time.UTC),
-		Attempt:    3,
+		Infraction:    specInfraction(),
+		Raw:           []byte(`{"debtor":"raw-canary"}`),
+		ReceivedAt:    time.Date(2025, 1, 18, 18, 24, 52, 0, time.UTC),
+		Previous:      pixmed.Cancelled,
+		PreviousValue: 5 * pixmed.Real,
+		PreviousAt:    time.Date(2025, 1, 18, 9, 0, 0, 0, time.UTC),
+		SeenAt:        time.Date(2025, 1, 17, 9, 0, 0, 0, time.UTC),
+		Attempt:       3,
 	}
 }
 
@@ -239,7 +241,7 @@ func TestNotificationMarshal(t *testing.T) {
 	t.Parallel()
 	const want = `{"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"MED","transactionType":"CASH_IN",` +
 		`"value":"18.00","externalId":"T&ste378","e2e_id":"E082535392025011818245238600338f","medStatus":"ACKNOWLEDGED",` +
-		`"raw":"eyJkZWJ0b3IiOiJyYXctY2FuYXJ5In0=","receivedAt":"2025-01-18T18:24:52Z","previous":"CANCELLED",` +
+		`"raw":"eyJkZWJ0b3IiOiJyYXctY2FuYXJ5In0=","receivedAt":"2025-01-18T18:24:52Z","previous":"CANCELLED","previousValue":"5.00","previousAt":"2025-01-18T09:00:00Z",` +
 		`"seenAt":"2025-01-17T09:00:00Z","attempt":3}`
 	n := specNotification()
 
@@ -320,6 +322,7 @@ func TestNotificationLog(t *testing.T) {
 				"transaction_type": "CASH_IN", "value": "18.00", "external_id": "T&ste378",
 				"e2e_id": "E082535392025011818245238600338f", "med_status": "ACKNOWLEDGED",
 				"raw_bytes": 23.0, "received_at": "2025-01-18T18:24:52Z", "previous": "CANCELLED",
+				"previous_value": "5.00", "previous_at": "2025-01-18T09:00:00Z",
 				"seen_at": "2025-01-17T09:00:00Z", "attempt": 3.0,
 			}
 			if diff := cmp.Diff(want, line.Notification); diff != "" {
@@ -340,6 +343,7 @@ func TestNotificationLog(t *testing.T) {
 			const want = `n.transaction_id=5a94d48d-c9f3-46be-8448-83510ca42bde n.transaction_status=MED ` +
 				`n.transaction_type=CASH_IN n.value=18.00 n.external_id=T&ste378 n.e2e_id=E082535392025011818245238600338f ` +
 				`n.med_status=ACKNOWLEDGED n.raw_bytes=23 n.received_at=2025-01-18T18:24:52.000Z n.previous=CANCELLED ` +
+				`n.previous_value=5.00 n.previous_at=2025-01-18T09:00:00.000Z ` +
 				`n.seen_at=2025-01-17T09:00:00.000Z n.attempt=3`
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%T (-want +got):\n%s", value, diff)
