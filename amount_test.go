@@ -208,7 +208,7 @@ func TestAmountRefused(t *testing.T) {
 			if len(shown) > 64 {
 				shown = shown[:64] + "…"
 			}
-			if want := fmt.Sprintf("pixmed: invalid amount: %q %s", shown, tt.reason); err.Error() != want {
+			if want := fmt.Sprintf("invalid amount: %q %s", shown, tt.reason); err.Error() != want {
 				t.Errorf("ParseAmount's error:\n got %s\nwant %s", err, want)
 			}
 			quoted, err := json.Marshal(tt.text)

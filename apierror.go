@@ -15,11 +15,11 @@ import (
 
 // Errors of the [Client] that errors.Is finds in an [*APIError].
 var (
-	ErrUnauthorized = errors.New("pixmed: unauthorized")                        // 401
-	ErrForbidden    = errors.New("pixmed: forbidden")                           // 403
-	ErrNotFound     = errors.New("pixmed: not found")                           // 404
-	ErrRateLimited  = errors.New("pixmed: rate limited")                        // 429
-	ErrUnavailable  = errors.New("pixmed: the gateway failed or is overloaded") // 5xx
+	ErrUnauthorized = errors.New("unauthorized")                        // 401
+	ErrForbidden    = errors.New("forbidden")                           // 403
+	ErrNotFound     = errors.New("not found")                           // 404
+	ErrRateLimited  = errors.New("rate limited")                        // 429
+	ErrUnavailable  = errors.New("the gateway failed or is overloaded") // 5xx
 )
 
 // APIError is an answer of the gateway, or of a proxy in front of it, that is

@@ -229,7 +229,7 @@ func TestAPIErrors(t *testing.T) {
 			client := mustClient(t, mockBase, pixmed.WithRetries(0), pixmed.WithRetryWait(1, time.Minute),
 				overTransport(answersOf(httpmock.NewStringResponder(test.code, test.body).HeaderSet(header))))
 			_, err := client.Receipt(t.Context(), receiptID)
-			if diff := gocmp.Diff("pixmed: receipt of transaction "+receiptID+": "+test.text, fmt.Sprint(err)); diff != "" {
+			if diff := gocmp.Diff("receipt of transaction "+receiptID+": "+test.text, fmt.Sprint(err)); diff != "" {
 				t.Error(diff)
 			}
 			got := *wantAPIError(t, err)

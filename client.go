@@ -85,7 +85,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 	var errs []error
 	for _, o := range opts {
 		if o == nil {
-			errs = append(errs, errors.New("pixmed: an option is nil"))
+			errs = append(errs, errors.New("an option is nil"))
 			continue
 		}
 		errs = append(errs, o.applyClient(&cfg))
@@ -128,15 +128,15 @@ func parseBaseURL(s string, plainHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return nil, errors.New("pixmed: the base URL does not parse; it should look like https://gateway.example/v1")
+		return nil, errors.New("the base URL does not parse; it should look like https://gateway.example/v1")
 	case u.User != nil:
-		return nil, errors.New("pixmed: the base URL holds credentials: pass them with WithBasicAuth instead")
+		return nil, errors.New("the base URL holds credentials: pass them with WithBasicAuth instead")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, errors.New("pixmed: the base URL has no https:// or no host; it should look like https://gateway.example/v1")
+		return nil, errors.New("the base URL has no https:// or no host; it should look like https://gateway.example/v1")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("pixmed: the base URL has a query or a fragment, where it should end with the path")
+		return nil, errors.New("the base URL has a query or a fragment, where it should end with the path")
 	case u.Scheme == "http" && !plainHTTP && !loopback(u.Hostname()):
-		return nil, fmt.Errorf("pixmed: the base URL is plain http to %s, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it", u.Host)
+		return nil, fmt.Errorf("the base URL is plain http to %s, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it", u.Host)
 	}
 	return u, nil
 }
@@ -153,7 +153,7 @@ func loopback(host string) bool {
 func WithHTTPClient(h *http.Client) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if h == nil {
-			return errors.New("pixmed: WithHTTPClient: the client is nil")
+			return errors.New("WithHTTPClient: the client is nil")
 		}
 		c.httpClient = h
 		return nil
@@ -166,7 +166,7 @@ func WithHTTPClient(h *http.Client) ClientOption {
 func WithRetries(n int) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if n < 0 {
-			return fmt.Errorf("pixmed: WithRetries: %d is negative", n)
+			return fmt.Errorf("WithRetries: %d is negative", n)
 		}
 		c.retries = n
 		return nil
@@ -180,7 +180,7 @@ func WithRetries(n int) ClientOption {
 func WithRetryWait(shortest, longest time.Duration) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if shortest <= 0 || longest < shortest {
-			return fmt.Errorf("pixmed: WithRetryWait: want 0 < shortest <= longest, got %v and %v", shortest, longest)
+			return fmt.Errorf("WithRetryWait: want 0 < shortest <= longest, got %v and %v", shortest, longest)
 		}
 		c.waitMin, c.waitMax = shortest, longest
 		return nil
@@ -193,7 +193,7 @@ func WithRetryWait(shortest, longest time.Duration) ClientOption {
 func WithStallTimeout(d time.Duration) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if d <= 0 {
-			return fmt.Errorf("pixmed: WithStallTimeout: %v is not a positive duration", d)
+			return fmt.Errorf("WithStallTimeout: %v is not a positive duration", d)
 		}
 		c.stall = d
 		return nil

@@ -165,65 +165,65 @@ func TestNewClientArguments(t *testing.T) {
 		"LOCALHOST":           {base: "HTTP://LOCALHOST"},
 		"plain http, allowed": {base: "http://10.0.0.1", opts: []pixmed.ClientOption{pixmed.WithPlainHTTP()}},
 
-		"plain http":             {base: "http://10.0.0.1/v1", want: "pixmed: the base URL is plain http to 10.0.0.1, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it"},
-		"almost localhost":       {base: "http://localhost.example", want: "pixmed: the base URL is plain http to localhost.example, which"},
-		"every address":          {base: "http://0.0.0.0", want: "pixmed: the base URL is plain http to 0.0.0.0, which"},
-		"empty":                  {base: "", want: "pixmed: the base URL has no https:// or no host; it should look like https://gateway.example/v1"},
-		"no scheme":              {base: "gateway.example/v1", want: "pixmed: the base URL has no https:// or no host"},
-		"another scheme":         {base: "ftp://gateway.example", want: "pixmed: the base URL has no https:// or no host"},
-		"no host":                {base: "https:///v1", want: "pixmed: the base URL has no https:// or no host"},
-		"port only":              {base: "https://:443/v1", want: "pixmed: the base URL has no https:// or no host"},
-		"opaque":                 {base: "https:gateway.example", want: "pixmed: the base URL has no https:// or no host"},
-		"query":                  {base: good + "?key=1", want: "pixmed: the base URL has a query or a fragment, where it should end with the path"},
-		"empty query":            {base: good + "?", want: "pixmed: the base URL has a query or a fragment"},
-		"fragment":               {base: good + "#x", want: "pixmed: the base URL has a query or a fragment"},
-		"does not parse":         {base: "https://gateway.example:port", want: "pixmed: the base URL does not parse; it should look like https://gateway.example/v1"},
-		"line break":             {base: good + "\n", want: "pixmed: the base URL does not parse"},
-		"credentials in the URL": {base: "https://user:pass@gateway.example", want: "pixmed: the base URL holds credentials: pass them with WithBasicAuth instead"},
+		"plain http":             {base: "http://10.0.0.1/v1", want: "the base URL is plain http to 10.0.0.1, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it"},
+		"almost localhost":       {base: "http://localhost.example", want: "the base URL is plain http to localhost.example, which"},
+		"every address":          {base: "http://0.0.0.0", want: "the base URL is plain http to 0.0.0.0, which"},
+		"empty":                  {base: "", want: "the base URL has no https:// or no host; it should look like https://gateway.example/v1"},
+		"no scheme":              {base: "gateway.example/v1", want: "the base URL has no https:// or no host"},
+		"another scheme":         {base: "ftp://gateway.example", want: "the base URL has no https:// or no host"},
+		"no host":                {base: "https:///v1", want: "the base URL has no https:// or no host"},
+		"port only":              {base: "https://:443/v1", want: "the base URL has no https:// or no host"},
+		"opaque":                 {base: "https:gateway.example", want: "the base URL has no https:// or no host"},
+		"query":                  {base: good + "?key=1", want: "the base URL has a query or a fragment, where it should end with the path"},
+		"empty query":            {base: good + "?", want: "the base URL has a query or a fragment"},
+		"fragment":               {base: good + "#x", want: "the base URL has a query or a fragment"},
+		"does not parse":         {base: "https://gateway.example:port", want: "the base URL does not parse; it should look like https://gateway.example/v1"},
+		"line break":             {base: good + "\n", want: "the base URL does not parse"},
+		"credentials in the URL": {base: "https://user:pass@gateway.example", want: "the base URL holds credentials: pass them with WithBasicAuth instead"},
 
-		"nil option":            {base: good, opts: []pixmed.ClientOption{nil}, want: "pixmed: an option is nil"},
-		"nil logger":            {base: good, opts: []pixmed.ClientOption{pixmed.WithLogger(nil)}, want: "pixmed: WithLogger: the logger is nil"},
-		"blank value":           {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", " \t")}, want: "pixmed: WithHeader: the value of Api_key is empty"},
-		"a header twice":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("X-Key", "one"), pixmed.WithHeader("x-key", "two")}, want: "pixmed: the header X-Key is given twice"},
-		"two authorizations":    {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token"), pixmed.WithBasicAuth("user", "pass")}, want: "pixmed: the header Authorization is given twice"},
-		"nil client":            {base: good, opts: []pixmed.ClientOption{pixmed.WithHTTPClient(nil)}, want: "pixmed: WithHTTPClient: the client is nil"},
-		"retries":               {base: good, opts: []pixmed.ClientOption{pixmed.WithRetries(-1)}, want: "pixmed: WithRetries: -1 is negative"},
+		"nil option":            {base: good, opts: []pixmed.ClientOption{nil}, want: "an option is nil"},
+		"nil logger":            {base: good, opts: []pixmed.ClientOption{pixmed.WithLogger(nil)}, want: "WithLogger: the logger is nil"},
+		"blank value":           {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", " \t")}, want: "WithHeader: the value of Api_key is empty"},
+		"a header twice":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("X-Key", "one"), pixmed.WithHeader("x-key", "two")}, want: "the header X-Key is given twice"},
+		"two authorizations":    {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token"), pixmed.WithBasicAuth("user", "pass")}, want: "the header Authorization is given twice"},
+		"nil client":            {base: good, opts: []pixmed.ClientOption{pixmed.WithHTTPClient(nil)}, want: "WithHTTPClient: the client is nil"},
+		"retries":               {base: good, opts: []pixmed.ClientOption{pixmed.WithRetries(-1)}, want: "WithRetries: -1 is negative"},
 		"no retries":            {base: good, opts: []pixmed.ClientOption{pixmed.WithRetries(0)}},
-		"wait of 0":             {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(0, time.Second)}, want: "pixmed: WithRetryWait: want 0 < shortest <= longest, got 0s and 1s"},
-		"negative wait":         {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(-1, 1)}, want: "pixmed: WithRetryWait: want 0 < shortest <= longest"},
-		"waits swapped":         {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(2, 1)}, want: "pixmed: WithRetryWait: want 0 < shortest <= longest"},
+		"wait of 0":             {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(0, time.Second)}, want: "WithRetryWait: want 0 < shortest <= longest, got 0s and 1s"},
+		"negative wait":         {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(-1, 1)}, want: "WithRetryWait: want 0 < shortest <= longest"},
+		"waits swapped":         {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(2, 1)}, want: "WithRetryWait: want 0 < shortest <= longest"},
 		"one wait":              {base: good, opts: []pixmed.ClientOption{pixmed.WithRetryWait(1, 1)}},
-		"stall of 0":            {base: good, opts: []pixmed.ClientOption{pixmed.WithStallTimeout(0)}, want: "pixmed: WithStallTimeout: 0s is not a positive duration"},
-		"negative stall":        {base: good, opts: []pixmed.ClientOption{pixmed.WithStallTimeout(-time.Second)}, want: "pixmed: WithStallTimeout: -1s is not a positive duration"},
-		"size of 0":             {base: good, opts: []pixmed.ClientOption{pixmed.WithMaxReceiptSize(0)}, want: "pixmed: WithMaxReceiptSize: 0 is not a positive number of bytes"},
-		"negative size":         {base: good, opts: []pixmed.ClientOption{pixmed.WithMaxReceiptSize(-1)}, want: "pixmed: WithMaxReceiptSize: -1 is not a positive number of bytes"},
+		"stall of 0":            {base: good, opts: []pixmed.ClientOption{pixmed.WithStallTimeout(0)}, want: "WithStallTimeout: 0s is not a positive duration"},
+		"negative stall":        {base: good, opts: []pixmed.ClientOption{pixmed.WithStallTimeout(-time.Second)}, want: "WithStallTimeout: -1s is not a positive duration"},
+		"size of 0":             {base: good, opts: []pixmed.ClientOption{pixmed.WithMaxReceiptSize(0)}, want: "WithMaxReceiptSize: 0 is not a positive number of bytes"},
+		"negative size":         {base: good, opts: []pixmed.ClientOption{pixmed.WithMaxReceiptSize(-1)}, want: "WithMaxReceiptSize: -1 is not a positive number of bytes"},
 		"size of 1":             {base: good, opts: []pixmed.ClientOption{pixmed.WithMaxReceiptSize(1)}},
-		"empty token":           {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("")}, want: "pixmed: WithBearerToken: the token is empty"},
-		"blank token":           {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken(" ")}, want: "pixmed: WithBearerToken: the token is empty"},
-		"line break in a token": {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token\n")}, want: "pixmed: WithBearerToken: the token has a line break or another control character in it"},
-		"no user":               {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("", "password")}, want: "pixmed: WithBasicAuth: the user name is empty or has a colon in it"},
-		"colon in the user":     {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("a:b", "password")}, want: "pixmed: WithBasicAuth: the user name is empty or has a colon in it"},
+		"empty token":           {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("")}, want: "WithBearerToken: the token is empty"},
+		"blank token":           {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken(" ")}, want: "WithBearerToken: the token is empty"},
+		"line break in a token": {base: good, opts: []pixmed.ClientOption{pixmed.WithBearerToken("token\n")}, want: "WithBearerToken: the token has a line break or another control character in it"},
+		"no user":               {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("", "password")}, want: "WithBasicAuth: the user name is empty or has a colon in it"},
+		"colon in the user":     {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("a:b", "password")}, want: "WithBasicAuth: the user name is empty or has a colon in it"},
 		"no password":           {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("key", "")}},
-		"line break in basic":   {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("user", "password\n")}, want: "pixmed: WithBasicAuth: the user name or the password has a line break or another control character in it"},
+		"line break in basic":   {base: good, opts: []pixmed.ClientOption{pixmed.WithBasicAuth("user", "password\n")}, want: "WithBasicAuth: the user name or the password has a line break or another control character in it"},
 
-		"no header name":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("", "v")}, want: `pixmed: WithHeader: "" is not a header's name`},
-		"space in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api key", "v")}, want: `pixmed: WithHeader: "api key" is not a header's name`},
-		"colon in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key:", "v")}, want: `pixmed: WithHeader: "api_key:" is not a header's name`},
-		"CR LF in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("a\r\nb", "v")}, want: `pixmed: WithHeader: "a\r\nb" is not a header's name`},
-		"accent in a name":     {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("clé", "v")}, want: `pixmed: WithHeader: "clé" is not a header's name`},
-		"endless name":         {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader(strings.Repeat("n ", 500), "v")}, want: `pixmed: WithHeader: "` + strings.Repeat("n ", 32) + `…" is not a header's name`},
-		"empty value":          {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "")}, want: "pixmed: WithHeader: the value of Api_key is empty"},
-		"CR in a value":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\rb")}, want: "pixmed: WithHeader: the value of Api_key has a line break or another control character in it"},
-		"LF in a value":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\nb")}, want: "pixmed: WithHeader: the value of Api_key has a line break"},
-		"NUL in a value":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\x00b")}, want: "pixmed: WithHeader: the value of Api_key has a line break"},
-		"DEL in a value":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\x7f")}, want: "pixmed: WithHeader: the value of Api_key has a line break"},
+		"no header name":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("", "v")}, want: `WithHeader: "" is not a header's name`},
+		"space in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api key", "v")}, want: `WithHeader: "api key" is not a header's name`},
+		"colon in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key:", "v")}, want: `WithHeader: "api_key:" is not a header's name`},
+		"CR LF in a name":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("a\r\nb", "v")}, want: `WithHeader: "a\r\nb" is not a header's name`},
+		"accent in a name":     {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("clé", "v")}, want: `WithHeader: "clé" is not a header's name`},
+		"endless name":         {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader(strings.Repeat("n ", 500), "v")}, want: `WithHeader: "` + strings.Repeat("n ", 32) + `…" is not a header's name`},
+		"empty value":          {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "")}, want: "WithHeader: the value of Api_key is empty"},
+		"CR in a value":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\rb")}, want: "WithHeader: the value of Api_key has a line break or another control character in it"},
+		"LF in a value":        {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\nb")}, want: "WithHeader: the value of Api_key has a line break"},
+		"NUL in a value":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\x00b")}, want: "WithHeader: the value of Api_key has a line break"},
+		"DEL in a value":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\x7f")}, want: "WithHeader: the value of Api_key has a line break"},
 		"tab in a value":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "a\tb")}},
 		"dollars in a value":   {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("api_key", "$2a$10$x")}},
-		"Host":                 {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("host", "x")}, want: "pixmed: WithHeader: Host is not the caller's to set"},
-		"Content-Length":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("content-length", "0")}, want: "pixmed: WithHeader: Content-Length is not the caller's to set"},
-		"Transfer-Encoding":    {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("TRANSFER-ENCODING", "chunked")}, want: "pixmed: WithHeader: Transfer-Encoding is not the caller's to set"},
-		"Connection":           {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("Connection", "close")}, want: "pixmed: WithHeader: Connection is not the caller's to set"},
-		"Accept-Encoding":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("accept-encoding", "br")}, want: "pixmed: WithHeader: Accept-Encoding is the transport's: setting it would hand compressed receipts to the decoder"},
+		"Host":                 {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("host", "x")}, want: "WithHeader: Host is not the caller's to set"},
+		"Content-Length":       {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("content-length", "0")}, want: "WithHeader: Content-Length is not the caller's to set"},
+		"Transfer-Encoding":    {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("TRANSFER-ENCODING", "chunked")}, want: "WithHeader: Transfer-Encoding is not the caller's to set"},
+		"Connection":           {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("Connection", "close")}, want: "WithHeader: Connection is not the caller's to set"},
+		"Accept-Encoding":      {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("accept-encoding", "br")}, want: "WithHeader: Accept-Encoding is the transport's: setting it would hand compressed receipts to the decoder"},
 		"User-Agent and so on": {base: good, opts: []pixmed.ClientOption{pixmed.WithHeader("User-Agent", "shop/1"), pixmed.WithHeader("Accept", "*/*")}},
 	}
 	for name, test := range tests {
@@ -247,12 +247,12 @@ func TestNewClientNamesEverythingWrong(t *testing.T) {
 	t.Parallel()
 	_, err := pixmed.NewClient("http://gateway.example",
 		pixmed.WithRetries(-1), nil, pixmed.WithHTTPClient(nil), pixmed.WithBearerToken(""), pixmed.WithLogger(nil))
-	want := `pixmed: WithRetries: -1 is negative
-pixmed: an option is nil
-pixmed: WithHTTPClient: the client is nil
-pixmed: WithBearerToken: the token is empty
-pixmed: WithLogger: the logger is nil
-pixmed: the base URL is plain http to gateway.example, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it`
+	want := `WithRetries: -1 is negative
+an option is nil
+WithHTTPClient: the client is nil
+WithBearerToken: the token is empty
+WithLogger: the logger is nil
+the base URL is plain http to gateway.example, which would show credentials and receipts to the network: use https, or WithPlainHTTP if you mean it`
 	if diff := gocmp.Diff(want, fmt.Sprint(err)); diff != "" {
 		t.Error(diff)
 	}
@@ -414,7 +414,7 @@ func TestInvalidTransactionIDs(t *testing.T) {
 		}
 	})
 	_, err := client.Receipt(t.Context(), "../x")
-	if want := `pixmed: the transaction id is not a UUID: "../x"`; fmt.Sprint(err) != want {
+	if want := `the transaction id is not a UUID: "../x"`; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -719,27 +719,27 @@ func TestContextEndsDuringBackoff(t *testing.T) {
 		"deadline": {
 			true,
 			[]httpmock.Responder{httpmock.NewStringResponder(503, `{"message":"closed for lunch","statusCode":503}`)},
-			`pixmed: receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 503 Service Unavailable: "closed for lunch", after 2 attempts; no further attempt: context deadline exceeded`, 2,
+			`receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 503 Service Unavailable: "closed for lunch", after 2 attempts; no further attempt: context deadline exceeded`, 2,
 		},
 		"cancel": {
 			false,
 			[]httpmock.Responder{codeAnswer(500)},
-			`pixmed: receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 500 Internal Server Error, after 2 attempts; no further attempt: context canceled`, 2,
+			`receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 500 Internal Server Error, after 2 attempts; no further attempt: context canceled`, 2,
 		},
 		"deadline after a connection error": {
 			true,
 			[]httpmock.Responder{refusedAnswer()},
-			`pixmed: receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: context deadline exceeded after 2 attempts; before that, Get "https://gateway.example/v1/transaction/b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5/receipt": dial tcp 192.0.2.1:443: connect: connection refused`, 0,
+			`receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: context deadline exceeded after 2 attempts; before that, Get "https://gateway.example/v1/transaction/b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5/receipt": dial tcp 192.0.2.1:443: connect: connection refused`, 0,
 		},
 		"deadline after an answer and a connection error": {
 			true,
 			[]httpmock.Responder{codeAnswer(502), refusedAnswer()},
-			`pixmed: receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: context deadline exceeded after 2 attempts; before that, Get "https://gateway.example/v1/transaction/b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5/receipt": dial tcp 192.0.2.1:443: connect: connection refused; before that, the gateway answered 502 Bad Gateway`, 1,
+			`receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: context deadline exceeded after 2 attempts; before that, Get "https://gateway.example/v1/transaction/b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5/receipt": dial tcp 192.0.2.1:443: connect: connection refused; before that, the gateway answered 502 Bad Gateway`, 1,
 		},
 		"deadline after a connection error and an answer": {
 			true,
 			[]httpmock.Responder{refusedAnswer(), codeAnswer(502)},
-			`pixmed: receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 502 Bad Gateway, after 2 attempts; no further attempt: context deadline exceeded`, 2,
+			`receipt of transaction b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5: the gateway answered 502 Bad Gateway, after 2 attempts; no further attempt: context deadline exceeded`, 2,
 		},
 	}
 	for name, test := range tests {
@@ -817,7 +817,7 @@ func TestContextEndsDuringRequest(t *testing.T) {
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want a deadline error", err)
 				}
-				if diff := gocmp.Diff("pixmed: receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
+				if diff := gocmp.Diff("receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
 					t.Error(diff)
 				}
 				if test.attempts > 0 {
@@ -846,7 +846,7 @@ func TestCancelledBeforeTheCall(t *testing.T) {
 // Whatever ends a call, the last answer is in its error.
 func TestLastAnswerIsNeverLost(t *testing.T) {
 	t.Parallel()
-	const prefix = "pixmed: receipt of transaction " + receiptID + ": "
+	const prefix = "receipt of transaction " + receiptID + ": "
 	get := `Get "` + receiptURL + `": `
 	tests := map[string]struct {
 		retries int
@@ -931,7 +931,7 @@ func TestRedirects(t *testing.T) {
 				if !errors.Is(err, pixmed.ErrRedirect) {
 					t.Errorf("got %v, want ErrRedirect", err)
 				}
-				if diff := gocmp.Diff("pixmed: receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
+				if diff := gocmp.Diff("receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
 					t.Error(diff)
 				}
 			}
@@ -971,7 +971,7 @@ func TestRedirectLoopEnds(t *testing.T) {
 		return codeAnswer(302, "Location", "/loop?token=canary")(r)
 	})))
 	_, err := client.Receipt(t.Context(), receiptID)
-	want := "pixmed: receipt of transaction " + receiptID + `: Get "` + receiptURL + `": stopped after 10 redirects`
+	want := "receipt of transaction " + receiptID + `: Get "` + receiptURL + `": stopped after 10 redirects`
 	if diff := gocmp.Diff(want, fmt.Sprint(err)); diff != "" || n.Load() != 10 {
 		t.Errorf("%d requests, want 10: %s", n.Load(), diff)
 	}
@@ -999,7 +999,7 @@ func TestFailureBehindARedirectHidesItsQuery(t *testing.T) {
 			return codeAnswer(302, "Location", "/elsewhere?token=canary")(r)
 		})))
 	_, err := client.Receipt(t.Context(), receiptID)
-	want := "pixmed: receipt of transaction " + receiptID + `: Get "` + receiptURL + `": unexpected EOF, after 2 attempts`
+	want := "receipt of transaction " + receiptID + `: Get "` + receiptURL + `": unexpected EOF, after 2 attempts`
 	if diff := gocmp.Diff(want, fmt.Sprint(err)); diff != "" {
 		t.Error(diff)
 	}

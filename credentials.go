@@ -21,15 +21,15 @@ func WithHeader(name, value string) ClientOption {
 		canonical := http.CanonicalHeaderKey(name)
 		switch canonical {
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
-			return fmt.Errorf("pixmed: WithHeader: %s is not the caller's to set", canonical)
+			return fmt.Errorf("WithHeader: %s is not the caller's to set", canonical)
 		case "Accept-Encoding":
-			return errors.New("pixmed: WithHeader: Accept-Encoding is the transport's: setting it would hand compressed receipts to the decoder")
+			return errors.New("WithHeader: Accept-Encoding is the transport's: setting it would hand compressed receipts to the decoder")
 		}
 		if !validToken(name) {
-			return fmt.Errorf("pixmed: WithHeader: %q is not a header's name", clip(name, maxFound))
+			return fmt.Errorf("WithHeader: %q is not a header's name", clip(name, maxFound))
 		}
 		if strings.TrimSpace(value) == "" {
-			return fmt.Errorf("pixmed: WithHeader: the value of %s is empty", canonical)
+			return fmt.Errorf("WithHeader: the value of %s is empty", canonical)
 		}
 		// A gateway that quotes a credential may leave out the scheme before it. Parts
 		// that are shorter are words.
@@ -44,7 +44,7 @@ func WithHeader(name, value string) ClientOption {
 func WithBearerToken(token string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if strings.TrimSpace(token) == "" {
-			return errors.New("pixmed: WithBearerToken: the token is empty")
+			return errors.New("WithBearerToken: the token is empty")
 		}
 		return c.setSecretHeader("WithBearerToken: the token", "Authorization", "Bearer "+token, token)
 	})
@@ -54,10 +54,10 @@ func WithBearerToken(token string) ClientOption {
 func WithBasicAuth(username, password string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		if username == "" || strings.Contains(username, ":") {
-			return errors.New("pixmed: WithBasicAuth: the user name is empty or has a colon in it")
+			return errors.New("WithBasicAuth: the user name is empty or has a colon in it")
 		}
 		if hasControl(username + password) { // the base64 would hide it from everybody but the gateway
-			return errors.New("pixmed: WithBasicAuth: the user name or the password has a line break or another control character in it")
+			return errors.New("WithBasicAuth: the user name or the password has a line break or another control character in it")
 		}
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(username, password)
@@ -69,28 +69,15 @@ func WithBasicAuth(username, password string) ClientOption {
 
 func (c *clientConfig) setSecretHeader(what, name, value string, secrets ...string) error {
 	if hasControl(value) {
-		return fmt.Errorf("pixmed: %s has a line break or another control character in it", what)
+		return fmt.Errorf("%s has a line break or another control character in it", what)
 	}
 	if c.given[name] {
-		return fmt.Errorf("pixmed: the header %s is given twice", name)
+		return fmt.Errorf("the header %s is given twice", name)
 	}
 	c.given[name] = true
 	c.header.Set(name, value)
 	c.secrets = append(c.secrets, secrets...)
 	return nil
-}
-
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
-}
-
-func validToken(s string) bool {
-	for _, b := range []byte(s) {
-		if b <= ' ' || b >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, b) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // credentials are the headers of every request. They stay in closures, where

@@ -50,7 +50,7 @@ type deduplicator struct {
 
 func (d *deduplicator) Validate() error {
 	if isNil(d.store) || isNil(d.next) {
-		return errors.New("pixmed: Deduplicate: the StatusStore or the Receiver is nil")
+		return errors.New("Deduplicate: the StatusStore or the Receiver is nil")
 	}
 	return errors.Join(validate(d.store), validate(d.next))
 }
@@ -138,7 +138,7 @@ type memoryCall struct {
 // Validate reports negative limits. [NewHandler] calls it.
 func (s *MemoryStore) Validate() error {
 	if s.MaxCases < 0 || s.MaxAge < 0 {
-		return fmt.Errorf("pixmed: MemoryStore: MaxCases %d or MaxAge %v is negative", s.MaxCases, s.MaxAge)
+		return fmt.Errorf("MemoryStore: MaxCases %d or MaxAge %v is negative", s.MaxCases, s.MaxAge)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, status MEDStatus, fn func
 
 // errUnfinished is what identical deliveries in flight get when the first of
 // them panics.
-var errUnfinished = errors.New("pixmed: the identical delivery that was being handled panicked")
+var errUnfinished = errors.New("the identical delivery that was being handled panicked")
 
 // enter puts a call at the end of the case's line, or joins the one that is
 // there when it has the same status. Only that one: joining a call further ahead

@@ -884,7 +884,7 @@ func TestDeduplicateWithAnotherStore(t *testing.T) {
 func TestDeduplicateProblemsAreReportedAtConstruction(t *testing.T) {
 	t.Parallel()
 	ignore := pixmed.ReceiverFunc(pixmed.Ignore)
-	const nothing = "pixmed: Deduplicate: the StatusStore or the Receiver is nil"
+	const nothing = "Deduplicate: the StatusStore or the Receiver is nil"
 	for _, tt := range []struct {
 		name string
 		r    pixmed.Receiver
@@ -895,8 +895,8 @@ func TestDeduplicateProblemsAreReportedAtConstruction(t *testing.T) {
 		{"no receiver", pixmed.Deduplicate(new(pixmed.MemoryStore), nil), nothing},
 		{"nil function", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(nil)), nothing},
 		{"nil callbacks", pixmed.Deduplicate(new(pixmed.MemoryStore), (*pixmed.Callbacks)(nil)), nothing},
-		{"negative cases", pixmed.Deduplicate(&pixmed.MemoryStore{MaxCases: -1}, ignore), "pixmed: MemoryStore: MaxCases -1 or MaxAge 0s is negative"},
-		{"negative age", pixmed.Deduplicate(&pixmed.MemoryStore{MaxAge: -1}, ignore), "pixmed: MemoryStore: MaxCases 0 or MaxAge -1ns is negative"},
+		{"negative cases", pixmed.Deduplicate(&pixmed.MemoryStore{MaxCases: -1}, ignore), "MemoryStore: MaxCases -1 or MaxAge 0s is negative"},
+		{"negative age", pixmed.Deduplicate(&pixmed.MemoryStore{MaxAge: -1}, ignore), "MemoryStore: MaxCases 0 or MaxAge -1ns is negative"},
 		{"callbacks without Other", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.Callbacks{Cancelled: pixmed.Ignore}), otherIsNil},
 		{"nested", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.Callbacks{})), otherIsNil},
 		{
@@ -914,7 +914,7 @@ func TestDeduplicateProblemsAreReportedAtConstruction(t *testing.T) {
 	}
 }
 
-const otherIsNil = "pixmed: Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters"
+const otherIsNil = "Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters"
 
 // Through the Handler: identical deliveries in flight get the same answer.
 func TestDeduplicateBehindTheHandler(t *testing.T) {

@@ -13,20 +13,20 @@ import (
 // transactionStatus nor medStatus. The gateway posts cash-in and cash-out
 // events with the same envelope, often to the same URL; [WithFallback] says
 // what to do with them.
-var ErrNotInfraction = errors.New("pixmed: not an infraction")
+var ErrNotInfraction = errors.New("not an infraction")
 
 // ErrInvalidAmount is the error of [ParseAmount] and of decoding an [Amount].
-var ErrInvalidAmount = errors.New("pixmed: invalid amount")
+var ErrInvalidAmount = errors.New("invalid amount")
 
 // ErrDuplicate is returned by a [Receiver] that recognises a notification as
 // one that was handled already. The [Handler] answers 200, and its observer
 // sees [ResultDuplicate]. It may be wrapped; joined with another error it counts
 // as a failure, which a 200 would lose.
-var ErrDuplicate = errors.New("pixmed: duplicate notification")
+var ErrDuplicate = errors.New("duplicate notification")
 
 // ErrBusy is returned by a [Receiver] that cannot take a notification now: it
 // is full, or closing. The [Handler] answers 503 with Retry-After.
-var ErrBusy = errors.New("pixmed: busy")
+var ErrBusy = errors.New("busy")
 
 // SyntaxError says that a webhook's body is not one JSON object. Its text
 // states where and why.
@@ -38,7 +38,7 @@ type SyntaxError struct {
 
 // Error describes the error.
 func (e *SyntaxError) Error() string {
-	text := fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", e.Offset, e.Reason)
+	text := fmt.Sprintf("malformed JSON at byte %d: %s", e.Offset, e.Reason)
 	if e.Pointer != "" {
 		text += " (in " + printable(e.Pointer) + ")"
 	}
@@ -69,7 +69,7 @@ func (e *ValidationError) names() []string {
 // Error describes all fields in one line.
 func (e *ValidationError) Error() string {
 	var b strings.Builder
-	b.WriteString("pixmed: invalid infraction: ")
+	b.WriteString("invalid infraction: ")
 	for i, f := range e.Fields {
 		if i > 0 {
 			b.WriteString("; ")
@@ -81,7 +81,7 @@ func (e *ValidationError) Error() string {
 
 // ErrInvalidTransactionID says that a transaction id is not a UUID of 36
 // characters. No request was sent.
-var ErrInvalidTransactionID = errors.New("pixmed: the transaction id is not a UUID")
+var ErrInvalidTransactionID = errors.New("the transaction id is not a UUID")
 
 // ErrRedirect says that the gateway redirects to another origin, where the
 // credentials must not go. If the API has moved there, change the base URL.

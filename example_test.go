@@ -82,7 +82,7 @@ func ExampleCallbacks() {
 	}
 	// Output:
 	// blocked: R$ 18,00
-	// pixmed: duplicate notification
+	// duplicate notification
 	// released, was ACKNOWLEDGED
 	// blocked: R$ 18,00
 	// the case may be open again
@@ -281,6 +281,6 @@ func ExampleParseAmount() {
 	// 18.00 R$ 18,00
 	// 18.50 R$ 18,50
 	// 100.00 R$ 100,00
-	// pixmed: invalid amount: "1,00" has a comma; the decimal point is a dot and thousands are not separated
-	// pixmed: invalid amount: "0.001" has more than two decimals
+	// invalid amount: "1,00" has a comma; the decimal point is a dot and thousands are not separated
+	// invalid amount: "0.001" has more than two decimals
 }

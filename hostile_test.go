@@ -211,7 +211,7 @@ func fetch(t *testing.T, client *pixmed.Client, get func(context.Context, *pixme
 		t.Errorf("another PDF, of %d bytes instead of %d", len(got), len(pdf))
 	case !bytes.HasPrefix(pdf, got) && !errors.Is(err, pixmed.ErrReceiptTooLarge):
 		t.Errorf("got %d bytes of something else, and %v", len(got), err)
-	case err != nil && !strings.HasPrefix(err.Error(), "pixmed: receipt of transaction "+receiptID+": "):
+	case err != nil && !strings.HasPrefix(err.Error(), "receipt of transaction "+receiptID+": "):
 		t.Errorf("an error that does not say whose it is: %v", err)
 	case err != nil && (strings.Contains(err.Error(), canary) || len(err.Error()) > 2000):
 		t.Errorf("an error that says too much: %v", err)

@@ -14,10 +14,10 @@ import (
 func WithVerifier(v Verifier) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if isNil(v) {
-			return errors.New("pixmed: WithVerifier: the Verifier is nil")
+			return errors.New("WithVerifier: the Verifier is nil")
 		}
 		if c.verifier != nil {
-			return errors.New("pixmed: WithVerifier was given twice: combine the verifiers with All or Any")
+			return errors.New("WithVerifier was given twice: combine the verifiers with All or Any")
 		}
 		c.verifier = v
 		return validate(v)
@@ -43,7 +43,7 @@ func WithoutVerification() HandlerOption {
 func WithFallback(next http.Handler) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if isNil(next) {
-			return errors.New("pixmed: WithFallback: the handler is nil")
+			return errors.New("WithFallback: the handler is nil")
 		}
 		c.fallback = next
 		return nil
@@ -59,7 +59,7 @@ func WithFallback(next http.Handler) HandlerOption {
 func WithInvalid(callback func(ctx context.Context, body []byte, cause error) error) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if callback == nil {
-			return errors.New("pixmed: WithInvalid: the callback is nil")
+			return errors.New("WithInvalid: the callback is nil")
 		}
 		c.invalid = callback
 		return nil
@@ -71,7 +71,7 @@ func WithInvalid(callback func(ctx context.Context, body []byte, cause error) er
 func WithBodyLimit(bytes int64) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if bytes < 1 {
-			return fmt.Errorf("pixmed: WithBodyLimit: %d is not a positive number of bytes", bytes)
+			return fmt.Errorf("WithBodyLimit: %d is not a positive number of bytes", bytes)
 		}
 		c.bodyLimit = bytes
 		return nil
@@ -87,7 +87,7 @@ func WithBodyLimit(bytes int64) HandlerOption {
 func WithCallbackTimeout(d time.Duration) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if d <= 0 {
-			return fmt.Errorf("pixmed: WithCallbackTimeout: %v is not a positive duration", d)
+			return fmt.Errorf("WithCallbackTimeout: %v is not a positive duration", d)
 		}
 		c.callbackTimeout = d
 		return nil
@@ -100,7 +100,7 @@ func WithCallbackTimeout(d time.Duration) HandlerOption {
 func WithObserver(observe func(context.Context, Outcome)) HandlerOption {
 	return handlerOption(func(c *handlerConfig) error {
 		if observe == nil {
-			return errors.New("pixmed: WithObserver: the function is nil")
+			return errors.New("WithObserver: the function is nil")
 		}
 		c.observe = observe
 		return nil
@@ -122,7 +122,7 @@ func (o loggerOption) applyHandler(c *handlerConfig) error {
 
 func (o loggerOption) check() error {
 	if o.logger == nil {
-		return errors.New("pixmed: WithLogger: the logger is nil")
+		return errors.New("WithLogger: the logger is nil")
 	}
 	return nil
 }

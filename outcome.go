@@ -74,7 +74,7 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 func (o Outcome) logError() []slog.Attr {
 	if o.Result == ResultInvalid || o.Result == ResultOther {
 		if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
-			return []slog.Attr{slog.String("error", "pixmed: invalid infraction"), slog.Any("fields", invalid.names())}
+			return []slog.Attr{slog.String("error", "invalid infraction"), slog.Any("fields", invalid.names())}
 		}
 		if syntax, ok := errors.AsType[*SyntaxError](o.Err); ok {
 			return []slog.Attr{slog.String("error", (&SyntaxError{Offset: syntax.Offset, Reason: syntax.Reason}).Error())}

@@ -74,10 +74,7 @@ func (i *Infraction) check(problems fieldErrors) error {
 	return nil
 }
 
-const (
-	missing  = "is required"
-	maxFound = 64 // bytes of a found value that an error shows
-)
+const missing = "is required"
 
 type fieldErrors []FieldError
 

@@ -254,9 +254,9 @@ func TestParseInfractionSyntaxError(t *testing.T) {
 			if !strings.HasPrefix(reason, tt.reason) {
 				t.Errorf("reason %q, want %q", reason, tt.reason)
 			}
-			want := fmt.Sprintf("pixmed: malformed JSON at byte %d: %s", syntax.Offset, reason)
+			want := fmt.Sprintf("malformed JSON at byte %d: %s", syntax.Offset, reason)
 			if len(syntax.Pointer) > 64 {
-				want = fmt.Sprintf("pixmed: malformed JSON at byte %d: %s (in %q)", syntax.Offset, syntax.Reason, syntax.Pointer[:64]+"…")
+				want = fmt.Sprintf("malformed JSON at byte %d: %s (in %q)", syntax.Offset, syntax.Reason, syntax.Pointer[:64]+"…")
 			}
 			if err.Error() != want {
 				t.Errorf("Error() = %q, want %q", err, want)
@@ -282,8 +282,8 @@ func TestParseInfractionTenMebibytes(t *testing.T) {
 
 func TestParseInfractionNotInfraction(t *testing.T) {
 	t.Parallel()
-	const neither = "pixmed: not an infraction: neither transactionStatus nor medStatus is there"
-	status := func(s string) string { return fmt.Sprintf("pixmed: not an infraction: transactionStatus is %q", s) }
+	const neither = "not an infraction: neither transactionStatus nor medStatus is there"
+	status := func(s string) string { return fmt.Sprintf("not an infraction: transactionStatus is %q", s) }
 	for _, tt := range []struct{ name, body, text string }{
 		{
 			"cash-in",
@@ -407,7 +407,7 @@ func TestParseInfractionValidationError(t *testing.T) {
 func TestValidationErrorText(t *testing.T) {
 	t.Parallel()
 	_, err := pixmed.ParseInfraction([]byte(`{"transactionId":"x","transactionStatus":"MED","transactionType":"CASH_IN","value":"1,00"}`))
-	const want = `pixmed: invalid infraction: transactionId must be a UUID of 36 characters, found "x"; ` +
+	const want = `invalid infraction: transactionId must be a UUID of 36 characters, found "x"; ` +
 		`value has a comma; the decimal point is a dot and thousands are not separated, found "1,00"; medStatus is required`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)

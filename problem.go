@@ -62,6 +62,6 @@ func parseProblem(err error) problem {
 
 // sentence is an error of this package as a sentence for the sender.
 func sentence(err error) string {
-	text := strings.TrimPrefix(err.Error(), "pixmed: ")
+	text := err.Error()
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }

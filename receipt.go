@@ -175,17 +175,17 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 	}
 	switch stat, err := os.Stat(path); {
 	case err == nil && !stat.Mode().IsRegular():
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %s exists and is not a regular file", path)
+		return nil, fmt.Errorf("cannot save the receipt: %s exists and is not a regular file", path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist): // it could not be renamed to that either
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+		return nil, fmt.Errorf("cannot save the receipt: %w", err)
 	}
 	dir, name := filepath.Split(path)
 	if name == "" {
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: the path %q does not name a file", path)
+		return nil, fmt.Errorf("cannot save the receipt: the path %q does not name a file", path)
 	}
 	file, err := os.CreateTemp(filepath.Clean(dir), ".receipt-*.tmp") // fails before any request is sent
 	if err != nil {
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+		return nil, fmt.Errorf("cannot save the receipt: %w", err)
 	}
 	defer os.Remove(file.Name()) // gone already, once renamed
 	defer file.Close()           // closed already, once written
@@ -194,7 +194,7 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 	err = c.fetch(ctx, transactionID, func(r *ReceiptReader) error {
 		_, err := file.Seek(0, io.SeekStart) // there may have been an attempt before
 		if err := errors.Join(err, file.Truncate(0)); err != nil {
-			return fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+			return fmt.Errorf("cannot save the receipt: %w", err)
 		}
 		if _, err := r.WriteTo(file); err != nil {
 			return err
@@ -206,13 +206,13 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 		return nil, err
 	}
 	if err := errors.Join(c.sync(file), file.Close()); err != nil {
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+		return nil, fmt.Errorf("cannot save the receipt: %w", err)
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
-		return nil, fmt.Errorf("pixmed: cannot save the receipt: %w", err)
+		return nil, fmt.Errorf("cannot save the receipt: %w", err)
 	}
 	if err := c.syncDir(filepath.Clean(dir)); err != nil {
-		return nil, fmt.Errorf("pixmed: the receipt is saved, but may not outlast a crash: %w", err)
+		return nil, fmt.Errorf("the receipt is saved, but may not outlast a crash: %w", err)
 	}
 	return &info, nil
 }
@@ -315,11 +315,11 @@ func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 	cfg := receiptConfig{maxReceipt: DefaultMaxReceiptSize}
 	errs := make([]error, 0, len(opts)+1)
 	if r == nil {
-		errs = append(errs, errors.New("pixmed: DecodeReceipt: the reader is nil"))
+		errs = append(errs, errors.New("DecodeReceipt: the reader is nil"))
 	}
 	for _, o := range opts {
 		if o == nil {
-			errs = append(errs, errors.New("pixmed: an option is nil"))
+			errs = append(errs, errors.New("an option is nil"))
 			continue
 		}
 		errs = append(errs, o.applyReceipt(&cfg))
@@ -352,7 +352,7 @@ func WithMaxReceiptSize(bytes int64) ReceiptOption { return maxReceiptSize(bytes
 func (m maxReceiptSize) applyReceipt(c *receiptConfig) error {
 	c.maxReceipt = int64(m)
 	if m < 1 {
-		return fmt.Errorf("pixmed: WithMaxReceiptSize: %d is not a positive number of bytes", m)
+		return fmt.Errorf("WithMaxReceiptSize: %d is not a positive number of bytes", m)
 	}
 	return nil
 }
@@ -497,7 +497,7 @@ func (r *ReceiptReader) settle(err error) {
 
 // fail says what an error is about. What it quotes of the gateway's answer holds
 // no credential any more: see [credentials].
-func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("pixmed: %s: %w", r.what, err) }
+func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("%s: %w", r.what, err) }
 
 // download is where a [Client]'s ReceiptReader gets its bytes from.
 type download struct {

@@ -284,7 +284,7 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 					if !errors.Is(err, test.is) {
 						t.Errorf("%s: got %v, want %v", entry, err, test.is)
 					}
-					if want := "pixmed: receipt of transaction " + receiptID + ": " + test.text; err == nil || !strings.HasPrefix(err.Error(), want) {
+					if want := "receipt of transaction " + receiptID + ": " + test.text; err == nil || !strings.HasPrefix(err.Error(), want) {
 						t.Errorf("%s:\ngot  %v\nwant %s", entry, err, want)
 					}
 					if closed.Load() != 1 {
@@ -300,7 +300,7 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = io.ReadAll(reader)
-			if want := "pixmed: receipt: "; !errors.Is(err, test.is) || !strings.HasPrefix(err.Error(), want) {
+			if want := "receipt: "; !errors.Is(err, test.is) || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("DecodeReceipt: got %v, want %v", err, test.is)
 			}
 		})
@@ -428,7 +428,7 @@ func TestAnswerCutAtEveryByte(t *testing.T) {
 						got, info, err := get(t, client)
 						if retries == 1 {
 							wantWhole(t, pdf, got, info, err)
-						} else if err == nil || !strings.HasPrefix(err.Error(), "pixmed: receipt of transaction "+receiptID+": ") {
+						} else if err == nil || !strings.HasPrefix(err.Error(), "receipt of transaction "+receiptID+": ") {
 							t.Errorf("cut at %d: got %v", cut, err)
 						}
 						if t.Failed() {
@@ -484,7 +484,7 @@ func TestResume(t *testing.T) {
 	noEnvelope := httpmock.NewStringResponder(200, "<html>")
 	const (
 		gets  = "the receipt"
-		start = "pixmed: receipt of transaction " + receiptID + ": "
+		start = "receipt of transaction " + receiptID + ": "
 	)
 	brokeAt := func(sent, attempts int) string {
 		return fmt.Sprintf("%sthe download broke off at byte %d of the PDF, after %d attempts: reading the receipt envelope at byte %d: connection reset by peer",
@@ -748,7 +748,7 @@ func TestContextEndsDuringDownload(t *testing.T) {
 					if !errors.Is(err, context.Canceled) {
 						t.Errorf("got %v, want a context error", err)
 					}
-					if diff := gocmp.Diff("pixmed: receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
+					if diff := gocmp.Diff("receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
 						t.Error(diff)
 					}
 					if n := mock.GetTotalCallCount(); n != 1 {
@@ -794,7 +794,7 @@ func TestReaderAfterClose(t *testing.T) {
 	if closed.Load() != 1 {
 		t.Errorf("the body was closed %d times", closed.Load())
 	}
-	want := "pixmed: receipt of transaction " + receiptID + ": read after Close"
+	want := "receipt of transaction " + receiptID + ": read after Close"
 	if n, err := receipt.Read(make([]byte, 10)); n != 0 || fmt.Sprint(err) != want {
 		t.Errorf("read %d, %v", n, err)
 	}
@@ -874,7 +874,7 @@ func TestWriterFails(t *testing.T) {
 				if n != int64(room) || !errors.Is(err, want) || !bytes.Equal(w.got, pdf[:room]) {
 					t.Errorf("wrote %d of %d: %v", n, room, err)
 				}
-				if text = "pixmed: receipt of transaction " + receiptID + ": writing it: " + text; fmt.Sprint(err) != text {
+				if text = "receipt of transaction " + receiptID + ": writing it: " + text; fmt.Sprint(err) != text {
 					t.Errorf("got %v, want %s", err, text)
 				}
 				if _, again := receipt.Read(make([]byte, 1)); !errors.Is(again, want) {
@@ -932,7 +932,7 @@ func TestDecodeReceipt(t *testing.T) {
 func TestDecodeReceiptErrors(t *testing.T) {
 	t.Parallel()
 	if r, err := pixmed.DecodeReceipt(nil, nil, pixmed.WithMaxReceiptSize(-3)); r != nil || fmt.Sprint(err) !=
-		"pixmed: DecodeReceipt: the reader is nil\npixmed: an option is nil\npixmed: WithMaxReceiptSize: -3 is not a positive number of bytes" {
+		"DecodeReceipt: the reader is nil\nan option is nil\nWithMaxReceiptSize: -3 is not a positive number of bytes" {
 		t.Errorf("got %v, %v", r, err)
 	}
 
@@ -943,7 +943,7 @@ func TestDecodeReceiptErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(r)
-	if want := "pixmed: receipt: reading the receipt envelope at byte 2000: bad sector"; !errors.Is(err, failure) || fmt.Sprint(err) != want {
+	if want := "receipt: reading the receipt envelope at byte 2000: bad sector"; !errors.Is(err, failure) || fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if !bytes.HasPrefix(receiptPDF(3000), got) {
@@ -957,7 +957,7 @@ func TestDecodeReceiptErrors(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Read(make([]byte, 1)); fmt.Sprint(err) != "pixmed: receipt: read after Close" {
+	if _, err := r.Read(make([]byte, 1)); fmt.Sprint(err) != "receipt: read after Close" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -1191,15 +1191,15 @@ func TestSaveReceiptWhereItCannotBe(t *testing.T) {
 	}
 	slash := string(filepath.Separator)
 	for name, test := range map[string]struct{ path, want string }{
-		"directory":            {dir, "pixmed: cannot save the receipt: " + dir + " exists and is not a regular file"},
-		"directory with slash": {dir + slash, "pixmed: cannot save the receipt: " + dir + slash + " exists and is not a regular file"},
-		"dot":                  {".", "pixmed: cannot save the receipt: . exists and is not a regular file"},
-		"missing directory":    {filepath.Join(dir, "missing", "receipt.pdf"), "pixmed: cannot save the receipt: open " + filepath.Join(dir, "missing")},
-		"missing with slash":   {filepath.Join(dir, "missing") + slash, "pixmed: cannot save the receipt: the path "},
-		"file as a directory":  {filepath.Join(dir, "file", "receipt.pdf"), "pixmed: cannot save the receipt: "},
-		"empty":                {"", `pixmed: cannot save the receipt: the path "" does not name a file`},
-		"name too long":        {filepath.Join(dir, strings.Repeat("n", 256)), "pixmed: cannot save the receipt: "},
-		"NUL":                  {dir + slash + "a\x00b", "pixmed: cannot save the receipt: "},
+		"directory":            {dir, "cannot save the receipt: " + dir + " exists and is not a regular file"},
+		"directory with slash": {dir + slash, "cannot save the receipt: " + dir + slash + " exists and is not a regular file"},
+		"dot":                  {".", "cannot save the receipt: . exists and is not a regular file"},
+		"missing directory":    {filepath.Join(dir, "missing", "receipt.pdf"), "cannot save the receipt: open " + filepath.Join(dir, "missing")},
+		"missing with slash":   {filepath.Join(dir, "missing") + slash, "cannot save the receipt: the path "},
+		"file as a directory":  {filepath.Join(dir, "file", "receipt.pdf"), "cannot save the receipt: "},
+		"empty":                {"", `cannot save the receipt: the path "" does not name a file`},
+		"name too long":        {filepath.Join(dir, strings.Repeat("n", 256)), "cannot save the receipt: "},
+		"NUL":                  {dir + slash + "a\x00b", "cannot save the receipt: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -1240,7 +1240,7 @@ func TestSaveReceiptIsAtomic(t *testing.T) {
 			}
 			client := mustClient(t, mockBase, overTransport(closing(t, answersOf(responder))), pixmed.WithMaxReceiptSize(80<<10))
 			info, err := client.SaveReceipt(t.Context(), receiptID, path)
-			if info != nil || err == nil || !strings.HasPrefix(err.Error(), "pixmed: receipt of transaction "+receiptID) {
+			if info != nil || err == nil || !strings.HasPrefix(err.Error(), "receipt of transaction "+receiptID) {
 				t.Errorf("got %v, %v, want an error", info, err)
 			}
 			wantOnly(t, dir, "receipt.pdf")
@@ -1284,7 +1284,7 @@ func TestSaveReceiptCannotRename(t *testing.T) {
 			})))
 			info, err := client.SaveReceipt(t.Context(), receiptID, path)
 			linkError, isLinkError := errors.AsType[*os.LinkError](err)
-			if info != nil || !isLinkError || linkError.New != path || !strings.HasPrefix(err.Error(), "pixmed: cannot save the receipt: rename ") {
+			if info != nil || !isLinkError || linkError.New != path || !strings.HasPrefix(err.Error(), "cannot save the receipt: rename ") {
 				t.Errorf("got %v, %v, want an error of renaming", info, err)
 			}
 			if entries, err := os.ReadDir(filepath.Dir(path)); err == nil {
@@ -1417,7 +1417,7 @@ func TestReaderClosedAtOnce(t *testing.T) {
 	if err := receipt.Close(); err != nil {
 		t.Error(err)
 	}
-	want := "pixmed: receipt of transaction " + receiptID + ": read after Close"
+	want := "receipt of transaction " + receiptID + ": read after Close"
 	if n, err := receipt.Read(make([]byte, 10)); n != 0 || fmt.Sprint(err) != want {
 		t.Errorf("read %d, %v", n, err)
 	}
@@ -1495,9 +1495,9 @@ func TestSaveReceiptSyncs(t *testing.T) {
 		saved     bool
 	}{
 		"both":                            {nil, nil, "", true},
-		"the file cannot be":              {failure, nil, "pixmed: cannot save the receipt: sync x: bad sector", false},
-		"nor on a file system without it": {unsupported, nil, "pixmed: cannot save the receipt: sync x: invalid argument", false},
-		"the directory cannot be":         {nil, failure, "pixmed: the receipt is saved, but may not outlast a crash: sync x: bad sector", true},
+		"the file cannot be":              {failure, nil, "cannot save the receipt: sync x: bad sector", false},
+		"nor on a file system without it": {unsupported, nil, "cannot save the receipt: sync x: invalid argument", false},
+		"the directory cannot be":         {nil, failure, "the receipt is saved, but may not outlast a crash: sync x: bad sector", true},
 		"not all file systems sync them":  {nil, unsupported, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

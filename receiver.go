@@ -3,7 +3,6 @@ package pixmed
 import (
 	"context"
 	"errors"
-	"reflect"
 )
 
 // Receiver takes care of notifications. It is to them what http.Handler is to
@@ -47,7 +46,7 @@ func Ignore(context.Context, *Notification) error { return nil }
 // Validate reports a missing Other. [NewHandler] calls it.
 func (c Callbacks) Validate() error {
 	if c.Other == nil {
-		return errors.New("pixmed: Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters")
+		return errors.New("Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters")
 	}
 	return nil
 }
@@ -67,23 +66,4 @@ func (c Callbacks) Receive(ctx context.Context, n *Notification) error {
 		return c.Validate()
 	}
 	return callback(ctx, n)
-}
-
-// validate asks a part of the configuration, if it can tell, whether it is
-// complete.
-func validate(part any) error {
-	if v, ok := part.(interface{ Validate() error }); ok {
-		return v.Validate()
-	}
-	return nil
-}
-
-// isNil finds the nil pointer or function in an interface too, such as the
-// result of a constructor whose error was not looked at.
-func isNil(part any) bool {
-	if part == nil {
-		return true
-	}
-	v := reflect.ValueOf(part)
-	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }

@@ -138,7 +138,7 @@ func TestStall(t *testing.T) {
 		_, _ = io.WriteString(c, raw)
 		drain(c)
 	}
-	const prefix = "pixmed: receipt of transaction " + receiptID + ": "
+	const prefix = "receipt of transaction " + receiptID + ": "
 	tests := map[string]struct {
 		opts  []pixmed.ClientOption
 		serve []func(int, net.Conn)

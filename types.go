@@ -3,7 +3,6 @@ package pixmed
 import (
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -220,25 +219,4 @@ func (id EndToEndID) parse() (time.Time, bool) {
 	}
 	t, err := time.Parse("200601021504", string(id[9:21]))
 	return t, err == nil
-}
-
-// printable returns text from outside as it may stand in a line of text: as it
-// is, if it is short and of ordinary characters, or else clipped and quoted, so
-// that it cannot pass for other lines.
-func printable(s string) string {
-	clipped := clip(s, maxFound)
-	quoted := strconv.QuoteToGraphic(clipped)
-	if quoted[1:len(quoted)-1] == s {
-		return s
-	}
-	return quoted
-}
-
-// clip shortens text that came from outside for use in an error, at a boundary
-// between characters.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -66,7 +66,7 @@ func HeaderSecret(header string, secrets ...string) Verifier {
 	problems := append(checkSecrets(name, secrets), checkHeader(name, header))
 	for i, s := range secrets {
 		if strings.TrimSpace(s) != s || strings.ContainsAny(s, "\r\n\x00") {
-			problems = append(problems, fmt.Errorf("pixmed: %s: secret %d has white space around it or a line break in it, which no header can carry: trim it", name, i+1))
+			problems = append(problems, fmt.Errorf("%s: secret %d has white space around it or a line break in it, which no header can carry: trim it", name, i+1))
 		}
 	}
 	return holdsSecret("header "+header, secrets, problems, func(r *http.Request) []string { return r.Header.Values(header) })
@@ -79,7 +79,7 @@ func QuerySecret(parameter string, secrets ...string) Verifier {
 	name := "QuerySecret"
 	problems := checkSecrets(name, secrets)
 	if parameter == "" {
-		problems = append(problems, fmt.Errorf("pixmed: %s: the parameter's name is empty", name))
+		problems = append(problems, fmt.Errorf("%s: the parameter's name is empty", name))
 	}
 	return holdsSecret("query parameter "+parameter, secrets, problems, func(r *http.Request) []string { return r.URL.Query()[parameter] })
 }
@@ -95,7 +95,7 @@ func holdsSecret(place string, secrets []string, problems []error, values func(*
 				return err
 			}
 			if !digests.contain(given) {
-				return fmt.Errorf("pixmed: %s holds none of the %d secrets", place, len(digests))
+				return fmt.Errorf("%s holds none of the %d secrets", place, len(digests))
 			}
 			return nil
 		},
@@ -108,7 +108,7 @@ func BasicAuth(username string, passwords ...string) Verifier {
 	name := "BasicAuth"
 	problems := checkSecrets(name, passwords)
 	if username == "" || strings.Contains(username, ":") {
-		problems = append(problems, fmt.Errorf("pixmed: %s: the user name is empty or has a colon in it", name))
+		problems = append(problems, fmt.Errorf("%s: the user name is empty or has a colon in it", name))
 	}
 	user := digestAll([]string{username})
 	digests := digestAll(passwords)
@@ -121,11 +121,11 @@ func BasicAuth(username string, passwords ...string) Verifier {
 			}
 			u, p, ok := r.BasicAuth()
 			if !ok {
-				return errors.New("pixmed: no HTTP Basic credentials")
+				return errors.New("no HTTP Basic credentials")
 			}
 			rightUser, rightPassword := user.contain(u), digests.contain(p)
 			if !rightUser || !rightPassword {
-				return errors.New("pixmed: wrong HTTP Basic user name or password")
+				return errors.New("wrong HTTP Basic user name or password")
 			}
 			return nil
 		},
@@ -151,11 +151,11 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 			}
 			encoded, ok := strings.CutPrefix(given, prefix)
 			if !ok {
-				return fmt.Errorf("pixmed: header %s does not start with the expected prefix", header)
+				return fmt.Errorf("header %s does not start with the expected prefix", header)
 			}
 			signature, ok := decodeSignature(encoded)
 			if !ok {
-				return fmt.Errorf("pixmed: header %s is not an HMAC-SHA256 in hex or base64", header)
+				return fmt.Errorf("header %s is not an HMAC-SHA256 in hex or base64", header)
 			}
 			message, err := body()
 			if err != nil {
@@ -171,10 +171,10 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 				pool.Put(mac)
 			}
 			if match == 0 && len(message) == 0 && r.ContentLength != 0 {
-				return fmt.Errorf("pixmed: header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
+				return fmt.Errorf("header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
 			}
 			if match == 0 {
-				return fmt.Errorf("pixmed: header %s matches the body under none of the %d secrets", header, len(macs))
+				return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(macs))
 			}
 			return nil
 		},
@@ -205,7 +205,7 @@ func decodeSignature(s string) ([]byte, bool) {
 func ClientNetworks(networks []netip.Prefix, trustedProxies ...netip.Prefix) Verifier {
 	var problems []error
 	if len(networks) == 0 {
-		problems = append(problems, errors.New("pixmed: ClientNetworks: no network was given"))
+		problems = append(problems, errors.New("ClientNetworks: no network was given"))
 	}
 	allowed, err := newPrefixes("network", networks)
 	problems = append(problems, err)
@@ -219,7 +219,7 @@ func ClientNetworks(networks []netip.Prefix, trustedProxies ...netip.Prefix) Ver
 				return err
 			}
 			if !allowed.contain(client) {
-				return fmt.Errorf("pixmed: client address %s is in none of the networks", client)
+				return fmt.Errorf("client address %s is in none of the networks", client)
 			}
 			return nil
 		},
@@ -229,7 +229,7 @@ func ClientNetworks(networks []netip.Prefix, trustedProxies ...netip.Prefix) Ver
 func clientAddr(r *http.Request, trusted prefixes) (netip.Addr, error) {
 	client, ok := parseHop(r.RemoteAddr)
 	if !ok {
-		return client, fmt.Errorf("pixmed: the connection's peer %q has no IP address", clip(r.RemoteAddr, maxFound))
+		return client, fmt.Errorf("the connection's peer %q has no IP address", clip(r.RemoteAddr, maxFound))
 	}
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
 	for more := forwarded != ""; more && trusted.contain(client); {
@@ -239,7 +239,7 @@ func clientAddr(r *http.Request, trusted prefixes) (netip.Addr, error) {
 			forwarded = forwarded[:comma]
 		}
 		if client, ok = parseHop(hop); !ok {
-			return client, fmt.Errorf("pixmed: X-Forwarded-For has %q in the place of an address", clip(hop, maxFound))
+			return client, fmt.Errorf("X-Forwarded-For has %q in the place of an address", clip(hop, maxFound))
 		}
 	}
 	return client, nil
@@ -270,7 +270,7 @@ func newPrefixes(what string, given []netip.Prefix) (prefixes, error) {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		if !p.IsValid() {
-			problems = append(problems, fmt.Errorf("pixmed: ClientNetworks: %s %d is not a valid prefix", what, i+1))
+			problems = append(problems, fmt.Errorf("ClientNetworks: %s %d is not a valid prefix", what, i+1))
 		}
 		ps = append(ps, p)
 	}
@@ -319,11 +319,11 @@ func combine(name string, verifiers []Verifier, check func(*http.Request, func()
 	v := verifier{check: check}
 	var problems []error
 	if len(verifiers) == 0 {
-		problems = append(problems, fmt.Errorf("pixmed: %s: no verifier was given", name))
+		problems = append(problems, fmt.Errorf("%s: no verifier was given", name))
 	}
 	for i, child := range verifiers {
 		if isNil(child) {
-			problems = append(problems, fmt.Errorf("pixmed: %s: verifier %d is nil", name, i+1))
+			problems = append(problems, fmt.Errorf("%s: verifier %d is nil", name, i+1))
 			continue
 		}
 		problems = append(problems, validate(child))
@@ -339,11 +339,11 @@ func combine(name string, verifiers []Verifier, check func(*http.Request, func()
 func checkHeader(name, header string) error {
 	switch {
 	case header == "":
-		return fmt.Errorf("pixmed: %s: the header's name is empty", name)
+		return fmt.Errorf("%s: the header's name is empty", name)
 	case !validToken(header):
-		return fmt.Errorf("pixmed: %s: the header's name has a character in it that no header's name may have", name)
+		return fmt.Errorf("%s: the header's name has a character in it that no header's name may have", name)
 	case strings.EqualFold(header, "Host"):
-		return fmt.Errorf("pixmed: %s: Host says where the request goes, not where it comes from", name)
+		return fmt.Errorf("%s: Host says where the request goes, not where it comes from", name)
 	}
 	return nil
 }
@@ -352,11 +352,11 @@ func checkHeader(name, header string) error {
 func checkSecrets(name string, secrets []string) []error {
 	var problems []error
 	if len(secrets) == 0 {
-		problems = append(problems, fmt.Errorf("pixmed: %s: no secret was given", name))
+		problems = append(problems, fmt.Errorf("%s: no secret was given", name))
 	}
 	for i, s := range secrets {
 		if s == "" {
-			problems = append(problems, fmt.Errorf("pixmed: %s: secret %d is empty", name, i+1))
+			problems = append(problems, fmt.Errorf("%s: secret %d is empty", name, i+1))
 		}
 	}
 	return problems
@@ -387,7 +387,7 @@ func (ds digests) contain(given string) bool {
 // that proxies answer differently.
 func single(what string, values []string) (string, error) {
 	if len(values) != 1 {
-		return "", fmt.Errorf("pixmed: %s is there %d times, want once", what, len(values))
+		return "", fmt.Errorf("%s is there %d times, want once", what, len(values))
 	}
 	return values[0], nil
 }

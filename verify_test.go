@@ -60,9 +60,9 @@ func checkVerdict(t *testing.T, got error, want string) {
 func TestHeaderSecret(t *testing.T) {
 	t.Parallel()
 	const (
-		none2   = "pixmed: header X-Secret holds none of the 2 secrets"
-		missing = "pixmed: header X-Secret is there 0 times, want once"
-		twice   = "pixmed: header X-Secret is there 2 times, want once"
+		none2   = "header X-Secret holds none of the 2 secrets"
+		missing = "header X-Secret is there 0 times, want once"
+		twice   = "header X-Secret is there 2 times, want once"
 	)
 	for _, tt := range []struct {
 		name    string
@@ -102,9 +102,9 @@ func TestHeaderSecret(t *testing.T) {
 func TestQuerySecret(t *testing.T) {
 	t.Parallel()
 	const (
-		none2   = "pixmed: query parameter token holds none of the 2 secrets"
-		missing = "pixmed: query parameter token is there 0 times, want once"
-		twice   = "pixmed: query parameter token is there 2 times, want once"
+		none2   = "query parameter token holds none of the 2 secrets"
+		missing = "query parameter token is there 0 times, want once"
+		twice   = "query parameter token is there 2 times, want once"
 	)
 	for _, tt := range []struct{ query, want string }{
 		{"?token=old%26secret", ""},
@@ -130,8 +130,8 @@ func TestQuerySecret(t *testing.T) {
 func TestBasicAuth(t *testing.T) {
 	t.Parallel()
 	const (
-		absent = "pixmed: no HTTP Basic credentials"
-		wrong  = "pixmed: wrong HTTP Basic user name or password"
+		absent = "no HTTP Basic credentials"
+		wrong  = "wrong HTTP Basic user name or password"
 	)
 	basic := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
 	for _, tt := range []struct{ name, header, want string }{
@@ -143,7 +143,7 @@ func TestBasicAuth(t *testing.T) {
 		{"empty password", basic("gateway:"), wrong},
 		{"empty both", basic(":"), wrong},
 		{"no colon", basic("gateway"), absent},
-		{"no header", "", "pixmed: header Authorization is there 0 times, want once"},
+		{"no header", "", "header Authorization is there 0 times, want once"},
 		{"another scheme", "Bearer new", absent},
 		{"not base64", "Basic !", absent},
 	} {
@@ -160,7 +160,7 @@ func TestBasicAuth(t *testing.T) {
 		t.Parallel()
 		r := webhookRequest(t)
 		r.Header["Authorization"] = []string{basic("gateway:new"), basic("gateway:new")}
-		checkVerdict(t, pixmed.BasicAuth("gateway", "new").Verify(r, noBody(t)), "pixmed: header Authorization is there 2 times, want once")
+		checkVerdict(t, pixmed.BasicAuth("gateway", "new").Verify(r, noBody(t)), "header Authorization is there 2 times, want once")
 	})
 }
 
@@ -178,9 +178,9 @@ func TestHMACSHA256(t *testing.T) {
 	}
 	sum := signed(old, specPayload)
 	const (
-		nothing = "pixmed: header X-Signature matches the body under none of the 2 secrets"
-		form    = "pixmed: header X-Signature is not an HMAC-SHA256 in hex or base64"
-		prefix  = "pixmed: header X-Signature does not start with the expected prefix"
+		nothing = "header X-Signature matches the body under none of the 2 secrets"
+		form    = "header X-Signature is not an HMAC-SHA256 in hex or base64"
+		prefix  = "header X-Signature does not start with the expected prefix"
 	)
 	for _, tt := range []struct {
 		name, prefix string
@@ -216,8 +216,8 @@ func TestHMACSHA256(t *testing.T) {
 		{"hex with another letter", "", []string{"g" + hex.EncodeToString(sum)[1:]}, form},
 		{"the bytes themselves", "", []string{string(sum)}, form},
 		{"two in one header", "", []string{hex.EncodeToString(sum) + "," + hex.EncodeToString(sum)}, form},
-		{"missing", "", nil, "pixmed: header X-Signature is there 0 times, want once"},
-		{"twice", "", []string{hex.EncodeToString(sum), hex.EncodeToString(sum)}, "pixmed: header X-Signature is there 2 times, want once"},
+		{"missing", "", nil, "header X-Signature is there 0 times, want once"},
+		{"twice", "", []string{hex.EncodeToString(sum), hex.EncodeToString(sum)}, "header X-Signature is there 2 times, want once"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -235,7 +235,7 @@ func TestHMACSHA256(t *testing.T) {
 
 	t.Run("body that a middleware has consumed", func(t *testing.T) {
 		t.Parallel()
-		const consumed = "pixmed: header X-Signature does not match the body, which is empty though the request announced one: a middleware may have consumed it"
+		const consumed = "header X-Signature does not match the body, which is empty though the request announced one: a middleware may have consumed it"
 		empty := func() ([]byte, error) { return nil, nil }
 		for length, want := range map[int64]string{int64(len(specPayload)): consumed, -1: consumed, 0: nothing} {
 			r := webhookRequest(t)
@@ -274,12 +274,12 @@ func TestClientNetworks(t *testing.T) {
 	t.Parallel()
 	networks := prefixes("203.0.113.0/24", "2001:db8:1::/48", "198.51.100.7/32")
 	proxies := prefixes("10.0.0.0/8", "fd00::/8")
-	outside := func(addr string) string { return "pixmed: client address " + addr + " is in none of the networks" }
+	outside := func(addr string) string { return "client address " + addr + " is in none of the networks" }
 	malformed := func(hop string) string {
-		return fmt.Sprintf("pixmed: X-Forwarded-For has %q in the place of an address", hop)
+		return fmt.Sprintf("X-Forwarded-For has %q in the place of an address", hop)
 	}
 	peer := func(addr string) string {
-		return fmt.Sprintf("pixmed: the connection's peer %q has no IP address", addr)
+		return fmt.Sprintf("the connection's peer %q has no IP address", addr)
 	}
 	for _, tt := range []struct {
 		name, peer string
@@ -543,13 +543,13 @@ func TestAllAndAny(t *testing.T) {
 		{"All of Any", all(anyOf(a, yes), anyOf(yes, b)), ""},
 		{"All of Any, one refuses", all(anyOf(a, yes), anyOf(b, c)), "b\nc"},
 		// A configuration that NewHandler has not seen lets nobody in.
-		{"All of none", all(), "pixmed: All: no verifier was given"},
-		{"Any of none", anyOf(), "pixmed: Any: no verifier was given"},
-		{"All with nil", all(yes, nil), "pixmed: All: verifier 2 is nil"},
-		{"Any with nil", anyOf(yes, nil), "pixmed: Any: verifier 2 is nil"},
-		{"Any with a nil function", anyOf(pixmed.VerifierFunc(nil), yes), "pixmed: Any: verifier 1 is nil"},
-		{"Any with a bad verifier beside a good one", anyOf(yes, pixmed.HeaderSecret("X")), "pixmed: HeaderSecret: no secret was given"},
-		{"nested", all(yes, anyOf(yes, all())), "pixmed: All: no verifier was given"},
+		{"All of none", all(), "All: no verifier was given"},
+		{"Any of none", anyOf(), "Any: no verifier was given"},
+		{"All with nil", all(yes, nil), "All: verifier 2 is nil"},
+		{"Any with nil", anyOf(yes, nil), "Any: verifier 2 is nil"},
+		{"Any with a nil function", anyOf(pixmed.VerifierFunc(nil), yes), "Any: verifier 1 is nil"},
+		{"Any with a bad verifier beside a good one", anyOf(yes, pixmed.HeaderSecret("X")), "HeaderSecret: no secret was given"},
+		{"nested", all(yes, anyOf(yes, all())), "All: no verifier was given"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -563,7 +563,7 @@ func TestAllStopsAtTheFirstRefusal(t *testing.T) {
 	r := webhookRequest(t)
 	r.Header.Set("X-Signature", hex.EncodeToString(signed("s", specPayload)))
 	v := pixmed.All(pixmed.HeaderSecret("X-Secret", "s"), pixmed.HMACSHA256("X-Signature", "", "s"))
-	checkVerdict(t, v.Verify(r, noBody(t)), "pixmed: header X-Secret is there 0 times, want once")
+	checkVerdict(t, v.Verify(r, noBody(t)), "header X-Secret is there 0 times, want once")
 }
 
 func TestCombinationsKeepTheirVerifiers(t *testing.T) {
@@ -588,43 +588,43 @@ func verifierProblems() map[string]struct {
 		want []string
 	}
 	white := func(n int) string {
-		return fmt.Sprintf("pixmed: HeaderSecret: secret %d has white space around it or a line break in it, which no header can carry: trim it", n)
+		return fmt.Sprintf("HeaderSecret: secret %d has white space around it or a line break in it, which no header can carry: trim it", n)
 	}
 	const badName = "the header's name has a character in it that no header's name may have"
 	return map[string]problem{
-		"header: no secret":       {pixmed.HeaderSecret("X"), []string{"pixmed: HeaderSecret: no secret was given"}},
-		"header: empty secret":    {pixmed.HeaderSecret("X", "a", ""), []string{"pixmed: HeaderSecret: secret 2 is empty"}},
-		"header: no name":         {pixmed.HeaderSecret("", "a"), []string{"pixmed: HeaderSecret: the header's name is empty"}},
-		"header: no name at all":  {pixmed.HeaderSecret("", ""), []string{"pixmed: HeaderSecret: secret 1 is empty", "pixmed: HeaderSecret: the header's name is empty"}},
-		"header: name":            {pixmed.HeaderSecret("X Secret", "a"), []string{"pixmed: HeaderSecret: " + badName}},
-		"header: name with colon": {pixmed.HeaderSecret("X-Secret:", "a"), []string{"pixmed: HeaderSecret: " + badName}},
-		"header: Host":            {pixmed.HeaderSecret("host", "a"), []string{"pixmed: HeaderSecret: Host says where the request goes, not where it comes from"}},
+		"header: no secret":       {pixmed.HeaderSecret("X"), []string{"HeaderSecret: no secret was given"}},
+		"header: empty secret":    {pixmed.HeaderSecret("X", "a", ""), []string{"HeaderSecret: secret 2 is empty"}},
+		"header: no name":         {pixmed.HeaderSecret("", "a"), []string{"HeaderSecret: the header's name is empty"}},
+		"header: no name at all":  {pixmed.HeaderSecret("", ""), []string{"HeaderSecret: secret 1 is empty", "HeaderSecret: the header's name is empty"}},
+		"header: name":            {pixmed.HeaderSecret("X Secret", "a"), []string{"HeaderSecret: " + badName}},
+		"header: name with colon": {pixmed.HeaderSecret("X-Secret:", "a"), []string{"HeaderSecret: " + badName}},
+		"header: Host":            {pixmed.HeaderSecret("host", "a"), []string{"HeaderSecret: Host says where the request goes, not where it comes from"}},
 		"header: white space":     {pixmed.HeaderSecret("X", " a", "b\n", "c"), []string{white(1), white(2)}},
 		"header: line break":      {pixmed.HeaderSecret("X", "a\r\nb"), []string{white(1)}},
-		"query: no secret":        {pixmed.QuerySecret("t"), []string{"pixmed: QuerySecret: no secret was given"}},
-		"query: empty secret":     {pixmed.QuerySecret("t", ""), []string{"pixmed: QuerySecret: secret 1 is empty"}},
-		"query: no name":          {pixmed.QuerySecret("", "a"), []string{"pixmed: QuerySecret: the parameter's name is empty"}},
-		"basic: no password":      {pixmed.BasicAuth("u"), []string{"pixmed: BasicAuth: no secret was given"}},
-		"basic: empty password":   {pixmed.BasicAuth("u", "a", "b", ""), []string{"pixmed: BasicAuth: secret 3 is empty"}},
-		"basic: no user":          {pixmed.BasicAuth("", "a"), []string{"pixmed: BasicAuth: the user name is empty or has a colon in it"}},
-		"basic: colon":            {pixmed.BasicAuth("u:v", "a"), []string{"pixmed: BasicAuth: the user name is empty or has a colon in it"}},
-		"hmac: no secret":         {pixmed.HMACSHA256("X", ""), []string{"pixmed: HMACSHA256: no secret was given"}},
-		"hmac: empty secret":      {pixmed.HMACSHA256("X", "", ""), []string{"pixmed: HMACSHA256: secret 1 is empty"}},
-		"hmac: no name":           {pixmed.HMACSHA256("", "", "a"), []string{"pixmed: HMACSHA256: the header's name is empty"}},
-		"hmac: name":              {pixmed.HMACSHA256("X\nY", "", "a"), []string{"pixmed: HMACSHA256: " + badName}},
-		"networks: none":          {pixmed.ClientNetworks(nil), []string{"pixmed: ClientNetworks: no network was given"}},
-		"networks: none, proxies": {pixmed.ClientNetworks(nil, prefixes("10.0.0.0/8")...), []string{"pixmed: ClientNetworks: no network was given"}},
+		"query: no secret":        {pixmed.QuerySecret("t"), []string{"QuerySecret: no secret was given"}},
+		"query: empty secret":     {pixmed.QuerySecret("t", ""), []string{"QuerySecret: secret 1 is empty"}},
+		"query: no name":          {pixmed.QuerySecret("", "a"), []string{"QuerySecret: the parameter's name is empty"}},
+		"basic: no password":      {pixmed.BasicAuth("u"), []string{"BasicAuth: no secret was given"}},
+		"basic: empty password":   {pixmed.BasicAuth("u", "a", "b", ""), []string{"BasicAuth: secret 3 is empty"}},
+		"basic: no user":          {pixmed.BasicAuth("", "a"), []string{"BasicAuth: the user name is empty or has a colon in it"}},
+		"basic: colon":            {pixmed.BasicAuth("u:v", "a"), []string{"BasicAuth: the user name is empty or has a colon in it"}},
+		"hmac: no secret":         {pixmed.HMACSHA256("X", ""), []string{"HMACSHA256: no secret was given"}},
+		"hmac: empty secret":      {pixmed.HMACSHA256("X", "", ""), []string{"HMACSHA256: secret 1 is empty"}},
+		"hmac: no name":           {pixmed.HMACSHA256("", "", "a"), []string{"HMACSHA256: the header's name is empty"}},
+		"hmac: name":              {pixmed.HMACSHA256("X\nY", "", "a"), []string{"HMACSHA256: " + badName}},
+		"networks: none":          {pixmed.ClientNetworks(nil), []string{"ClientNetworks: no network was given"}},
+		"networks: none, proxies": {pixmed.ClientNetworks(nil, prefixes("10.0.0.0/8")...), []string{"ClientNetworks: no network was given"}},
 		"networks: bad ones": {
 			pixmed.ClientNetworks([]netip.Prefix{netip.MustParsePrefix("::/0"), {}}, netip.Prefix{}),
-			[]string{"pixmed: ClientNetworks: network 2 is not a valid prefix", "pixmed: ClientNetworks: trusted proxy 1 is not a valid prefix"},
+			[]string{"ClientNetworks: network 2 is not a valid prefix", "ClientNetworks: trusted proxy 1 is not a valid prefix"},
 		},
 		"networks: wider than IPv4 in IPv6": {
 			pixmed.ClientNetworks(prefixes("::ffff:0.0.0.0/90")),
-			[]string{"pixmed: ClientNetworks: network 1 is not a valid prefix"},
+			[]string{"ClientNetworks: network 1 is not a valid prefix"},
 		},
-		"all: none":         {pixmed.All(), []string{"pixmed: All: no verifier was given"}},
-		"any: none":         {pixmed.Any(), []string{"pixmed: Any: no verifier was given"}},
-		"all: nil":          {pixmed.All(nil, pixmed.VerifierFunc(nil)), []string{"pixmed: All: verifier 1 is nil", "pixmed: All: verifier 2 is nil"}},
+		"all: none":         {pixmed.All(), []string{"All: no verifier was given"}},
+		"any: none":         {pixmed.Any(), []string{"Any: no verifier was given"}},
+		"all: nil":          {pixmed.All(nil, pixmed.VerifierFunc(nil)), []string{"All: verifier 1 is nil", "All: verifier 2 is nil"}},
 		"a type of its own": {validatingVerifier{errors.New("my own problem")}, []string{"my own problem"}},
 	}
 }

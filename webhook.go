@@ -82,22 +82,22 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 	}}
 	var errs []error
 	if isNil(receiver) {
-		errs = append(errs, errors.New("pixmed: the Receiver is nil"))
+		errs = append(errs, errors.New("the Receiver is nil"))
 	} else {
 		errs = append(errs, validate(receiver))
 	}
 	for _, o := range opts {
 		if o == nil {
-			errs = append(errs, errors.New("pixmed: an option is nil"))
+			errs = append(errs, errors.New("an option is nil"))
 			continue
 		}
 		errs = append(errs, o.applyHandler(&c))
 	}
 	switch {
 	case c.verifier == nil && !c.unverified:
-		errs = append(errs, errors.New("pixmed: no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))
+		errs = append(errs, errors.New("no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))
 	case c.verifier != nil && c.unverified:
-		errs = append(errs, errors.New("pixmed: WithVerifier and WithoutVerification contradict each other"))
+		errs = append(errs, errors.New("WithVerifier and WithoutVerification contradict each other"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o = h.serve(w, r, start)
 }
 
-var errUnanswered = errors.New("pixmed: no answer was written: the fallback panicked, or a callback called runtime.Goexit")
+var errUnanswered = errors.New("no answer was written: the fallback panicked, or a callback called runtime.Goexit")
 
 // serve answers the request, step by step in the order of what each step costs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
@@ -132,7 +132,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 	body := (&lazyBody{h: h, w: w, r: r}).read
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return reject(w, ResultRefused, fmt.Errorf("pixmed: method %s instead of POST", clip(r.Method, maxFound)),
+		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", clip(r.Method, maxFound)),
 			problem{Status: http.StatusMethodNotAllowed, Detail: "Webhooks are sent with POST."})
 	}
 
@@ -141,7 +141,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 	}
 	for encoding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
 		if encoding = strings.Trim(encoding, " \t"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return reject(w, ResultInvalid, fmt.Errorf("pixmed: content encoding %q", clip(encoding, maxFound)),
+			return reject(w, ResultInvalid, fmt.Errorf("content encoding %q", clip(encoding, maxFound)),
 				problem{Status: http.StatusUnsupportedMediaType, Detail: "Send the body without a Content-Encoding."})
 		}
 	}
@@ -353,5 +353,5 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string {
-	return fmt.Sprintf("pixmed: the %s panicked: %v", e.what, e.value)
+	return fmt.Sprintf("the %s panicked: %v", e.what, e.value)
 }

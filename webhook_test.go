@@ -194,8 +194,8 @@ func TestAnswers(t *testing.T) {
 		handled  = "pixmed: webhook handled"
 		turned   = "pixmed: webhook turned away"
 		failed   = "pixmed: webhook failed"
-		badText  = `pixmed: invalid infraction: transactionId is required; transactionType is required; value has a comma; the decimal point is a dot and thousands are not separated, found "1,00"; medStatus is required`
-		otherErr = `pixmed: not an infraction: transactionStatus is "PAID"`
+		badText  = `invalid infraction: transactionId is required; transactionType is required; value has a comma; the decimal point is a dot and thousands are not separated, found "1,00"; medStatus is required`
+		otherErr = `not an infraction: transactionStatus is "PAID"`
 	)
 	specKey := pixmed.Key{TransactionID: specID, ExternalID: "T&ste378"}
 	never := pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
@@ -274,50 +274,50 @@ func TestAnswers(t *testing.T) {
 		{
 			name: "duplicate", receiver: answer(pixmed.ErrDuplicate), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultDuplicate, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: duplicate notification", level: "DEBUG", message: handled,
+			err: "duplicate notification", level: "DEBUG", message: handled,
 		},
 		{
 			name: "duplicate, wrapped", receiver: answer(fmt.Errorf("event 5: %w", pixmed.ErrDuplicate)), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultDuplicate, Key: specKey, MEDStatus: statusA},
-			err: "event 5: pixmed: duplicate notification", level: "DEBUG", message: handled,
+			err: "event 5: duplicate notification", level: "DEBUG", message: handled,
 		},
 		{
 			name: "duplicate, joined with a failure", receiver: answer(errors.Join(pixmed.ErrDuplicate, boom)), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: duplicate notification\n" + boom.Error(), level: "ERROR", message: failed,
+			err: "duplicate notification\n" + boom.Error(), level: "ERROR", message: failed,
 		},
 		{
 			name: "duplicate, wrapped beside a failure", receiver: answer(fmt.Errorf("%w, then %w", pixmed.ErrDuplicate, boom)), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: duplicate notification, then " + boom.Error(), level: "ERROR", message: failed,
+			err: "duplicate notification, then " + boom.Error(), level: "ERROR", message: failed,
 		},
 
 		{
 			name: "refused", receiver: never, opts: []pixmed.HandlerOption{secret}, request: with(unread(http.MethodPost), header("X-Secret", "wrong")),
 			status: 401, detail: detailVerify, outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err: "pixmed: header X-Secret holds none of the 1 secrets", level: "WARN", message: turned,
+			err: "header X-Secret holds none of the 1 secrets", level: "WARN", message: turned,
 		},
 		{
 			name: "refused before anything else is looked at", receiver: never, opts: []pixmed.HandlerOption{secret, pixmed.WithBodyLimit(1), taken(nil), pixmed.WithFallback(http.NotFoundHandler())},
 			request: with(with(unread(http.MethodPost), header("Content-Encoding", "gzip")), length(1<<40)),
 			status:  401, detail: detailVerify, outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err: "pixmed: header X-Secret is there 0 times, want once", level: "WARN", message: turned,
+			err: "header X-Secret is there 0 times, want once", level: "WARN", message: turned,
 		},
 		{
 			name: "refused, the body is not parsed", receiver: never, opts: []pixmed.HandlerOption{pixmed.WithVerifier(pixmed.HMACSHA256("X-Signature", "", "s")), taken(nil)},
 			request: with(post("not JSON"), header("X-Signature", strings.Repeat("0", 64))),
 			status:  401, detail: detailVerify, outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err: "pixmed: header X-Signature matches the body under none of the 1 secrets", level: "WARN", message: turned,
+			err: "header X-Signature matches the body under none of the 1 secrets", level: "WARN", message: turned,
 		},
 		{
 			name: "refused, empty body", receiver: never, opts: []pixmed.HandlerOption{secret, taken(nil)}, request: post(""),
 			status: 401, detail: detailVerify, outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err: "pixmed: header X-Secret is there 0 times, want once", level: "WARN", message: turned,
+			err: "header X-Secret is there 0 times, want once", level: "WARN", message: turned,
 		},
 		{
 			name: "refused, Basic", receiver: never, opts: []pixmed.HandlerOption{pixmed.WithVerifier(pixmed.BasicAuth("u", "p"))}, request: unread(http.MethodPost),
 			status: 401, detail: detailVerify, header: map[string]string{"WWW-Authenticate": `Basic realm="webhook", charset="UTF-8"`},
-			outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "pixmed: header Authorization is there 0 times, want once", level: "WARN", message: turned,
+			outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "header Authorization is there 0 times, want once", level: "WARN", message: turned,
 		},
 		{
 			name: "refused, Basic inside of others", receiver: never,
@@ -325,7 +325,7 @@ func TestAnswers(t *testing.T) {
 			request: unread(http.MethodPost), status: 401, detail: detailVerify,
 			header:  map[string]string{"WWW-Authenticate": `Basic realm="webhook", charset="UTF-8"`},
 			outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err:     "pixmed: header X-Secret is there 0 times, want once\npixmed: header Authorization is there 0 times, want once", level: "WARN", message: turned,
+			err:     "header X-Secret is there 0 times, want once\nheader Authorization is there 0 times, want once", level: "WARN", message: turned,
 		},
 		{
 			name: "refused, Basic before others", receiver: never,
@@ -333,13 +333,13 @@ func TestAnswers(t *testing.T) {
 			request: unread(http.MethodPost), status: 401, detail: detailVerify,
 			header:  map[string]string{"WWW-Authenticate": `Basic realm="webhook", charset="UTF-8"`},
 			outcome: pixmed.Outcome{Result: pixmed.ResultRefused},
-			err:     "pixmed: header Authorization is there 0 times, want once\npixmed: header X-Secret is there 0 times, want once\nno", level: "WARN", message: turned,
+			err:     "header Authorization is there 0 times, want once\nheader X-Secret is there 0 times, want once\nno", level: "WARN", message: turned,
 		},
 		{
 			name: "verifier of one's own panics", receiver: never, request: unread(http.MethodPost),
 			opts:   []pixmed.HandlerOption{pixmed.WithVerifier(pixmed.VerifierFunc(func(*http.Request, func() ([]byte, error)) error { panic("boom") }))},
 			status: 500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed},
-			err: "pixmed: the Verifier panicked: boom", level: "ERROR", message: failed,
+			err: "the Verifier panicked: boom", level: "ERROR", message: failed,
 		},
 
 		{
@@ -380,32 +380,32 @@ func TestAnswers(t *testing.T) {
 		{
 			name: "empty", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)}, request: post(""),
 			status: 400, detail: "The body is empty.", outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
+			err: "malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
 		},
 		{
 			name: "no body at all", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)}, request: with(post(""), func(r *http.Request) { r.Body = nil }),
 			status: 400, detail: "The body is empty.", outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
+			err: "malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
 		},
 		{
 			name: "white space", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)}, request: post(" \r\n\t"),
 			status: 400, detail: "The body is empty.", outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
+			err: "malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
 		},
 		{
 			name: "empty, and announced otherwise", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)}, request: with(post(""), length(245)),
 			status: 400, detail: detailEmpty, outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
+			err: "malformed JSON at byte 0: the body is empty", level: "WARN", message: turned,
 		},
 		{
 			name: "malformed", receiver: never, opts: []pixmed.HandlerOption{open}, request: post(`{"value":NaN}`),
 			status: 400, detail: "Malformed JSON at byte 9: invalid character 'N' at start of value (in /value).", outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 9: invalid character 'N' at start of value (in /value)", level: "WARN", message: turned,
+			err: "malformed JSON at byte 9: invalid character 'N' at start of value (in /value)", level: "WARN", message: turned,
 		},
 		{
 			name: "member twice", receiver: never, opts: []pixmed.HandlerOption{open}, request: post(`{"value":1,"value":2}`),
 			status: 400, detail: "Malformed JSON at byte 11: duplicate object member name (in /value).", outcome: pixmed.Outcome{Result: pixmed.ResultInvalid},
-			err: "pixmed: malformed JSON at byte 11: duplicate object member name (in /value)", level: "WARN", message: turned,
+			err: "malformed JSON at byte 11: duplicate object member name (in /value)", level: "WARN", message: turned,
 		},
 		{
 			name: "cut off", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)},
@@ -434,7 +434,7 @@ func TestAnswers(t *testing.T) {
 
 		{
 			name: "not valid", receiver: never, opts: []pixmed.HandlerOption{open}, request: post(bad),
-			status: 422, detail: "Invalid infraction: " + strings.TrimPrefix(badText, "pixmed: invalid infraction: ") + ".",
+			status: 422, detail: "Invalid infraction: " + strings.TrimPrefix(badText, "invalid infraction: ") + ".",
 			errors: []pixmed.FieldError{
 				{"transactionId", "is required"},
 				{"transactionType", "is required"},
@@ -445,7 +445,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{
 			name: "malformed, taken", receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)}, request: post("{"),
-			status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultInvalid}, err: "pixmed: malformed JSON at byte 1: the body ends too early",
+			status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultInvalid}, err: "malformed JSON at byte 1: the body ends too early",
 			level: "WARN", message: "pixmed: invalid webhook taken by WithInvalid's callback",
 		},
 		{
@@ -460,7 +460,7 @@ func TestAnswers(t *testing.T) {
 		{
 			name: "not valid, no room", receiver: never, opts: []pixmed.HandlerOption{open, taken(pixmed.ErrBusy)}, request: post(bad),
 			status: 503, header: map[string]string{"Retry-After": "10"}, detail: detailAgain,
-			outcome: pixmed.Outcome{Result: pixmed.ResultBusy}, err: "pixmed: busy", level: "ERROR", message: failed,
+			outcome: pixmed.Outcome{Result: pixmed.ResultBusy}, err: "busy", level: "ERROR", message: failed,
 		},
 		{
 			name: "not valid, took too long", receiver: never, request: post(bad),
@@ -475,7 +475,7 @@ func TestAnswers(t *testing.T) {
 			name: "not valid, panic", receiver: never, request: post(bad),
 			opts:   []pixmed.HandlerOption{open, pixmed.WithInvalid(func(context.Context, []byte, error) error { panic(boom) })},
 			status: 500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed},
-			err: "pixmed: the WithInvalid callback panicked: " + boom.Error(), level: "ERROR", message: failed,
+			err: "the WithInvalid callback panicked: " + boom.Error(), level: "ERROR", message: failed,
 		},
 
 		{
@@ -500,12 +500,12 @@ func TestAnswers(t *testing.T) {
 			name: "Receiver panics", opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			receiver: pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error { panic(boom) }),
 			status:   500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: the Receiver panicked: " + boom.Error(), level: "ERROR", message: failed,
+			err: "the Receiver panicked: " + boom.Error(), level: "ERROR", message: failed,
 		},
 		{
 			name: "Receiver's error panics", receiver: answer(panickyError{}), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 500, detail: detailAgain, outcome: pixmed.Outcome{Result: pixmed.ResultFailed, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: the Receiver panicked: no text", level: "ERROR", message: failed,
+			err: "the Receiver panicked: no text", level: "ERROR", message: failed,
 		},
 		{
 			name: "Receiver gives up on something of its own", opts: []pixmed.HandlerOption{open}, request: post(specPayload),
@@ -544,18 +544,18 @@ func TestAnswers(t *testing.T) {
 				return pixmed.ErrDuplicate
 			}),
 			status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultDuplicate, Key: specKey, MEDStatus: statusA},
-			err: "pixmed: duplicate notification", level: "DEBUG", message: handled,
+			err: "duplicate notification", level: "DEBUG", message: handled,
 		},
 		{
 			name: "Receiver is busy", receiver: answer(pixmed.ErrBusy), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 503, header: map[string]string{"Retry-After": "10"}, detail: detailAgain,
-			outcome: pixmed.Outcome{Result: pixmed.ResultBusy, Key: specKey, MEDStatus: statusA}, err: "pixmed: busy", level: "ERROR", message: failed,
+			outcome: pixmed.Outcome{Result: pixmed.ResultBusy, Key: specKey, MEDStatus: statusA}, err: "busy", level: "ERROR", message: failed,
 		},
 		{
 			name: "Receiver is busy, wrapped and joined", receiver: answer(errors.Join(fmt.Errorf("queue: %w", pixmed.ErrBusy), boom)), opts: []pixmed.HandlerOption{open}, request: post(specPayload),
 			status: 503, header: map[string]string{"Retry-After": "10"}, detail: detailAgain,
 			outcome: pixmed.Outcome{Result: pixmed.ResultBusy, Key: specKey, MEDStatus: statusA},
-			err:     "queue: pixmed: busy\n" + boom.Error(), level: "ERROR", message: failed,
+			err:     "queue: busy\n" + boom.Error(), level: "ERROR", message: failed,
 		},
 	}
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "post", "Post", "BREW"} {
@@ -563,7 +563,7 @@ func TestAnswers(t *testing.T) {
 			name: "method " + method, receiver: never, opts: []pixmed.HandlerOption{secret, taken(nil)},
 			request: with(unread(http.MethodPost), func(r *http.Request) { r.Method = method }),
 			status:  405, header: map[string]string{"Allow": "POST"}, detail: "Webhooks are sent with POST.",
-			outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "pixmed: method " + method + " instead of POST", level: "WARN", message: turned,
+			outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "method " + method + " instead of POST", level: "WARN", message: turned,
 		})
 	}
 	for _, tt := range []struct {
@@ -585,7 +585,7 @@ func TestAnswers(t *testing.T) {
 			name: fmt.Sprintf("encoding %q", tt.encodings), receiver: never, opts: []pixmed.HandlerOption{open, taken(nil)},
 			request: with(unread(http.MethodPost), header("Content-Encoding", tt.encodings...)),
 			status:  415, detail: "Send the body without a Content-Encoding.",
-			outcome: pixmed.Outcome{Result: pixmed.ResultInvalid}, err: fmt.Sprintf("pixmed: content encoding %q", tt.bad), level: "WARN", message: turned,
+			outcome: pixmed.Outcome{Result: pixmed.ResultInvalid}, err: fmt.Sprintf("content encoding %q", tt.bad), level: "WARN", message: turned,
 		})
 	}
 	accepted := pixmed.Outcome{Result: pixmed.ResultAccepted, Key: specKey, MEDStatus: statusA}
@@ -607,7 +607,7 @@ func TestAnswers(t *testing.T) {
 		name: "long method", receiver: never, opts: []pixmed.HandlerOption{open},
 		request: with(unread(http.MethodPost), func(r *http.Request) { r.Method = long }),
 		status:  405, header: map[string]string{"Allow": "POST"}, detail: "Webhooks are sent with POST.",
-		outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "pixmed: method " + long[:64] + "… instead of POST", level: "WARN", message: turned,
+		outcome: pixmed.Outcome{Result: pixmed.ResultRefused}, err: "method " + long[:64] + "… instead of POST", level: "WARN", message: turned,
 	}, row{
 		name: "long status", receiver: answer(nil), opts: []pixmed.HandlerOption{open}, request: post(payloadWith(t, `"medStatus": "`+long+`"`)),
 		status: 200, outcome: pixmed.Outcome{Result: pixmed.ResultAccepted, Key: specKey, MEDStatus: pixmed.MEDStatus(long)}, level: "DEBUG", message: handled,
@@ -662,7 +662,7 @@ func TestAnswers(t *testing.T) {
 					line["error"] = shown
 				}
 				if tt.err == badText { // what was found stays out of the log
-					line["error"] = "pixmed: invalid infraction"
+					line["error"] = "invalid infraction"
 					line["fields"] = []any{"transactionId", "transactionType", "value", "medStatus"}
 				}
 				if tt.outcome.Key != (pixmed.Key{}) {
@@ -1017,7 +1017,7 @@ func TestAcknowledgeEvent(t *testing.T) {
 	long := strings.Repeat("x", 100)
 	const refusedMED = "Not an infraction, but it has a MED status: not acknowledged."
 	refusedLog := []map[string]any{{
-		"level": "WARN", "msg": "pixmed: event turned away", "error": "pixmed: not an infraction, but it has a MED status: not acknowledged",
+		"level": "WARN", "msg": "pixmed: event turned away", "error": "not an infraction, but it has a MED status: not acknowledged",
 	}}
 	for _, tt := range []struct {
 		name, body string
@@ -1164,11 +1164,11 @@ func TestCallbacks(t *testing.T) {
 func TestNewHandlerProblems(t *testing.T) {
 	t.Parallel()
 	const (
-		noVerifier = "pixmed: no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"
-		noReceiver = "pixmed: the Receiver is nil"
-		nilOption  = "pixmed: an option is nil"
-		twice      = "pixmed: WithVerifier was given twice: combine the verifiers with All or Any"
-		both       = "pixmed: WithVerifier and WithoutVerification contradict each other"
+		noVerifier = "no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"
+		noReceiver = "the Receiver is nil"
+		nilOption  = "an option is nil"
+		twice      = "WithVerifier was given twice: combine the verifiers with All or Any"
+		both       = "WithVerifier and WithoutVerification contradict each other"
 	)
 	var (
 		ignore = pixmed.ReceiverFunc(pixmed.Ignore)
@@ -1191,21 +1191,21 @@ func TestNewHandlerProblems(t *testing.T) {
 		{"pointer to Callbacks without Other", &pixmed.Callbacks{}, options{open}, []string{otherIsNil}},
 		{"a Receiver of one's own that is not complete", problematicReceiver{}, options{open}, []string{"my own problem"}},
 		{"nil option", ignore, options{open, nil}, []string{nilOption}},
-		{"nil verifier", ignore, options{pixmed.WithVerifier(nil), open}, []string{"pixmed: WithVerifier: the Verifier is nil"}},
-		{"nil verifier function", ignore, options{pixmed.WithVerifier(pixmed.VerifierFunc(nil)), open}, []string{"pixmed: WithVerifier: the Verifier is nil"}},
+		{"nil verifier", ignore, options{pixmed.WithVerifier(nil), open}, []string{"WithVerifier: the Verifier is nil"}},
+		{"nil verifier function", ignore, options{pixmed.WithVerifier(pixmed.VerifierFunc(nil)), open}, []string{"WithVerifier: the Verifier is nil"}},
 		{"verifier twice", ignore, options{secret, secret}, []string{twice}},
 		{"verifier and none", ignore, options{secret, open}, []string{both}},
 		{"none and verifier", ignore, options{open, secret}, []string{both}},
-		{"bad verifier", ignore, options{pixmed.WithVerifier(pixmed.HeaderSecret("X-Secret"))}, []string{"pixmed: HeaderSecret: no secret was given"}},
-		{"nil fallback", ignore, options{open, pixmed.WithFallback(nil)}, []string{"pixmed: WithFallback: the handler is nil"}},
-		{"nil fallback function", ignore, options{open, pixmed.WithFallback(http.HandlerFunc(nil))}, []string{"pixmed: WithFallback: the handler is nil"}},
-		{"nil invalid", ignore, options{open, pixmed.WithInvalid(nil)}, []string{"pixmed: WithInvalid: the callback is nil"}},
-		{"nil observer", ignore, options{open, pixmed.WithObserver(nil)}, []string{"pixmed: WithObserver: the function is nil"}},
-		{"nil logger", ignore, options{open, pixmed.WithLogger(nil)}, []string{"pixmed: WithLogger: the logger is nil"}},
-		{"no limit", ignore, options{open, pixmed.WithBodyLimit(0)}, []string{"pixmed: WithBodyLimit: 0 is not a positive number of bytes"}},
-		{"negative limit", ignore, options{open, pixmed.WithBodyLimit(-1)}, []string{"pixmed: WithBodyLimit: -1 is not a positive number of bytes"}},
-		{"no time", ignore, options{open, pixmed.WithCallbackTimeout(0)}, []string{"pixmed: WithCallbackTimeout: 0s is not a positive duration"}},
-		{"negative time", ignore, options{open, pixmed.WithCallbackTimeout(-time.Second)}, []string{"pixmed: WithCallbackTimeout: -1s is not a positive duration"}},
+		{"bad verifier", ignore, options{pixmed.WithVerifier(pixmed.HeaderSecret("X-Secret"))}, []string{"HeaderSecret: no secret was given"}},
+		{"nil fallback", ignore, options{open, pixmed.WithFallback(nil)}, []string{"WithFallback: the handler is nil"}},
+		{"nil fallback function", ignore, options{open, pixmed.WithFallback(http.HandlerFunc(nil))}, []string{"WithFallback: the handler is nil"}},
+		{"nil invalid", ignore, options{open, pixmed.WithInvalid(nil)}, []string{"WithInvalid: the callback is nil"}},
+		{"nil observer", ignore, options{open, pixmed.WithObserver(nil)}, []string{"WithObserver: the function is nil"}},
+		{"nil logger", ignore, options{open, pixmed.WithLogger(nil)}, []string{"WithLogger: the logger is nil"}},
+		{"no limit", ignore, options{open, pixmed.WithBodyLimit(0)}, []string{"WithBodyLimit: 0 is not a positive number of bytes"}},
+		{"negative limit", ignore, options{open, pixmed.WithBodyLimit(-1)}, []string{"WithBodyLimit: -1 is not a positive number of bytes"}},
+		{"no time", ignore, options{open, pixmed.WithCallbackTimeout(0)}, []string{"WithCallbackTimeout: 0s is not a positive duration"}},
+		{"negative time", ignore, options{open, pixmed.WithCallbackTimeout(-time.Second)}, []string{"WithCallbackTimeout: -1s is not a positive duration"}},
 		{
 			"everything at once",
 			pixmed.Callbacks{},
@@ -1214,11 +1214,11 @@ func TestNewHandlerProblems(t *testing.T) {
 				pixmed.WithCallbackTimeout(-5), pixmed.WithFallback(nil), pixmed.WithInvalid(nil), pixmed.WithObserver(nil), pixmed.WithLogger(nil),
 			},
 			[]string{
-				otherIsNil, "pixmed: HeaderSecret: secret 1 is empty", "pixmed: HeaderSecret: the header's name is empty",
-				"pixmed: Any: no verifier was given", twice, nilOption,
-				"pixmed: WithBodyLimit: -5 is not a positive number of bytes", "pixmed: WithCallbackTimeout: -5ns is not a positive duration",
-				"pixmed: WithFallback: the handler is nil", "pixmed: WithInvalid: the callback is nil", "pixmed: WithObserver: the function is nil",
-				"pixmed: WithLogger: the logger is nil", both,
+				otherIsNil, "HeaderSecret: secret 1 is empty", "HeaderSecret: the header's name is empty",
+				"Any: no verifier was given", twice, nilOption,
+				"WithBodyLimit: -5 is not a positive number of bytes", "WithCallbackTimeout: -5ns is not a positive duration",
+				"WithFallback: the handler is nil", "WithInvalid: the callback is nil", "WithObserver: the function is nil",
+				"WithLogger: the logger is nil", both,
 			},
 		},
 	} {
@@ -1262,7 +1262,7 @@ func TestObserverPanics(t *testing.T) {
 	}
 	lines := log.lines(t)
 	stack, _ := lines[len(lines)-1]["stack"].(string)
-	if len(lines) != 2 || lines[1]["error"] != "pixmed: the observer panicked: observer's own" || !strings.Contains(stack, "webhook_test.go") {
+	if len(lines) != 2 || lines[1]["error"] != "the observer panicked: observer's own" || !strings.Contains(stack, "webhook_test.go") {
 		t.Errorf("log %v", lines)
 	}
 }

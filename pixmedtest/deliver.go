@@ -113,7 +113,7 @@ func (g *Gateway) Deliver(ctx context.Context, url string, i pixmed.Infraction) 
 			err = g.sender.schedule(ctx, attempts)
 		}
 		if err != nil {
-			return attempts, fmt.Errorf("pixmedtest: not delivered: attempt %d, the last, got %v: %w", len(attempts), a, err)
+			return attempts, fmt.Errorf("not delivered: attempt %d, the last, got %v: %w", len(attempts), a, err)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func (s *sender) untilClosed(ctx context.Context) (context.Context, context.Canc
 
 func (s *sender) post(ctx context.Context, url string, body []byte) Attempt {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout,
-		fmt.Errorf("pixmedtest: no answer within %v: %w", s.timeout, context.DeadlineExceeded))
+		fmt.Errorf("no answer within %v: %w", s.timeout, context.DeadlineExceeded))
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {

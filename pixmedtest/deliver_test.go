@@ -96,23 +96,23 @@ func TestDeliverGivesUp(t *testing.T) {
 	}{
 		"enough": {
 			schedule: pixmedtest.Backoff(0, 0, 3), codes: []int{503, 503, 503},
-			want: "pixmedtest: not delivered: attempt 3, the last, got 503 Service Unavailable: the schedule has no more attempts",
+			want: "not delivered: attempt 3, the last, got 503 Service Unavailable: the schedule has no more attempts",
 		},
 		"no attempts": {
 			schedule: pixmedtest.Backoff(0, 0, -1), codes: []int{503},
-			want: "pixmedtest: not delivered: attempt 1, the last, got 503 Service Unavailable: the schedule has no more attempts",
+			want: "not delivered: attempt 1, the last, got 503 Service Unavailable: the schedule has no more attempts",
 		},
 		"own error": {
 			schedule: func(context.Context, []pixmedtest.Attempt) error { return boom }, codes: []int{503},
-			want: "pixmedtest: not delivered: attempt 1, the last, got 503 Service Unavailable: boom", is: boom,
+			want: "not delivered: attempt 1, the last, got 503 Service Unavailable: boom", is: boom,
 		},
 		"context": {
 			ended: true, schedule: func(context.Context, []pixmedtest.Attempt) error { return nil }, codes: []int{0},
-			want: "pixmedtest: not delivered: attempt 1, the last, got no answer (context canceled): context canceled", is: context.Canceled,
+			want: "not delivered: attempt 1, the last, got no answer (context canceled): context canceled", is: context.Canceled,
 		},
 		"not a URL": {
 			url: "http://user:s3cret@\x00", schedule: pixmedtest.Backoff(0, 0, 1), codes: []int{0},
-			want: "pixmedtest: not delivered: attempt 1, the last, got no answer (net/url: invalid control character in URL): the schedule has no more attempts",
+			want: "not delivered: attempt 1, the last, got no answer (net/url: invalid control character in URL): the schedule has no more attempts",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

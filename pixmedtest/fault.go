@@ -90,7 +90,7 @@ func (a answer) with(f Fault) answer {
 	switch {
 	case f.Status == 0:
 	case f.Status < 200 || f.Status > 999: // net/http would panic
-		a = jsonError(http.StatusInternalServerError, fmt.Sprintf("pixmedtest: Fault.Status is %d, want 200 to 999", f.Status))
+		a = jsonError(http.StatusInternalServerError, fmt.Sprintf("Fault.Status is %d, want 200 to 999", f.Status))
 	case f.Status == http.StatusOK:
 		a.status = f.Status
 	default:
@@ -190,7 +190,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-var errLimit = errors.New("pixmedtest: the fault's At is reached")
+var errLimit = errors.New("the fault's At is reached")
 
 // limited writes so many bytes, and fails with errLimit if there are more.
 type limited struct {

@@ -23,7 +23,7 @@ type Gateway struct {
 	closeAll func()
 }
 
-var errClosed = errors.New("pixmedtest: the gateway is closed")
+var errClosed = errors.New("the gateway is closed")
 
 // NewGateway starts a gateway that listens on a loopback address of its own.
 // Like [httptest.NewServer], it panics if it cannot listen.

@@ -307,7 +307,7 @@ func TestFault(t *testing.T) {
 			pixmedtest.Fault{Status: 20},
 			500,
 			http.Header{"Content-Type": {jsonType}},
-			`{"message":"pixmedtest: Fault.Status is 20, want 200 to 999","statusCode":500}`,
+			`{"message":"Fault.Status is 20, want 200 to 999","statusCode":500}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -296,7 +296,7 @@ func (s *narrator) callback(format string, args ...any) {
 func (s *narrator) outcome(_ context.Context, o pixmed.Outcome) {
 	because := ""
 	if o.Err != nil && o.Result != pixmed.ResultDuplicate {
-		because = " (" + strings.TrimPrefix(o.Err.Error(), "pixmed: ") + ")"
+		because = " (" + o.Err.Error() + ")"
 	}
 	s.Printf("   handler:  %d, %s%s", o.StatusCode, o.Result, because)
 }

@@ -1,0 +1,61 @@
+package pixmed
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// maxFound is how many bytes of a value from outside an error shows.
+const maxFound = 64
+
+// clip cuts s after most bytes, at a character's boundary.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// printable returns s as it may stand in a line of text: as it is if it is short
+// and all its characters are graphic, and otherwise clipped and quoted.
+func printable(s string) string {
+	quoted := strconv.QuoteToGraphic(clip(s, maxFound))
+	if quoted[1:len(quoted)-1] == s {
+		return s
+	}
+	return quoted
+}
+
+// validToken reports whether s may be the name of a header.
+func validToken(s string) bool {
+	for _, b := range []byte(s) {
+		if b <= ' ' || b >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, b) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// hasControl reports whether s has a control character other than a tab.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// validate calls part's Validate method, if it has one.
+func validate(part any) error {
+	if v, ok := part.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
+// isNil reports whether part is nil or holds a nil pointer or function, such as
+// the result of a constructor whose error was ignored.
+func isNil(part any) bool {
+	if part == nil {
+		return true
+	}
+	v := reflect.ValueOf(part)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
