@@ -9,6 +9,18 @@ import (
 	"time"
 )
 
+// given holds the options that a constructor was given.
+type given map[string]bool
+
+// once returns an error if the option was given before.
+func (g given) once(option string) error {
+	if g[option] {
+		return fmt.Errorf("%s is given twice", option)
+	}
+	g[option] = true
+	return nil
+}
+
 // WithVerifier sets what decides whether a request comes from the gateway. To
 // combine several, use [All] or [Any].
 func WithVerifier(v Verifier) HandlerOption {
