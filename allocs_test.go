@@ -30,8 +30,8 @@ func TestParseInfractionAllocations(t *testing.T) {
 	}
 }
 
-// A receipt in memory takes its own size where the gateway says the length or it is
-// small, and otherwise twice that; as a stream, next to nothing.
+// A receipt in memory takes its own size if the gateway says the length, and up to
+// 2.6 times that otherwise; as a stream, next to nothing.
 //
 //nolint:paralleltest // allocations are counted for the whole process
 func TestReceiptAllocations(t *testing.T) {
@@ -70,11 +70,12 @@ func TestReceiptAllocations(t *testing.T) {
 		size int
 		want float64 // sizes of the PDF, at most
 	}{
-		{"length known, 64 KiB", known, 64 << 10, 1.15}, // 1.09, and a client
-		{"length known, 1 MiB", known, 1 << 20, 1.1},
-		{"length known, 40 MiB", known, 40 << 20, 1.1},
-		{"length unknown, 64 KiB", unknown, 64 << 10, 1.15},
-		{"length unknown, 1 MiB", unknown, 1 << 20, 2.2},
+		{"length known, 64 KiB", known, 64 << 10, 1.35}, // and a client, and memory comes in pages
+		{"length known, 1 MiB", known, 1 << 20, 1.05},
+		{"length known, 40 MiB", known, 40 << 20, 1.3}, // above what is believed at once
+		{"length unknown, 64 KiB", unknown, 64 << 10, 2.6},
+		{"length unknown, 1 MiB", unknown, 1 << 20, 2.6},
+		{"length unknown, 32 MiB", unknown, 32 << 20, 2.6},
 		{"stream", stream, 1 << 20, 0.02},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

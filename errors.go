@@ -79,40 +79,52 @@ func (e *ValidationError) Error() string {
 	return b.String()
 }
 
-// ErrInvalidTransactionID says that a transaction id is not a UUID of 36
-// characters. No request was sent.
+// ErrInvalidTransactionID is returned by the methods of a [Client] when a
+// transaction id is not a UUID of 36 characters. No request was sent.
 var ErrInvalidTransactionID = errors.New("the transaction id is not a UUID")
 
-// ErrRedirect says that the gateway redirects to another origin, where the
-// credentials must not go. If the API has moved there, change the base URL.
+// ErrInvalidPath is returned by [Client.Get] when a path could lead elsewhere than
+// below the base URL. No request was sent.
+var ErrInvalidPath = errors.New("invalid path")
+
+// ErrRedirect is returned by the methods of a [Client] when the gateway redirects
+// to another origin, where the credentials must not go. If the API has moved
+// there, change the base URL.
 var ErrRedirect = errors.New("the gateway redirects to another origin")
 
-// ErrStalled says that the gateway sent nothing for longer than
-// [WithStallTimeout] allows.
+// ErrStalled is returned by the methods of a [Client] when the gateway sent nothing
+// for longer than [WithStallTimeout] allows.
 var ErrStalled = errors.New("the gateway sent nothing")
 
-// What can be wrong with a receipt, found by errors.Is.
+// ErrClosed is returned by a [ReceiptReader] after Close, and by a Read or WriteTo
+// that Close has interrupted.
+var ErrClosed = errors.New("the reader is closed")
+
+// What can be wrong with a receipt. These errors are returned, wrapped, by
+// [Client.Receipt], [Client.OpenReceipt], [Client.SaveReceipt] and by reading a
+// [ReceiptReader].
 var (
-	// ErrReceiptMalformed is an answer that is not the JSON of a receipt.
+	// ErrReceiptMalformed is returned when the answer is not the JSON of a receipt.
 	ErrReceiptMalformed = envelope.ErrMalformed
-	// ErrReceiptFailed is a status other than SUCCESS.
+	// ErrReceiptFailed is returned when the status is not SUCCESS.
 	ErrReceiptFailed = envelope.ErrFailed
-	// ErrReceiptMissing is a receipt that is absent or null.
+	// ErrReceiptMissing is returned when the receipt is absent or null.
 	ErrReceiptMissing = envelope.ErrMissing
-	// ErrReceiptEmpty is a receipt of no bytes.
+	// ErrReceiptEmpty is returned when the receipt has no bytes.
 	ErrReceiptEmpty = envelope.ErrEmpty
-	// ErrReceiptTruncated is an answer that ends too early.
+	// ErrReceiptTruncated is returned when the answer ends too early.
 	ErrReceiptTruncated = envelope.ErrTruncated
-	// ErrReceiptBase64 is a receipt whose base64 is corrupt.
+	// ErrReceiptBase64 is returned when the receipt's base64 is corrupt.
 	ErrReceiptBase64 = envelope.ErrBase64
-	// ErrReceiptTrailing is an answer with something behind the JSON.
+	// ErrReceiptTrailing is returned when there is data after the JSON.
 	ErrReceiptTrailing = envelope.ErrTrailing
-	// ErrReceiptTooLarge is a receipt, or the JSON around one, above the limit of
-	// [WithMaxReceiptSize].
+	// ErrReceiptTooLarge is returned when the receipt, or the JSON around it, is
+	// above the limit of [WithMaxReceiptSize].
 	ErrReceiptTooLarge = envelope.ErrTooLarge
-	// ErrReceiptNotPDF is a receipt that does not start with %PDF-.
+	// ErrReceiptNotPDF is returned when the receipt does not begin as a PDF does,
+	// with %PDF- within its first 1,024 bytes.
 	ErrReceiptNotPDF = envelope.ErrNotPDF
-	// ErrReceiptChanged is a download that broke and could not be resumed,
-	// since the gateway made another PDF in the meantime.
-	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it anew")
+	// ErrReceiptChanged is returned when a download broke and could not be resumed,
+	// since the gateway has made another PDF in the meantime.
+	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it again from the start")
 )

@@ -27,6 +27,21 @@ func printable(s string) string {
 	return quoted
 }
 
+// escape replaces what is not graphic in s, such as control characters, with Go's
+// escapes.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsGraphic(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
+
 // validToken reports whether s may be the name of a header.
 func validToken(s string) bool {
 	for _, b := range []byte(s) {

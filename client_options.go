@@ -1,0 +1,166 @@
+package pixmed
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Defaults of a [Client].
+const (
+	DefaultRetries        = 4                      // after the first request
+	DefaultRetryWaitMin   = 500 * time.Millisecond // before the first retry
+	DefaultRetryWaitMax   = 30 * time.Second       // before any retry
+	DefaultStallTimeout   = time.Minute            // without a byte from the gateway
+	DefaultMaxReceiptSize = 32 << 20               // bytes of PDF
+)
+
+// ClientOption configures [NewClient]. An option given twice is an error.
+type ClientOption interface{ applyClient(*clientConfig) error }
+
+// ReceiptOption configures [DecodeReceipt], and [NewClient] too.
+type ReceiptOption interface {
+	ClientOption
+	applyReceipt(*receiptConfig) error
+}
+
+type receiptConfig struct {
+	given      given
+	maxReceipt int64
+}
+
+type clientConfig struct {
+	receiptConfig
+	httpClient       *http.Client
+	header           http.Header
+	secrets          []string
+	retries          int
+	waitMin, waitMax time.Duration
+	stall            time.Duration
+	plainHTTP        bool
+	logger           *slog.Logger
+}
+
+// applyEach applies each option, and joins what is wrong with them.
+func applyEach[Option any](opts []Option, apply func(Option) error) error {
+	var errs []error
+	for _, o := range opts {
+		if any(o) == nil {
+			errs = append(errs, errors.New("an option is nil"))
+			continue
+		}
+		errs = append(errs, apply(o))
+	}
+	return errors.Join(errs...)
+}
+
+type clientOption func(*clientConfig) error
+
+func (o clientOption) applyClient(c *clientConfig) error { return o(c) }
+
+// newClientOption returns an option that may be given once. Its errors begin with its name.
+func newClientOption(name string, apply func(*clientConfig) error) ClientOption {
+	return clientOption(func(c *clientConfig) error {
+		if err := c.given.once(name); err != nil {
+			return err
+		}
+		if err := apply(c); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (o loggerOption) applyClient(c *clientConfig) error {
+	if err := c.given.once("WithLogger"); err != nil {
+		return err
+	}
+	c.logger = o.logger
+	return o.check()
+}
+
+// WithHTTPClient sets the client that sends the requests, for mutual TLS,
+// OAuth 2, a proxy, tracing, or a fake in tests. Its Transport, Jar, Timeout and
+// CheckRedirect are used; the client itself is not changed. A Timeout limits each
+// request, the download of its body included. Without this option, response
+// headers are limited to 64 KiB.
+func WithHTTPClient(h *http.Client) ClientOption {
+	return newClientOption("WithHTTPClient", func(c *clientConfig) error {
+		if h == nil {
+			return errors.New("the client is nil")
+		}
+		c.httpClient = h
+		return nil
+	})
+}
+
+// WithRetries sets how many requests may follow the first one of a call, whether
+// after an error or to resume a broken download; [DefaultRetries] unless set, and
+// 0 for none.
+func WithRetries(n int) ClientOption {
+	return newClientOption("WithRetries", func(c *clientConfig) error {
+		if n < 0 {
+			return fmt.Errorf("%d is negative", n)
+		}
+		c.retries = n
+		return nil
+	})
+}
+
+// WithRetryWait sets the wait before the first retry and the longest wait;
+// [DefaultRetryWaitMin] and [DefaultRetryWaitMax] unless set. Waits double from
+// retry to retry, and each is shortened by up to a half at random. A Retry-After
+// that asks for more than the longest wait ends the call.
+func WithRetryWait(shortest, longest time.Duration) ClientOption {
+	return newClientOption("WithRetryWait", func(c *clientConfig) error {
+		if shortest <= 0 || longest < shortest {
+			return fmt.Errorf("want 0 < shortest <= longest, got %v and %v", shortest, longest)
+		}
+		c.waitMin, c.waitMax = shortest, longest
+		return nil
+	})
+}
+
+// WithStallTimeout sets how long the gateway may send nothing, before its answer
+// or in the middle of it, until the connection counts as broken;
+// [DefaultStallTimeout] unless set. It applies under context.Background() too.
+func WithStallTimeout(d time.Duration) ClientOption {
+	return newClientOption("WithStallTimeout", func(c *clientConfig) error {
+		if d <= 0 {
+			return fmt.Errorf("%v is not a positive duration", d)
+		}
+		c.stall = d
+		return nil
+	})
+}
+
+// WithPlainHTTP allows a base URL that is plain http to another host. Anybody on
+// the way can then read the credentials and the receipts.
+func WithPlainHTTP() ClientOption {
+	return newClientOption("WithPlainHTTP", func(c *clientConfig) error {
+		c.plainHTTP = true
+		return nil
+	})
+}
+
+type maxReceiptSize int64
+
+// WithMaxReceiptSize sets the largest PDF that is accepted, in bytes;
+// [DefaultMaxReceiptSize] unless set. The JSON around it is limited to twice that
+// plus 64 KiB.
+func WithMaxReceiptSize(bytes int64) ReceiptOption { return maxReceiptSize(bytes) }
+
+func (m maxReceiptSize) applyClient(c *clientConfig) error { return m.applyReceipt(&c.receiptConfig) }
+
+func (m maxReceiptSize) applyReceipt(c *receiptConfig) error {
+	if err := c.given.once("WithMaxReceiptSize"); err != nil {
+		return err
+	}
+	if m < 1 {
+		return fmt.Errorf("WithMaxReceiptSize: %d is not a positive number of bytes", m)
+	}
+	c.maxReceipt = int64(m)
+	return nil
+}

@@ -1,0 +1,380 @@
+package pixmed_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/jarcoal/httpmock"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+// Cut behind any byte, from the first of the header to the last of the body, an
+// answer is an error; and if the next one is whole, the receipt is.
+func TestAnswerCutAtEveryByte(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(40)
+	for mode, raw := range rawAnswers(receiptJSON(pdf)) {
+		for entry, get := range entryPoints {
+			if entry == "Read by bytes" {
+				continue
+			}
+			t.Run(mode+"/"+entry, func(t *testing.T) {
+				t.Parallel()
+				step := 1
+				if entry == "SaveReceipt" {
+					step = 5 // it waits for the disk
+				}
+				for cut := 0; cut < len(raw); cut += step {
+					for retries := range 2 {
+						client := mustClient(t, wireBase, pixmed.WithRetries(retries), overTransport(wire(t, func(n int, c net.Conn) {
+							if n == 0 {
+								_, _ = io.WriteString(c, raw[:cut])
+							} else {
+								_, _ = io.WriteString(c, raw)
+							}
+						})))
+						got, info, err := get(t, client)
+						if retries == 1 {
+							wantWhole(t, pdf, got, info, err)
+						} else if err == nil || !strings.HasPrefix(err.Error(), "receipt of transaction "+receiptID+": ") {
+							t.Errorf("cut at %d: got %v", cut, err)
+						}
+						if t.Failed() {
+							t.Fatalf("cut at byte %d with %d retries", cut, retries)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestResume(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(100_000)
+	other := bytes.Clone(pdf)
+	other[1000] ^= 1
+	whole := len(receiptJSON(pdf))
+	noEnvelope := httpmock.NewStringResponder(200, "<html>")
+	const (
+		gets  = "the receipt"
+		start = "receipt of transaction " + receiptID + ": "
+	)
+	brokeAt := func(sent, attempts int) string {
+		return fmt.Sprintf("%sthe download broke off at byte %d of the PDF, after %d attempts: reading the receipt envelope at byte %d: connection reset by peer",
+			start, delivered(sent), attempts, sent)
+	}
+	const changed = start + "the receipt has changed since its first bytes were delivered; fetch it again from the start"
+	tests := map[string]struct {
+		retries    int
+		answers    []httpmock.Responder
+		want       string // the error of OpenReceipt's reader
+		requests   int
+		whole      string // the error of Receipt and SaveReceipt, if it is another one
+		requests2  int    // their requests, if there are others
+		isNot      error
+		is         error
+		resultsNew bool // Receipt and SaveReceipt get the other PDF
+	}{
+		"once": {
+			retries: 1, answers: []httpmock.Responder{broken(pdf, 50_000), goodAnswer(pdf)}, want: gets, requests: 2,
+		},
+		"often": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 50), broken(pdf, 5000), broken(pdf, 50_000), broken(pdf, 100_000), goodAnswer(pdf)}, want: gets, requests: 5,
+		},
+		"behind the PDF": {
+			retries: 1, answers: []httpmock.Responder{broken(pdf, whole-3), goodAnswer(pdf)}, want: gets, requests: 2,
+		},
+		"behind the envelope": { // an end that is not there is not an end
+			retries: 1, answers: []httpmock.Responder{broken(pdf, whole), goodAnswer(pdf)}, want: gets, requests: 2,
+		},
+		"no retries": {
+			retries: 0, answers: []httpmock.Responder{broken(pdf, 50_003)}, requests: 1,
+			want: strings.Replace(brokeAt(50_003, 1), "1 attempts", "1 attempt", 1),
+		},
+		"retries used up by resuming": {
+			retries: 2, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 20_003), broken(pdf, 30_003), goodAnswer(pdf)}, want: brokeAt(30_003, 3), requests: 3,
+		},
+		"one budget for errors and for resuming": {
+			retries: 3, answers: []httpmock.Responder{codeAnswer(503), refusedAnswer(), broken(pdf, 10_003), broken(pdf, 20_003), goodAnswer(pdf)}, want: brokeAt(20_003, 4), requests: 4,
+		},
+		"errors while resuming, enough": {
+			retries: 3, answers: []httpmock.Responder{broken(pdf, 10_003), codeAnswer(503), refusedAnswer(), goodAnswer(pdf)}, want: gets, requests: 4,
+		},
+		"errors while resuming, too many": {
+			retries: 2, answers: []httpmock.Responder{broken(pdf, 10_003), codeAnswer(503), codeAnswer(502), goodAnswer(pdf)}, requests: 3, is: pixmed.ErrUnavailable,
+			want: fmt.Sprintf("%sfetching it again after the download broke off at byte %d of the PDF: the gateway answered 502 Bad Gateway, after 3 attempts", start, delivered(10_003)),
+		},
+		"gone while resuming": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), httpmock.NewStringResponder(404, `{"message":"gone"}`)}, requests: 2, is: pixmed.ErrNotFound,
+			want: fmt.Sprintf(`%sfetching it again after the download broke off at byte %d of the PDF: the gateway answered 404 Not Found: "gone", after 2 attempts; check the transaction id and the base URL`, start, delivered(10_003)),
+		},
+		"an error before the first download is not that of the second": {
+			retries: 4, answers: []httpmock.Responder{codeAnswer(503), broken(pdf, 10_003), codeAnswer(302, "Location", "https://evil.example")}, requests: 3,
+			is: pixmed.ErrRedirect, isNot: pixmed.ErrUnavailable,
+			want: fmt.Sprintf("%sfetching it again after the download broke off at byte %d of the PDF: the gateway redirects to another origin: https://evil.example", start, delivered(10_003)),
+		},
+		"not a receipt the second time": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), noEnvelope}, requests: 2, is: pixmed.ErrReceiptMalformed,
+			want: fmt.Sprintf("%sfetching it again after the download broke off at byte %d of the PDF: not a receipt envelope at byte 0: an HTML page, not JSON: is there a proxy in between?", start, delivered(10_003)),
+		},
+		"twice at the same byte": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 10_003), goodAnswer(pdf)}, want: gets, requests: 3,
+		},
+		"the second time before": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 5000), goodAnswer(pdf)}, want: gets, requests: 3,
+		},
+		"further, then not": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 20_003), broken(pdf, 20_003), goodAnswer(pdf)}, want: gets, requests: 4,
+		},
+		"never further": {
+			retries: 2, answers: []httpmock.Responder{broken(pdf, 10_003), broken(pdf, 5000), broken(pdf, 10_003), goodAnswer(pdf)}, requests: 3,
+			want: fmt.Sprintf("%sthe download broke off at byte %d of the PDF, after 3 attempts: reading the receipt envelope at byte 10003: connection reset by peer", start, delivered(10_003)),
+		},
+		"always before the first byte of the PDF": {
+			retries: 3, answers: []httpmock.Responder{broken(pdf, 20)}, requests: 4,
+			want: start + "the download broke off at byte 0 of the PDF, after 4 attempts: reading the receipt envelope at byte 20: connection reset by peer",
+		},
+		"some times before the first byte of the PDF": {
+			retries: 3, answers: []httpmock.Responder{broken(pdf, 20), broken(pdf, 0), broken(pdf, 20), goodAnswer(pdf)}, want: gets, requests: 4,
+		},
+		"another PDF": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 50_000), goodAnswer(other)}, want: changed, requests: 2, is: pixmed.ErrReceiptChanged,
+			whole: gets, requests2: 3, resultsNew: true,
+		},
+		"another PDF, and no retry left": {
+			retries: 1, answers: []httpmock.Responder{broken(pdf, 50_000), goodAnswer(other)}, want: changed, requests: 2, is: pixmed.ErrReceiptChanged,
+		},
+		"another PDF, broken in turn": {
+			retries: 3, answers: []httpmock.Responder{broken(pdf, 50_000), broken(other, 60_000), broken(other, 70_000), goodAnswer(other)}, want: changed, requests: 2, is: pixmed.ErrReceiptChanged,
+			whole: gets, requests2: 4, resultsNew: true,
+		},
+		"another PDF, from where nobody has read": { // what counts is what was delivered
+			retries: 1, answers: []httpmock.Responder{broken(other, 1000), goodAnswer(pdf)}, want: gets, requests: 2,
+		},
+		"a shorter PDF": {
+			retries: 4, answers: []httpmock.Responder{broken(pdf, 50_000), goodAnswer(pdf[:10_000])}, want: changed, requests: 2, is: pixmed.ErrReceiptChanged,
+			whole: "a shorter one", requests2: 3,
+		},
+		"truncated without an error": {
+			retries: 1, answers: []httpmock.Responder{httpmock.NewStringResponder(200, receiptJSON(pdf)[:50_000]), goodAnswer(pdf)}, want: gets, requests: 2,
+		},
+		"stalled in the middle": {
+			retries: 1, answers: []httpmock.Responder{
+				func(r *http.Request) (*http.Response, error) {
+					return &http.Response{StatusCode: http.StatusOK, ContentLength: int64(whole), Body: io.NopCloser(io.MultiReader(
+						strings.NewReader(receiptJSON(pdf)[:50_000]), untilDone{r.Context()}))}, nil
+				}, goodAnswer(pdf),
+			}, want: gets, requests: 2,
+		},
+	}
+	for name, test := range tests {
+		for entry, get := range entryPoints {
+			t.Run(name+"/"+entry, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					mock := answersOf(test.answers...)
+					client := mustClient(t, mockBase, overTransport(closing(t, mock)), pixmed.WithRetries(test.retries), pixmed.WithRetryWait(time.Second, time.Minute))
+					want, requests, result := test.want, test.requests, pdf
+					if entry == "Receipt" || entry == "SaveReceipt" {
+						if test.requests2 > 0 {
+							want, requests = test.whole, test.requests2
+						}
+						if test.resultsNew {
+							result = other
+						}
+					}
+					got, info, err := get(t, client)
+					switch want {
+					case gets:
+						wantWhole(t, result, got, info, err)
+					case "a shorter one":
+						wantWhole(t, pdf[:10_000], got, info, err)
+					default:
+						if diff := gocmp.Diff(want, fmt.Sprint(err)); diff != "" {
+							t.Error(diff)
+						}
+						if test.is != nil && !errors.Is(err, test.is) || test.isNot != nil && errors.Is(err, test.isNot) {
+							t.Errorf("got %v, want %v and not %v", err, test.is, test.isNot)
+						}
+						if !bytes.HasPrefix(pdf, got) {
+							t.Error("what was delivered is not the start of the PDF")
+						}
+					}
+					if n := mock.GetTotalCallCount(); n != requests {
+						t.Errorf("%d requests, want %d", n, requests)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The wait before a resumption is that before a first retry.
+func TestResumeWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pdf := receiptPDF(50_000)
+		mock := answersOf(broken(pdf, 10_000), broken(pdf, 20_000), broken(pdf, 30_000), goodAnswer(pdf))
+		client := mustClient(t, mockBase, overTransport(mock), pixmed.WithRetryWait(8*time.Second, time.Minute))
+		start := time.Now()
+		if _, err := client.Receipt(t.Context(), receiptID); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took < 12*time.Second || took > 24*time.Second {
+			t.Errorf("took %v, want three waits of 4 to 8 seconds", took)
+		}
+	})
+}
+
+func TestStartingOverIsLogged(t *testing.T) {
+	t.Parallel()
+	pdf, other := receiptPDF(3000), receiptPDF(3001)
+	logged := &logRecords{}
+	client := mustClient(t, mockBase, pixmed.WithLogger(slog.New(logged)), overTransport(answersOf(broken(pdf, 1000), goodAnswer(other))))
+	receipt, err := client.Receipt(t.Context(), receiptID)
+	if err != nil || !bytes.Equal(receipt.PDF, other) {
+		t.Fatalf("got %v, want the other receipt", err)
+	}
+	want := []string{
+		"INFO pixmed: receipt download broke, resuming transaction_id=" + receiptID + " attempt=1 delivered=720 error=reading the receipt envelope at byte 1000: connection reset by peer",
+		"INFO pixmed: the receipt changed during its download, starting over transaction_id=" + receiptID + " attempt=2",
+	}
+	if diff := gocmp.Diff(want, logged.all()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Nothing is fetched for a caller who has gone.
+func TestContextEndsDuringDownload(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(50_000)
+	tests := map[string]struct {
+		answer func(cancel func()) httpmock.Responder
+		want   string
+	}{
+		"while reading": {
+			func(cancel func()) httpmock.Responder {
+				return func(r *http.Request) (*http.Response, error) {
+					time.AfterFunc(time.Second, cancel)
+					return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(io.MultiReader(
+						strings.NewReader(receiptJSON(pdf)[:10_003]), untilDone{r.Context()}))}, nil
+				}
+			}, "reading the receipt envelope at byte 10003: context canceled",
+		},
+		"while waiting to resume": {
+			func(cancel func()) httpmock.Responder {
+				return func(r *http.Request) (*http.Response, error) {
+					time.AfterFunc(time.Second, cancel)
+					return broken(pdf, 10_003)(r)
+				}
+			}, "context canceled; before that: reading the receipt envelope at byte 10003: connection reset by peer",
+		},
+		"with another error": {
+			func(cancel func()) httpmock.Responder {
+				return func(r *http.Request) (*http.Response, error) {
+					resp, err := broken(pdf, 10_003)(r)
+					resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(receiptJSON(pdf)[:10_003]), readFunc(func([]byte) (int, error) {
+						cancel()
+						return 0, io.ErrUnexpectedEOF
+					})))
+					return resp, err
+				}
+			}, "reading the receipt envelope at byte 10003: context canceled",
+		},
+	}
+	for name, test := range tests {
+		for _, entry := range []string{"Receipt", "SaveReceipt", "Read", "WriteTo"} {
+			t.Run(name+"/"+entry, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					mock := answersOf(test.answer(cancel))
+					client := mustClient(t, mockBase, overTransport(closing(t, mock)), pixmed.WithRetryWait(time.Minute, time.Minute))
+					dir := t.TempDir()
+					start := time.Now()
+					var err error
+					switch entry {
+					case "Receipt":
+						_, err = client.Receipt(ctx, receiptID)
+					case "SaveReceipt":
+						_, err = client.SaveReceipt(ctx, receiptID, filepath.Join(dir, "receipt.pdf"))
+					default:
+						var r *pixmed.ReceiptReader
+						if r, err = client.OpenReceipt(ctx, receiptID); err == nil {
+							if entry == "Read" {
+								_, err = io.ReadAll(r)
+							} else {
+								_, err = r.WriteTo(io.Discard)
+							}
+							_ = r.Close()
+						}
+					}
+					if !errors.Is(err, context.Canceled) {
+						t.Errorf("got %v, want a context error", err)
+					}
+					if diff := gocmp.Diff("receipt of transaction "+receiptID+": "+test.want, fmt.Sprint(err)); diff != "" {
+						t.Error(diff)
+					}
+					if n := mock.GetTotalCallCount(); n != 1 {
+						t.Errorf("%d requests, want 1", n)
+					}
+					if time.Since(start) > time.Second {
+						t.Errorf("took %v", time.Since(start))
+					}
+					wantOnly(t, dir)
+				})
+			})
+		}
+	}
+}
+
+// Reading ends with the context even where the body would bring more.
+func TestReadingEndsWithTheContextAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	receipt, err := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(300_000))))).OpenReceipt(ctx, receiptID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, receipt); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want a context error", err)
+	}
+}
+
+// While the prefix is read again, too, a user's cause does not hide that it is a
+// context error.
+func TestContextEndsWhileResuming(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pdf, cause := receiptPDF(50_000), errors.New("the server is shutting down")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		mock := answersOf(broken(pdf, 10_003), func(r *http.Request) (*http.Response, error) {
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(io.MultiReader(
+				strings.NewReader(receiptJSON(pdf)[:5000]), untilDone{r.Context()}))}, nil
+		})
+		_, err := mustClient(t, mockBase, overTransport(mock)).Receipt(ctx, receiptID)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			t.Errorf("got %v, want a context error and its cause", err)
+		}
+		if n := mock.GetTotalCallCount(); n != 2 {
+			t.Errorf("%d requests, want 2", n)
+		}
+	})
+}
