@@ -1,10 +1,12 @@
 package pixmed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,39 +75,42 @@ func (e *APIError) Error() string {
 		fmt.Fprintf(&b, "; no further attempt: %v", e.Err)
 	case e.RetryAfter > 0:
 		fmt.Fprintf(&b, "; it asks to wait %v, so try again then", e.RetryAfter)
-	case e.StatusCode == http.StatusAccepted:
-		b.WriteString("; it is not ready yet, so try again later")
-	case e.StatusCode == http.StatusUnauthorized:
-		b.WriteString("; check the credentials given to NewClient")
-	case e.StatusCode == http.StatusForbidden:
-		b.WriteString("; these credentials do not give access to it")
-	case e.StatusCode == http.StatusNotFound:
-		b.WriteString("; check the transaction id and the base URL")
+	case e.kind().hint != "":
+		b.WriteString("; " + e.kind().hint)
 	}
 	return b.String()
+}
+
+type answerKind struct {
+	err  error
+	hint string // what to do
+}
+
+// kind returns what the status code stands for.
+func (e *APIError) kind() answerKind {
+	switch e.StatusCode {
+	case http.StatusAccepted:
+		return answerKind{ErrNotReady, "it is not ready yet, so try again later"}
+	case http.StatusUnauthorized:
+		return answerKind{ErrUnauthorized, "check the credentials given to NewClient"}
+	case http.StatusForbidden:
+		return answerKind{ErrForbidden, "these credentials do not give access to it"}
+	case http.StatusNotFound:
+		return answerKind{ErrNotFound, "check the transaction id and the base URL"}
+	case http.StatusTooManyRequests:
+		return answerKind{ErrRateLimited, ""}
+	}
+	if e.StatusCode >= 500 {
+		return answerKind{ErrUnavailable, ""}
+	}
+	return answerKind{}
 }
 
 // quoted quotes a text that has been made printable already.
 func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"` }
 
 // Is matches the error that stands for the status code, such as [ErrNotFound].
-func (e *APIError) Is(target error) bool {
-	switch target { // errors.Is calls this for each error in turn
-	case ErrNotReady:
-		return e.StatusCode == http.StatusAccepted
-	case ErrUnauthorized:
-		return e.StatusCode == http.StatusUnauthorized
-	case ErrForbidden:
-		return e.StatusCode == http.StatusForbidden
-	case ErrNotFound:
-		return e.StatusCode == http.StatusNotFound
-	case ErrRateLimited:
-		return e.StatusCode == http.StatusTooManyRequests
-	case ErrUnavailable:
-		return e.StatusCode >= 500
-	}
-	return false
-}
+func (e *APIError) Is(target error) bool { return target == e.kind().err } //nolint:errorlint // errors.Is calls this for each error in turn
 
 // Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }
@@ -142,31 +147,24 @@ func (c *Client) newAPIError(resp *http.Response, body []byte, attempts int) *AP
 // describe finds the message in an error's body: JSON in the gateway's form or
 // a similar one, a proxy's HTML page, or plain text.
 func describe(body []byte) (message, code string) {
-	var members struct {
-		Message jsontext.Value `json:"message"`
-		Error   jsontext.Value `json:"error"`
-		Detail  jsontext.Value `json:"detail"`
-		Code    jsontext.Value `json:"code"`
-	}
 	text := strings.ToValidUTF8(strings.TrimSpace(string(body)), "\ufffd")
-	if unmarshal(body, &members) == nil {
-		for _, raw := range []jsontext.Value{members.Message, members.Error, members.Detail} {
-			if message = jsonText(raw); message != "" {
-				break
-			}
+	var value any
+	if unmarshal(body, &value) != nil {
+		if strings.HasPrefix(text, "<") {
+			return "an HTML page", ""
 		}
-		if code = jsonText(members.Code); message == "" && code == "" && len(text) > len("{}") {
-			message = text // better than nothing
-		}
-		return message, code
+		return text, ""
 	}
-	if unmarshal(body, &message) == nil {
-		return message, ""
+	members, ok := value.(map[string]any)
+	if !ok {
+		return cmp.Or(words(value), text), ""
 	}
-	if strings.HasPrefix(text, "<") {
-		return "an HTML page", ""
+	message = cmp.Or(words(members["message"]), words(members["error"]), words(members["detail"]))
+	code = words(members["code"])
+	if message == "" && code == "" && len(members) > 0 {
+		message = text // better than nothing
 	}
-	return text, ""
+	return message, code
 }
 
 // unmarshal is lenient: an error is worth reading even if it is not well written.
@@ -174,36 +172,25 @@ func unmarshal(data []byte, into any) error {
 	return json.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// jsonText reads a string, a number, an array of them joined by semicolons, or
-// the message in an object.
-func jsonText(raw jsontext.Value) string {
-	switch raw.Kind() {
-	case jsontext.KindString:
-		text, _ := jsontext.AppendUnquote(nil, raw)
-		return string(text)
-	case jsontext.KindNumber:
-		return string(raw)
-	case jsontext.KindBeginArray:
-		var items []jsontext.Value
-		_ = unmarshal(raw, &items)
+// words returns the text in a value: a string, a number, those in an array joined
+// by semicolons, or the message in an object.
+func words(value any) string {
+	switch value := value.(type) {
+	case string:
+		return value
+	case float64:
+		return strconv.FormatFloat(value, 'f', -1, 64)
+	case []any:
 		var texts []string
-		for _, item := range items {
-			if item.Kind() == jsontext.KindBeginArray {
-				continue
-			}
-			if text := jsonText(item); text != "" {
+		for _, item := range value {
+			if text := words(item); text != "" {
 				texts = append(texts, text)
 			}
 		}
 		return strings.Join(texts, "; ")
-	case jsontext.KindBeginObject:
-		var object struct {
-			Message jsontext.Value `json:"message"`
-		}
-		_ = unmarshal(raw, &object)
-		if object.Message.Kind() == jsontext.KindString {
-			return jsonText(object.Message)
-		}
+	case map[string]any:
+		message, _ := value["message"].(string)
+		return message
 	}
 	return ""
 }

@@ -50,8 +50,8 @@ func TestAPIErrors(t *testing.T) {
 		},
 		"messages of many kinds": {
 			code: 400, body: `{"message":["a",1,{"message":"b"},["c"],null,{"x":1},"d"]}`,
-			text: `the gateway answered 400 Bad Request: "a; 1; b; d"`,
-			want: pixmed.APIError{Message: "a; 1; b; d"},
+			text: `the gateway answered 400 Bad Request: "a; 1; b; c; d"`,
+			want: pixmed.APIError{Message: "a; 1; b; c; d"},
 		},
 		"no messages": {
 			code: 400, body: `{"message":[],"error":"Bad Request"}`,
@@ -109,6 +109,11 @@ func TestAPIErrors(t *testing.T) {
 			want: pixmed.APIError{Message: `{"errors":[{"field":"id"}]}`},
 		},
 		"empty JSON object": {code: 400, body: ` {} `, text: `the gateway answered 400 Bad Request`},
+		"empty JSON array": {
+			code: 400, body: `[]`,
+			text: `the gateway answered 400 Bad Request: "[]"`,
+			want: pixmed.APIError{Message: `[]`},
+		},
 		"JSON string": {
 			code: 400, body: `"just \"words\""`,
 			text: `the gateway answered 400 Bad Request: "just \"words\""`,
@@ -116,8 +121,8 @@ func TestAPIErrors(t *testing.T) {
 		},
 		"JSON array": {
 			code: 400, body: `[1]`,
-			text: `the gateway answered 400 Bad Request: "[1]"`,
-			want: pixmed.APIError{Message: `[1]`},
+			text: `the gateway answered 400 Bad Request: "1"`,
+			want: pixmed.APIError{Message: `1`},
 		},
 		"proxy": {
 			code: 502, body: nginx,

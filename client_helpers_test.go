@@ -80,7 +80,7 @@ func mustClient(tb testing.TB, baseURL string, opts ...pixmed.ClientOption) *pix
 	return client
 }
 
-// over makes a client use a transport.
+// overTransport makes a client use a transport.
 func overTransport(rt http.RoundTripper) pixmed.ClientOption {
 	return pixmed.WithHTTPClient(&http.Client{Transport: rt})
 }
@@ -144,7 +144,7 @@ func (h *logRecords) all() []string {
 	return append([]string(nil), h.lines...)
 }
 
-// apiError unwraps an error that must be one.
+// wantAPIError unwraps an error that must be one.
 func wantAPIError(tb testing.TB, err error) *pixmed.APIError {
 	tb.Helper()
 	e, found := errors.AsType[*pixmed.APIError](err)
@@ -321,7 +321,13 @@ type countedCloser struct {
 	closed *atomic.Int32
 }
 
-func (c *countedCloser) Close() error { c.closed.Add(1); return nil }
+func (c *countedCloser) Close() error {
+	c.closed.Add(1)
+	if inner, ok := c.Reader.(io.Closer); ok {
+		return inner.Close()
+	}
+	return nil
+}
 
 // broken answers with the first bytes of an envelope and then an error.
 func broken(pdf []byte, sent int) httpmock.Responder {

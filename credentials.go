@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 )
 
 // WithHeader sets a header on every request, such as the gateway's api_key and
@@ -125,28 +124,22 @@ var escapes = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\x[0-9a-fA-F]{2}|\\.|%
 
 // unescape undoes the escapes in a text, once.
 func unescape(text string) string {
-	return escapes.ReplaceAllStringFunc(text, func(escape string) string {
-		number := func(digits string) uint16 {
-			n, _ := strconv.ParseUint(digits, 16, 16) // the expression lets nothing else pass
-			return uint16(n)
-		}
+	return escapes.ReplaceAllStringFunc(text, func(escape string) (plain string) {
+		var err error
 		switch {
 		case escape[0] == '&':
 			return html.UnescapeString(escape)
 		case escape[0] == '%':
-			return string([]byte{byte(number(escape[1:]))})
+			plain, err = url.PathUnescape(escape)
 		case escape[1] == 'x':
-			return string([]byte{byte(number(escape[2:]))})
-		case len(escape) >= len(`\u0000`):
-			var units []uint16 // of which two may be one character
-			for ; escape != ""; escape = escape[len(`\u0000`):] {
-				units = append(units, number(escape[2:len(`\u0000`)]))
-			}
-			return string(utf16.Decode(units))
-		case escape[1] == 't':
-			return "\t"
+			plain, err = strconv.Unquote(`"` + escape + `"`)
+		default:
+			err = unmarshal([]byte(`"`+escape+`"`), &plain)
 		}
-		return escape[1:]
+		if err != nil {
+			return escape[1:]
+		}
+		return plain
 	})
 }
 

@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -377,4 +381,234 @@ func TestContextEndsWhileResuming(t *testing.T) {
 			t.Errorf("%d requests, want 2", n)
 		}
 	})
+}
+
+// On a line that breaks three downloads of ten at a random byte, a call with 4
+// retries fails no more often than five plain attempts would: 0.3 to the power of
+// 5, or 2.4 times in 1,000. The size of the receipt does not matter.
+func TestFlakyLine(t *testing.T) {
+	t.Parallel()
+	const calls, most = 1000, 6
+	pdf := receiptPDF(20 << 10)
+	body := receiptJSON(pdf)
+	random := rand.New(rand.NewPCG(1, 0))
+	client := mustClient(t, mockBase, pixmed.WithRetries(4), overTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		if random.Float64() < 0.3 {
+			return broken(pdf, random.IntN(len(body)))(r)
+		}
+		return &http.Response{StatusCode: http.StatusOK, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body))}, nil
+	})))
+	failed := 0
+	for range calls {
+		receipt, err := client.Receipt(t.Context(), receiptID)
+		if err != nil {
+			failed++
+		} else if !bytes.Equal(receipt.PDF, pdf) {
+			t.Fatal("another PDF")
+		}
+	}
+	if failed > most {
+		t.Errorf("%d of %d calls failed, want at most %d", failed, calls, most)
+	}
+}
+
+// stuckBody brings a text and then nothing until it is closed: it does not heed
+// the request's context.
+type stuckBody struct {
+	io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newStuckBody(text string) *stuckBody {
+	b := &stuckBody{closed: make(chan struct{})}
+	b.Reader = io.MultiReader(strings.NewReader(text), readFunc(func([]byte) (int, error) {
+		<-b.closed
+		return 0, errors.New("read on a closed body")
+	}))
+	return b
+}
+
+func (b *stuckBody) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
+// Close ends a Read or WriteTo that is under way in another goroutine, wherever
+// it is, and no request is sent after it.
+func TestCloseBesideReading(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(50_000)
+	stuck := func(text string) httpmock.Responder {
+		return func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: newStuckBody(text)}, nil
+		}
+	}
+	half := receiptJSON(pdf)[:10_003]
+	tests := map[string][]httpmock.Responder{
+		"in the body":                    {stuck(half)},
+		"in a body that heeds a context": {func(r *http.Request) (*http.Response, error) { return unfinished(r, half) }},
+		"in the wait":                    {broken(pdf, 10_003)},
+		"in the next request":            {broken(pdf, 10_003), hangingAnswer},
+		"in the wait after an answer":    {broken(pdf, 10_003), codeAnswer(503)},
+		"in what was delivered":          {broken(pdf, 10_003), stuck(half[:5000])},
+		"after what was delivered":       {broken(pdf, 10_003), stuck(half)},
+	}
+	for name, answers := range tests {
+		for entry, read := range map[string]func(*pixmed.ReceiptReader) error{
+			"Read":    func(r *pixmed.ReceiptReader) error { _, err := io.ReadAll(r); return err },
+			"WriteTo": func(r *pixmed.ReceiptReader) error { _, err := r.WriteTo(io.Discard); return err },
+		} {
+			t.Run(name+"/"+entry, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					mock := answersOf(answers...)
+					client := mustClient(t, mockBase, overTransport(closing(t, mock)), pixmed.WithRetryWait(time.Hour, time.Hour), pixmed.WithStallTimeout(1000*time.Hour))
+					receipt, err := client.OpenReceipt(context.Background(), receiptID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					result := make(chan error)
+					go func() { result <- read(receipt) }()
+					time.Sleep(time.Duration(len(answers)-1)*time.Hour + time.Minute) // the waits before requests are over
+					synctest.Wait()
+					start, requests := time.Now(), mock.GetTotalCallCount()
+					if err := receipt.Close(); err != nil {
+						t.Error(err)
+					}
+					want := "receipt of transaction " + receiptID + ": "
+					if err := <-result; !errors.Is(err, pixmed.ErrClosed) || errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), want) {
+						t.Errorf("got %v, want ErrClosed", err)
+					}
+					if _, err := receipt.Read(make([]byte, 1)); !errors.Is(err, pixmed.ErrClosed) {
+						t.Errorf("then, Read returned %v", err)
+					}
+					if _, err := receipt.WriteTo(io.Discard); !errors.Is(err, pixmed.ErrClosed) {
+						t.Errorf("then, WriteTo returned %v", err)
+					}
+					if err := receipt.Close(); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(start); took != 0 {
+						t.Errorf("took %v", took)
+					}
+					time.Sleep(10 * time.Hour)
+					if n := mock.GetTotalCallCount(); n != requests || n != len(answers) {
+						t.Errorf("%d requests, %d of them before Close, want %d", n, requests, len(answers))
+					}
+				})
+			})
+		}
+	}
+}
+
+// unfinished answers with a text, and then nothing until the request's context
+// ends.
+func unfinished(r *http.Request, text string) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(io.MultiReader(
+		strings.NewReader(text), untilDone{r.Context()}))}, nil
+}
+
+// From DecodeReceipt, Close returns at once, and Read ends when the given reader's
+// Read does, whatever that brings.
+func TestCloseBesideDecoding(t *testing.T) {
+	t.Parallel()
+	body := receiptJSON(receiptPDF(50_000))
+	for name, last := range map[string]func([]byte) (int, error){
+		"bytes":    func(p []byte) (int, error) { return copy(p, body[20_000:]), nil },
+		"an end":   func([]byte) (int, error) { return 0, io.EOF },
+		"an error": func([]byte) (int, error) { return 0, errors.New("bad sector") },
+	} {
+		for entry, read := range map[string]func(*pixmed.ReceiptReader) error{
+			"Read":    func(r *pixmed.ReceiptReader) error { _, err := io.ReadAll(r); return err },
+			"WriteTo": func(r *pixmed.ReceiptReader) error { _, err := r.WriteTo(io.Discard); return err },
+		} {
+			t.Run(name+"/"+entry, func(t *testing.T) {
+				t.Parallel()
+				reading, goOn := make(chan struct{}), make(chan struct{})
+				receipt, err := pixmed.DecodeReceipt(io.MultiReader(strings.NewReader(body[:20_000]), readFunc(func(p []byte) (int, error) {
+					close(reading)
+					<-goOn
+					return last(p)
+				})))
+				if err != nil {
+					t.Fatal(err)
+				}
+				result := make(chan error)
+				go func() { result <- read(receipt) }()
+				<-reading
+				if err := receipt.Close(); err != nil {
+					t.Error(err)
+				}
+				close(goOn)
+				if err := <-result; !errors.Is(err, pixmed.ErrClosed) {
+					t.Errorf("got %v, want ErrClosed", err)
+				}
+				if _, err := receipt.Read(make([]byte, 1)); !errors.Is(err, pixmed.ErrClosed) {
+					t.Errorf("then, Read returned %v", err)
+				}
+			})
+		}
+	}
+}
+
+// Readers that are closed while they are read do not touch what strangers read at
+// the same time.
+func TestCloseHarmsNoStranger(t *testing.T) {
+	t.Parallel()
+	pdfs := make([][]byte, 4)
+	bodies := make([]string, len(pdfs))
+	for i := range pdfs {
+		pdfs[i] = receiptPDF(150_000 + i)
+		bodies[i] = receiptJSON(pdfs[i])
+	}
+	var n atomic.Int32
+	client := mustClient(t, mockBase, overTransport(roundTripFunc(func(*http.Request) (*http.Response, error) {
+		body := bodies[int(n.Add(1))%len(bodies)]
+		return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(yielding{strings.NewReader(body)})}, nil
+	})))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 40 {
+				receipt, err := client.OpenReceipt(t.Context(), receiptID)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if i%2 == 0 { // one that is closed beside reading
+					var reading sync.WaitGroup
+					reading.Go(func() {
+						if j%2 == 0 {
+							_, err = receipt.WriteTo(io.Discard)
+						} else {
+							_, err = io.Copy(io.Discard, struct{ io.Reader }{receipt})
+						}
+						if err != nil && !errors.Is(err, pixmed.ErrClosed) {
+							t.Error(err)
+						}
+					})
+					for range j {
+						runtime.Gosched()
+					}
+					_ = receipt.Close()
+					reading.Wait()
+					continue
+				}
+				got, err := io.ReadAll(receipt) // a stranger
+				if err != nil || len(got) < 150_000 || !bytes.Equal(got, pdfs[len(got)-150_000]) {
+					t.Errorf("a stranger got %d bytes, another PDF, and %v", len(got), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// yielding lets others run between two reads.
+type yielding struct{ r io.Reader }
+
+func (y yielding) Read(p []byte) (int, error) {
+	runtime.Gosched()
+	return y.r.Read(p[:min(len(p), 8<<10)])
 }

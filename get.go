@@ -127,7 +127,7 @@ func (c *Client) checkAnswer(call *call, resp *http.Response, body []byte) error
 	if unmarshal(body, &members) != nil {
 		return nil // no JSON object: not for us to judge
 	}
-	code, _ := strconv.Atoi(jsonText(members.StatusCode))
+	code, _ := strconv.Atoi(strings.Trim(string(members.StatusCode), `"`))
 	if code < 400 && (saysNothing(members.Error) || !saysNothing(members.Data)) {
 		return nil
 	}

@@ -166,44 +166,11 @@ func (r *ReceiptReader) Read(p []byte) (int, error) {
 
 // WriteTo writes the rest of the PDF to w.
 func (r *ReceiptReader) WriteTo(w io.Writer) (int64, error) {
-	to := &countingWriter{w: w, count: func([]byte) {}}
-	if r.more() && len(r.head) > 0 {
-		_, _ = to.Write(r.head) // counted when it was read
-		r.head = nil
+	n, err := io.Copy(w, struct{ io.Reader }{r})
+	if err != nil && err != r.err { //nolint:errorlint // this very error would be the reader's
+		r.end(fmt.Errorf("writing it: %w", err))
+		err = r.err
 	}
-	to.count = r.count
-	for to.err == nil && r.more() {
-		if _, err := r.decoder.WriteTo(to); err == nil {
-			r.settle(io.EOF)
-		} else if to.err == nil {
-			r.settle(err)
-		}
-	}
-	if to.err != nil {
-		r.end(fmt.Errorf("writing it: %w", to.err))
-	}
-	if r.err == io.EOF {
-		return to.written, nil
-	}
-	return to.written, r.err
-}
-
-// countingWriter tells the writer's errors from the reader's.
-type countingWriter struct {
-	w       io.Writer
-	count   func([]byte)
-	written int64
-	err     error
-}
-
-func (w *countingWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
-	}
-	w.written += int64(n)
-	w.count(p[:n])
-	w.err = err
 	return n, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,13 +145,8 @@ func (c *Client) checkStatus(call *call, resp *http.Response) (bool, error) {
 	}
 	answer := c.apiError(resp, call.requests)
 	call.lastAnswer = answer
-	temporary := false
-	switch code := resp.StatusCode; code {
-	case http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		temporary = true
-	default:
-		temporary = code >= 500 && code != http.StatusNotImplemented
-	}
+	temporary := resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented ||
+		slices.Contains([]int{http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode)
 	if temporary && answer.RetryAfter > c.http.RetryWaitMax {
 		answer.Err = fmt.Errorf("it asks to wait %v, longer than the longest wait of %v (see WithRetryWait)", answer.RetryAfter, c.http.RetryWaitMax)
 		return false, answer

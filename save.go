@@ -84,25 +84,20 @@ var tempName = regexp.MustCompile(`^\.receipt-[0-9]+\.tmp$`)
 
 // removeOld removes from a directory the temporary files that were last written
 // before a time, by whoever was killed: they hold personal data. It does what it
-// can, among the first 100,000 names.
+// can, among 100,000 names.
 func removeOld(path string, before time.Time) {
 	dir, err := os.Open(path) //nolint:gosec // the caller's own path
 	if err != nil {
 		return
 	}
 	defer dir.Close()
-	for range 100 {
-		entries, err := dir.ReadDir(1000)
-		for _, entry := range entries {
-			if !tempName.MatchString(entry.Name()) {
-				continue
-			}
-			if stat, err := entry.Info(); err == nil && stat.Mode().IsRegular() && stat.ModTime().Before(before) { // of a link, not its target
-				_ = os.Remove(filepath.Join(path, entry.Name()))
-			}
+	entries, _ := dir.ReadDir(100_000)
+	for _, entry := range entries {
+		if !tempName.MatchString(entry.Name()) {
+			continue
 		}
-		if err != nil {
-			return
+		if stat, err := entry.Info(); err == nil && stat.Mode().IsRegular() && stat.ModTime().Before(before) { // not a link's target
+			_ = os.Remove(filepath.Join(path, entry.Name()))
 		}
 	}
 }

@@ -22,9 +22,6 @@ type transport struct {
 	credentials credentials
 }
 
-// maxLocation is how many bytes the target of a redirect may have.
-const maxLocation = 8 << 10
-
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := ended(r.Context()); err != nil { // a fake might not look
 		return nil, err
@@ -55,19 +52,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	body.ReadCloser = resp.Body
 	body.chunked = len(resp.TransferEncoding) > 0
 	resp.Body = body
-	if resp.StatusCode/100 == 3 && !locationParses(resp) { // http.Client would show it
+	if _, err := resp.Location(); resp.StatusCode/100 == 3 && err != nil && !errors.Is(err, http.ErrNoLocation) {
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("%w: its Location is not a URL, or longer than %d bytes", ErrRedirect, maxLocation)
+		return nil, fmt.Errorf("%w: its Location is not a URL", ErrRedirect) // http.Client would show it
 	}
 	return resp, nil
-}
-
-func locationParses(resp *http.Response) bool {
-	if len(resp.Header.Get("Location")) > maxLocation {
-		return false
-	}
-	_, err := resp.Location()
-	return err == nil || errors.Is(err, http.ErrNoLocation)
 }
 
 // watchedBody is a response's body of which no single read may take longer than
