@@ -1,7 +1,13 @@
 package pixmed_test
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	cryptorand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -9,6 +15,8 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,6 +24,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
+	"unicode"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jarcoal/httpmock"
@@ -421,5 +431,142 @@ func TestRedactedCode(t *testing.T) {
 	_, err := client.Receipt(t.Context(), receiptID)
 	if e := wantAPIError(t, err); e.Message != "no" || e.Code != "[redacted]" || e.Body != nil {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// Nothing of a stranger's reaches a terminal or a log as it came, with a
+// credential or a control character in it.
+func TestStrangersTextsAreMadePrintable(t *testing.T) {
+	t.Parallel()
+	const escape = "\x1b[2J\n\r\x00\u202e\u009b"
+	quoted := func(s string) string {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	overWire := func(raw string) func(*testing.T) http.RoundTripper {
+		return func(t *testing.T) http.RoundTripper {
+			t.Helper()
+			transport := rawWire(t, func(_ int, c net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					_, _ = io.WriteString(c, raw)
+				}
+			})
+			transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example"}) // which speaks plain http
+			return transport
+		}
+	}
+	answer := func(responder httpmock.Responder) func(*testing.T) http.RoundTripper {
+		return func(*testing.T) http.RoundTripper { return answersOf(responder) }
+	}
+	strangers := map[string]func(text string) func(*testing.T) http.RoundTripper{
+		"message": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(httpmock.NewStringResponder(503, `{"message":`+quoted(s)+`,"code":`+quoted(s)+`}`))
+		},
+		"body":       func(s string) func(*testing.T) http.RoundTripper { return answer(httpmock.NewStringResponder(400, s)) },
+		"request id": func(s string) func(*testing.T) http.RoundTripper { return answer(codeAnswer(503, "X-Request-Id", s)) },
+		"encoding": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(codeAnswer(200, "Content-Encoding", s))
+		},
+		"redirect": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(codeAnswer(302, "Location", "https://"+url.PathEscape(s)+".example"))
+		},
+		"bad redirect": func(s string) func(*testing.T) http.RoundTripper { return answer(codeAnswer(302, "Location", ":"+s)) },
+		"status": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(jsonAnswer(`{"status":` + quoted(s) + `}`))
+		},
+		"failed": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(jsonAnswer(`{"status":"FAILED","message":` + quoted(s) + `}`))
+		},
+		"no envelope": func(s string) func(*testing.T) http.RoundTripper { return answer(jsonAnswer(s)) },
+		"no PDF": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(jsonAnswer(receiptJSON([]byte(s + "nothing but text"))))
+		},
+		"connection": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(httpmock.NewErrorResponder(errors.New("broken: " + s)))
+		},
+		"name": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(httpmock.NewErrorResponder(&net.DNSError{Err: "no such host", Name: s, IsNotFound: true}))
+		},
+		"certificate": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(httpmock.NewErrorResponder(&tls.CertificateVerificationError{Err: x509.HostnameError{Host: "gateway.example", Certificate: &x509.Certificate{DNSNames: []string{s}}}}))
+		},
+		"broken body": func(s string) func(*testing.T) http.RoundTripper {
+			return answer(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(iotest.ErrReader(errors.New("malformed chunk " + s)))}, nil
+			})
+		},
+		"proxy": func(s string) func(*testing.T) http.RoundTripper {
+			return overWire("HTTP/1.1 407 " + strings.NewReplacer("\n", "", "\r", "").Replace(s) + "\r\n\r\n")
+		},
+		"status line": func(s string) func(*testing.T) http.RoundTripper { return overWire(s + "\r\n\r\n") },
+		"header line": func(s string) func(*testing.T) http.RoundTripper {
+			return overWire("HTTP/1.1 200 OK\r\n" + s + ": x\r\n\r\n")
+		},
+	}
+	for name, stranger := range strangers {
+		for kind, text := range map[string]string{"escapes": escape, "a credential": canary, "both": canary + escape, "at length": strings.Repeat("a", 1000) + escape} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				logged := &logRecords{}
+				client := mustClient(t, mockBase, pixmed.WithHeader("X-Api-Key", canary), pixmed.WithRetries(1), pixmed.WithLogger(slog.New(logged)), overTransport(stranger(text)(t)))
+				_, err := client.Receipt(t.Context(), receiptID)
+				if err == nil {
+					t.Fatal("no error")
+				}
+				shown := append(chainOf(err), logged.all()...)
+				if e, found := errors.AsType[*pixmed.APIError](err); found {
+					if strings.Contains(string(e.Body), canary) {
+						t.Errorf("the body shows the credential: %q", e.Body)
+					}
+					careless := *e
+					careless.Body = nil // it stays as it came
+					shown = append(shown, fmt.Sprintf("%+v", careless))
+				}
+				for _, text := range shown {
+					if strings.Contains(text, canary) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) || len(text) > 2000 {
+						t.Errorf("shown: %q", text)
+					}
+				}
+			})
+		}
+	}
+}
+
+// The same for a certificate that a real server sends: its name is in the error.
+func TestCertificateOfAStranger(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"evil\x1b[2J.example"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections atomic.Int32
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	srv.Config.ConnState = countNew(&connections)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	transport := freshTransport(t)
+	transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "gateway.example"}
+	transport.TLSClientConfig.RootCAs.AddCert(leaf)
+
+	_, err = mustClient(t, srv.URL, overTransport(transport)).Receipt(t.Context(), receiptID)
+	if want := `valid for evil\x1b[2J.example`; err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, isHostname := errors.AsType[x509.HostnameError](err); !isHostname || connections.Load() != 1 {
+		t.Errorf("got %v after %d connections, want a HostnameError after 1", err, connections.Load())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"math"
 	"net/http"
@@ -670,5 +671,37 @@ func TestReaderClosedAtOnce(t *testing.T) {
 	}
 	if n, err := receipt.WriteTo(io.Discard); n != 0 || fmt.Sprint(err) != want {
 		t.Errorf("wrote %d, %v", n, err)
+	}
+}
+
+// What the gateway says about the type is made printable, and shows no credential.
+func TestMIMETypeOfAStranger(t *testing.T) {
+	t.Parallel()
+	for mime, want := range map[string]string{
+		`application/pdf\u001b[2J\u2026\n`: `application/pdf\x1b[2J…\n`,
+		`application/pdf; key=` + canary:   "[redacted]",
+		`\u0063anary-6f1d2c`:               "[redacted]",
+		strings.Repeat("x", 255):           strings.Repeat("x", 255),
+	} {
+		body := `{"status":"SUCCESS","data":{"receipt":"JVBERi0xLjcK","mimeType":"` + mime + `"}}`
+		receipt, err := mustClient(t, mockBase, pixmed.WithHeader("api_key", canary), overTransport(answersOf(jsonAnswer(body)))).Receipt(t.Context(), receiptID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logged bytes.Buffer
+		log.New(&logged, "", 0).Printf("%v", receipt.ReceiptInfo)
+		slog.New(slog.NewTextHandler(&logged, nil)).Info("got it", slog.Any("receipt", receipt))
+		if receipt.MIMEType != want || !strings.Contains(receipt.String(), want) || strings.ContainsAny(receipt.String()+receipt.LogValue().String()+logged.String(), "\x1b") {
+			t.Errorf("got %q and %q, want %q", receipt.MIMEType, logged.String(), want)
+		}
+		if reader, err := pixmed.DecodeReceipt(strings.NewReader(body)); err != nil {
+			t.Error(err)
+		} else if _, err := io.ReadAll(reader); err != nil || strings.Contains(reader.Info().MIMEType, "\x1b") {
+			t.Errorf("got %q, %v", reader.Info().MIMEType, err)
+		}
+	}
+	info := pixmed.ReceiptInfo{MIMEType: "a\x1b/b\n", SHA256: "c0ffee"} // made by hand
+	if text := info.String() + info.LogValue().String(); strings.ContainsAny(text, "\x1b\n") {
+		t.Errorf("got %q", text)
 	}
 }
