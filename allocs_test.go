@@ -7,9 +7,12 @@ package pixmed_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/jarcoal/httpmock"
@@ -95,5 +98,44 @@ func TestReceiptAllocations(t *testing.T) {
 				t.Errorf("%.3f sizes of the PDF allocated, want at most %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// What a stranger sends is cut before it is searched for credentials: a huge text
+// costs no more than to receive it.
+//
+//nolint:paralleltest // allocations are counted for the whole process
+func TestHugeTextsAreCutFirst(t *testing.T) {
+	huge := strings.Repeat("x\u00e9\\u0041&amp;%41", 9<<20/20)
+	answer := func(code int, header string) func() (*http.Response, error) {
+		return func() (*http.Response, error) {
+			return &http.Response{StatusCode: code, Header: http.Header{header: {huge}}, Body: http.NoBody}, nil
+		}
+	}
+	broken := errors.New(huge)
+	for name, respond := range map[string]func() (*http.Response, error){
+		"request id":       answer(503, "X-Request-Id"),
+		"ray":              answer(404, "Cf-Ray"),
+		"Retry-After":      answer(503, "Retry-After"),
+		"Content-Encoding": answer(200, "Content-Encoding"),
+		"error":            func() (*http.Response, error) { return nil, broken },
+		"body": func() (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(strings.NewReader(huge))}, nil
+		},
+	} {
+		transport := httpmock.NewMockTransport()
+		transport.RegisterNoResponder(func(*http.Request) (*http.Response, error) { return respond() })
+		client, err := pixmed.NewClient("https://gateway.example", pixmed.WithRetries(0), pixmed.WithBearerToken("0123456789abcdef"),
+			pixmed.WithHTTPClient(&http.Client{Transport: transport}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = client.Receipt(t.Context(), specInfraction().TransactionID)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; err == nil || len(err.Error()) > 2000 || got > 1<<20 {
+			t.Errorf("%s: %d bytes allocated for an error of %d", name, got, len(fmt.Sprint(err)))
+		}
 	}
 }

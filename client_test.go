@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -312,4 +314,24 @@ func TestClientIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// The default transport limits headers; a user's own client has its own limits.
+func TestResponseHeadersAreLimited(t *testing.T) {
+	t.Parallel()
+	pdf := receiptPDF(100)
+	for size, limited := range map[int]bool{32 << 10: false, 100 << 10: true} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Request-Id", strings.Repeat("x", size))
+			_, _ = io.WriteString(w, receiptJSON(pdf))
+		}))
+		t.Cleanup(srv.Close)
+		_, err := mustClient(t, srv.URL, pixmed.WithRetries(0)).Receipt(t.Context(), receiptID)
+		if (err != nil) != limited || limited && !strings.Contains(err.Error(), "response headers exceeded") {
+			t.Errorf("%d bytes: got %v", size, err)
+		}
+		if _, err := mustClient(t, srv.URL, overTransport(freshTransport(t))).Receipt(t.Context(), receiptID); err != nil {
+			t.Errorf("%d bytes, with a client of one's own: got %v", size, err)
+		}
+	}
 }

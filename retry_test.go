@@ -3,6 +3,8 @@ package pixmed_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -115,21 +117,64 @@ func TestRetriesUnlessSet(t *testing.T) {
 	}
 }
 
-func TestCertificateErrorsAreNotRetried(t *testing.T) {
+// What another attempt cannot mend is not tried again.
+func TestHopelessErrors(t *testing.T) {
 	t.Parallel()
-	var connections atomic.Int32
-	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
-	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	srv.Config.ConnState = countNew(&connections)
-	srv.StartTLS()
-	t.Cleanup(srv.Close)
-
-	_, err := mustClient(t, srv.URL, overTransport(freshTransport(t))).Receipt(t.Context(), receiptID)
-	if err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("got %v, want a certificate error", err)
+	for name, test := range map[string]struct {
+		err     error
+		retried bool
+	}{
+		"plain http":         {http.ErrSchemeMismatch, false},
+		"no TLS":             {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false},
+		"unverified":         {&tls.CertificateVerificationError{Err: errors.New("bad")}, false},
+		"unverified, hidden": {&tls.CertificateVerificationError{Err: errors.New("bad\x1b")}, false}, // so that its text is replaced
+		"unknown authority":  {x509.UnknownAuthorityError{}, false},
+		"another host":       {x509.HostnameError{Certificate: &x509.Certificate{}, Host: "gateway.example"}, false},
+		"expired":            {x509.CertificateInvalidError{Reason: x509.Expired}, false},
+		"alert":              {&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, false},
+		"alert about itself": {&net.OpError{Op: "remote error", Err: errors.New("tls: internal error")}, true},
+		"unsupported scheme": {errors.New(`unsupported protocol scheme "ftp"`), false},
+		"reset":              {&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
+		"no such host":       {&net.DNSError{Err: "no such host", Name: "gateway.example", IsNotFound: true}, true},
+		"handshake timeout":  {errors.New("net/http: TLS handshake timeout"), true},
+	} {
+		mock := answersOf(httpmock.NewErrorResponder(test.err))
+		_, err := mustClient(t, mockBase, overTransport(mock), pixmed.WithRetries(2)).Receipt(t.Context(), receiptID)
+		if n := mock.GetTotalCallCount(); err == nil || n > 1 != test.retried {
+			t.Errorf("%s: got %v after %d requests", name, err, n)
+		}
 	}
-	if n := connections.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
+}
+
+// The same with servers.
+func TestHopelessServers(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		start func(*httptest.Server)
+		trust bool
+		want  string
+	}{
+		"an unknown certificate":        {(*httptest.Server).StartTLS, false, "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+		"plain http":                    {(*httptest.Server).Start, true, "http: server gave HTTP response to HTTPS client"},
+		"a client certificate required": {func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}; s.StartTLS() }, true, "remote error: tls: certificate required"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var connections atomic.Int32
+			srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+			srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+			srv.Config.ConnState = countNew(&connections)
+			test.start(srv)
+			t.Cleanup(srv.Close)
+			transport := freshTransport(t)
+			if test.trust && srv.TLS != nil {
+				transport = srv.Client().Transport.(*http.Transport)
+			}
+			_, err := mustClient(t, strings.Replace(srv.URL, "http://", "https://", 1), overTransport(transport)).Receipt(t.Context(), receiptID)
+			if err == nil || !strings.HasSuffix(err.Error(), test.want) || connections.Load() != 1 {
+				t.Errorf("got %v after %d connections, want %s after 1", err, connections.Load(), test.want)
+			}
+		})
 	}
 }
 
@@ -465,36 +510,80 @@ func TestRetriesAreLogged(t *testing.T) {
 	}
 }
 
-// A user's own cause travels along, but it is a context error all the same.
+// A caller's own cause is in the error, which is a context error all the same,
+// wherever the call was.
 func TestContextCause(t *testing.T) {
 	t.Parallel()
-	cause := errors.New("the server is shutting down")
-	raw := rawAnswers(receiptJSON(receiptPDF(3000)))["length"]
-	for name, sent := range map[string]int{"before the answer": 0, "in the body": 1000} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithCancelCause(t.Context())
-				defer cancel(nil)
-				var requests atomic.Int32
-				client := mustClient(t, wireBase, overTransport(wire(t, func(_ int, c net.Conn) {
-					requests.Add(1)
-					_, _ = io.WriteString(c, raw[:sent])
-					time.AfterFunc(time.Second, func() { cancel(cause) })
-					drain(c)
-				})))
-				_, err := client.Receipt(ctx, receiptID)
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("got %v, want a context error", err)
-				}
-				if sent > 0 && !errors.Is(err, cause) {
-					t.Errorf("got %v, want the cause as well", err)
-				}
-				if requests.Load() != 1 {
-					t.Errorf("%d requests", requests.Load())
-				}
+	pdf := receiptPDF(50_000)
+	half := receiptJSON(pdf)[:10_003]
+	unfinished := func(r *http.Request) (*http.Response, error) { return unfinished(r, half) }
+	late := func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, io.ErrUnexpectedEOF
+	}
+	for name, answers := range map[string][]httpmock.Responder{
+		"before the answer":                  {hangingAnswer},
+		"before the answer, another error":   {late},
+		"in the wait after an answer":        {codeAnswer(503)},
+		"in the wait after an error":         {refusedAnswer()},
+		"before the second answer":           {codeAnswer(503), hangingAnswer},
+		"before the answer, after an error":  {refusedAnswer(), hangingAnswer},
+		"in the body":                        {unfinished},
+		"in an error's body":                 {func(r *http.Request) (*http.Response, error) { return withCode(404)(unfinished(r)) }},
+		"in the wait before resuming":        {broken(pdf, 10_003)},
+		"in the answer that resumes":         {broken(pdf, 10_003), hangingAnswer},
+		"in the wait of that":                {broken(pdf, 10_003), codeAnswer(503)},
+		"in what was delivered already":      {broken(pdf, 20_003), unfinished},
+		"after what was delivered already":   {broken(pdf, 5000), unfinished},
+		"in the wait before it starts again": {broken(pdf, 10_003), goodAnswer(receiptPDF(50_001)), refusedAnswer()},
+	} {
+		for kind, cancelled := range map[string]func(context.Context, error) (context.Context, context.CancelFunc){
+			"cancelled": func(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				time.AfterFunc(3*time.Hour-time.Second, func() { cancel(cause) })
+				return ctx, func() { cancel(nil) }
+			},
+			"deadline": func(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
+				return context.WithTimeoutCause(ctx, 3*time.Hour-time.Second, cause)
+			},
+			// As an errgroup does when another call has failed.
+			"another call's error": func(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				time.AfterFunc(3*time.Hour-time.Second, func() { cancel(fmt.Errorf("%w: %w: %w", pixmed.ErrStalled, pixmed.ErrClosed, cause)) })
+				return ctx, func() { cancel(nil) }
+			},
+		} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					cause := errors.New("the server is shutting down")
+					ctx, cancel := cancelled(t.Context(), cause)
+					defer cancel()
+					mock := answersOf(answers...)
+					client := mustClient(t, mockBase, overTransport(closing(t, mock)), pixmed.WithRetryWait(time.Hour, time.Hour), pixmed.WithRetries(10), pixmed.WithStallTimeout(1000*time.Hour))
+					start := time.Now()
+					_, err := client.Receipt(ctx, receiptID)
+					if took := time.Since(start); took != 3*time.Hour-time.Second {
+						t.Errorf("returned after %v", took)
+					}
+					want := context.Canceled
+					if kind == "deadline" {
+						want = context.DeadlineExceeded
+					}
+					if !errors.Is(err, want) || !errors.Is(err, cause) {
+						t.Errorf("got %v, want %v and its cause", err, want)
+					}
+				})
 			})
-		})
+		}
+	}
+}
+
+// withCode changes a response's status code.
+func withCode(code int) func(*http.Response, error) (*http.Response, error) {
+	return func(resp *http.Response, err error) (*http.Response, error) {
+		resp.StatusCode = code
+		return resp, err
 	}
 }
 

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jarcoal/httpmock"
@@ -332,5 +334,76 @@ func TestSaveReceiptSyncs(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What a killed process has left is removed by the next one, and nothing else.
+func TestSaveReceiptRemovesOldTemporaryFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := time.Now().Add(-time.Hour - time.Minute)
+	make := func(name string, modified time.Time) {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("personal data"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, modified, modified); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := []string{".receipt-1.tmp", ".receipt-4294967295.tmp"}
+	stays := []string{
+		".receipt-.tmp", ".receipt-1.tmp.bak", ".receipt-1a.tmp", ".receipt-1tmp", "receipt-1.tmp", "x.receipt-1.tmp", ".receipt-1.pdf",
+	}
+	for _, name := range append(gone, stays...) {
+		make(name, old)
+	}
+	make(".receipt-2.tmp", time.Now().Add(-time.Hour+time.Minute)) // another process may be writing it
+	if err := os.Mkdir(filepath.Join(dir, ".receipt-3.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, ".receipt-3.tmp"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	stays = append(stays, ".receipt-2.tmp", ".receipt-3.tmp", "receipt.pdf")
+	outside := filepath.Join(t.TempDir(), "not ours")
+	if err := os.WriteFile(outside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(outside, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, ".receipt-4.tmp")); err == nil { // which takes a privilege on Windows
+		stays = append(stays, ".receipt-4.tmp")
+	}
+
+	client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(100)))))
+	if _, err := client.SaveReceipt(t.Context(), receiptID, filepath.Join(dir, "receipt.pdf")); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(stays)
+	wantOnly(t, dir, stays...)
+	if _, err := os.Stat(outside); err != nil {
+		t.Error(err)
+	}
+}
+
+// SaveReceipt saves even where it may not look for old files.
+func TestSaveReceiptInAnUnreadableDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) //nolint:gosec // a directory
+	path := filepath.Join(dir, "receipt.pdf")
+	client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(100)))))
+	client.SetSync(func(*os.File) error { return nil })
+	_, err := client.SaveReceipt(t.Context(), receiptID, path)
+	if err != nil && !strings.HasPrefix(err.Error(), "the receipt is saved, but") { // the directory cannot be opened to sync it either
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
 	}
 }
