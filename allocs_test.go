@@ -107,24 +107,19 @@ func TestReceiptAllocations(t *testing.T) {
 //nolint:paralleltest // allocations are counted for the whole process
 func TestHugeTextsAreCutFirst(t *testing.T) {
 	huge := strings.Repeat("x\u00e9\\u0041&amp;%41", 9<<20/20)
-	answer := func(code int, header string) func() (*http.Response, error) {
-		return func() (*http.Response, error) {
-			return &http.Response{StatusCode: code, Header: http.Header{header: {huge}}, Body: http.NoBody}, nil
-		}
+	header := func(code int, name string) httpmock.Responder {
+		return httpmock.NewStringResponder(code, "").HeaderSet(http.Header{name: {huge}})
 	}
-	broken := errors.New(huge)
-	for name, respond := range map[string]func() (*http.Response, error){
-		"request id":       answer(503, "X-Request-Id"),
-		"ray":              answer(404, "Cf-Ray"),
-		"Retry-After":      answer(503, "Retry-After"),
-		"Content-Encoding": answer(200, "Content-Encoding"),
-		"error":            func() (*http.Response, error) { return nil, broken },
-		"body": func() (*http.Response, error) {
-			return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(strings.NewReader(huge))}, nil
-		},
+	for name, responder := range map[string]httpmock.Responder{
+		"request id":       header(503, "X-Request-Id"),
+		"ray":              header(404, "Cf-Ray"),
+		"Retry-After":      header(503, "Retry-After"),
+		"Content-Encoding": header(200, "Content-Encoding"),
+		"error":            httpmock.NewErrorResponder(errors.New(huge)),
+		"body":             httpmock.NewStringResponder(400, huge),
 	} {
 		transport := httpmock.NewMockTransport()
-		transport.RegisterNoResponder(func(*http.Request) (*http.Response, error) { return respond() })
+		transport.RegisterNoResponder(responder)
 		client, err := pixmed.NewClient("https://gateway.example", pixmed.WithRetries(0), pixmed.WithBearerToken("0123456789abcdef"),
 			pixmed.WithHTTPClient(&http.Client{Transport: transport}))
 		if err != nil {

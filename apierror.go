@@ -110,7 +110,7 @@ func (e *APIError) kind() answerKind {
 func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"` }
 
 // Is matches the error that stands for the status code, such as [ErrNotFound].
-func (e *APIError) Is(target error) bool { return target == e.kind().err } //nolint:errorlint // errors.Is calls this for each error in turn
+func (e *APIError) Is(target error) bool { return target == e.kind().err }
 
 // Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }

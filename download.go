@@ -57,7 +57,7 @@ func (c *Client) fetch(ctx context.Context, transactionID string, into func(*Rec
 		if !errors.Is(err, ErrReceiptChanged) || !call.retry() {
 			return err
 		}
-		c.logRetry(ctx, call, "the receipt changed during its download, starting over", nil)
+		c.logRetry(ctx, call, "pixmed: the receipt changed during its download, starting over", err)
 	}
 }
 
@@ -141,7 +141,7 @@ func (d *download) resume(r *ReceiptReader, cause error) error {
 			return fmt.Errorf("the download broke off at byte %d of the PDF, after %s: %w", at, attempts(d.call.requests), cause)
 		}
 		_ = d.stop()
-		d.client.logRetry(r.ctx, d.call, "receipt download broke, resuming", cause, slog.Int64("delivered", at))
+		d.client.logRetry(r.ctx, d.call, "pixmed: receipt download broke, resuming", fmt.Errorf("at byte %d of the PDF: %w", at, cause))
 		if err := d.client.pause(r.ctx); err != nil {
 			return fmt.Errorf("%w; before that: %w", err, cause)
 		}

@@ -254,8 +254,8 @@ func TestStartingOverIsLogged(t *testing.T) {
 		t.Fatalf("got %v, want the other receipt", err)
 	}
 	want := []string{
-		"INFO pixmed: receipt download broke, resuming transaction_id=" + receiptID + " attempt=1 delivered=720 error=reading the receipt envelope at byte 1000: connection reset by peer",
-		"INFO pixmed: the receipt changed during its download, starting over transaction_id=" + receiptID + " attempt=2",
+		"INFO pixmed: receipt download broke, resuming transaction_id=" + receiptID + " attempt=1 error=at byte 720 of the PDF: reading the receipt envelope at byte 1000: connection reset by peer",
+		"INFO pixmed: the receipt changed during its download, starting over transaction_id=" + receiptID + " attempt=2 error=receipt of transaction " + receiptID + ": the receipt has changed since its first bytes were delivered; fetch it again from the start",
 	}
 	if diff := gocmp.Diff(want, logged.all()); diff != "" {
 		t.Error(diff)

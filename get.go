@@ -103,7 +103,7 @@ func (c *Client) get(ctx context.Context, call *call) ([]byte, error) {
 		if !call.retry() {
 			return nil, fmt.Errorf("%w, after %s", err, attempts(call.requests))
 		}
-		c.logRetry(ctx, call, "answer broke off, trying again", err)
+		c.logRetry(ctx, call, "pixmed: answer broke off, trying again", err)
 		if stop := c.pause(ctx); stop != nil {
 			return nil, fmt.Errorf("%w; before that, %w", stop, err)
 		}
@@ -124,9 +124,7 @@ func (c *Client) checkAnswer(call *call, resp *http.Response, body []byte) error
 		Error      jsontext.Value `json:"error"`
 		Data       jsontext.Value `json:"data"`
 	}
-	if unmarshal(body, &members) != nil {
-		return nil // no JSON object: not for us to judge
-	}
+	_ = unmarshal(body, &members) // other JSON than an object reports nothing
 	code, _ := strconv.Atoi(strings.Trim(string(members.StatusCode), `"`))
 	if code < 400 && (saysNothing(members.Error) || !saysNothing(members.Data)) {
 		return nil

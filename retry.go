@@ -122,18 +122,15 @@ func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error)
 		}
 		return false, err
 	}
-	c.logRetry(ctx, call, "request failed, trying again", err)
+	c.logRetry(ctx, call, "pixmed: request failed, trying again", err)
 	return true, nil
 }
 
-// logRetry logs that a request follows, and why. Nothing of the error needs to be
-// redacted again.
-func (c *Client) logRetry(ctx context.Context, call *call, what string, cause error, more ...slog.Attr) {
-	attrs := append([]slog.Attr{call.about, slog.Int("attempt", call.requests)}, more...)
-	if cause != nil {
-		attrs = append(attrs, slog.String("error", cause.Error()))
-	}
-	c.logger.LogAttrs(ctx, slog.LevelInfo, "pixmed: "+what, attrs...)
+// logRetry logs that another request follows, and why. The cause is fit to be
+// shown as it is.
+func (c *Client) logRetry(ctx context.Context, call *call, message string, cause error) {
+	c.logger.LogAttrs(ctx, slog.LevelInfo, message, //nolint:sloglint // the callers' are constants
+		call.about, slog.Int("attempt", call.requests), slog.String("error", cause.Error()))
 }
 
 // checkStatus decides whether a response is worth another attempt, and makes an

@@ -503,7 +503,7 @@ func TestRetriesAreLogged(t *testing.T) {
 	want := []string{
 		`INFO pixmed: request failed, trying again transaction_id=` + receiptID + ` attempt=1 error=the gateway answered 503 Service Unavailable: "try later"`,
 		`INFO pixmed: request failed, trying again transaction_id=` + receiptID + ` attempt=2 error=Get "` + receiptURL + `": dial tcp 192.0.2.1:443: connect: connection refused`,
-		`INFO pixmed: receipt download broke, resuming transaction_id=` + receiptID + ` attempt=3 delivered=720 error=truncated receipt envelope at byte 1000`,
+		`INFO pixmed: receipt download broke, resuming transaction_id=` + receiptID + ` attempt=3 error=at byte 720 of the PDF: truncated receipt envelope at byte 1000`,
 	}
 	if diff := gocmp.Diff(want, logged.all()); diff != "" {
 		t.Error(diff)

@@ -342,7 +342,7 @@ func TestSaveReceiptRemovesOldTemporaryFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old := time.Now().Add(-time.Hour - time.Minute)
-	make := func(name string, modified time.Time) {
+	create := func(name string, modified time.Time) {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte("personal data"), 0o600); err != nil {
 			t.Fatal(err)
@@ -356,9 +356,9 @@ func TestSaveReceiptRemovesOldTemporaryFiles(t *testing.T) {
 		".receipt-.tmp", ".receipt-1.tmp.bak", ".receipt-1a.tmp", ".receipt-1tmp", "receipt-1.tmp", "x.receipt-1.tmp", ".receipt-1.pdf",
 	}
 	for _, name := range append(gone, stays...) {
-		make(name, old)
+		create(name, old)
 	}
-	make(".receipt-2.tmp", time.Now().Add(-time.Hour+time.Minute)) // another process may be writing it
+	create(".receipt-2.tmp", time.Now().Add(-time.Hour+time.Minute)) // another process may be writing it
 	if err := os.Mkdir(filepath.Join(dir, ".receipt-3.tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestSaveReceiptInAnUnreadableDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o300); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) //nolint:gosec // a directory
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 	path := filepath.Join(dir, "receipt.pdf")
 	client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(100)))))
 	client.SetSync(func(*os.File) error { return nil })
