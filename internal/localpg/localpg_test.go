@@ -482,7 +482,7 @@ func psql(t *testing.T, address, sql string) (string, error) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(limited(t), filepath.Join(filepath.Dir(initdb), "psql"), "-XAtqw", "-d", u.String(), "-c", sql)
-	cmd.Env = append(os.Environ(), "PGPASSWORD="+password, "PGPASSFILE="+os.DevNull)
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+password, "PGPASSFILE="+filepath.Join(t.TempDir(), "none"))
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSuffix(string(out), "\n"), err
 }
