@@ -27,6 +27,9 @@ func FuzzDecode(f *testing.F) {
 		seal("JVBERi0="), seal("JVBERi0"), seal("JVBERi0xLg=="), seal("JVBERi0xLg="), seal("JVBERi0xLh"), seal("JVBERi0xLg==A"),
 		seal("JVBE\r\nRi0x\\nLg=\n=\\r"), seal("JVBE\\\nRi0x"), seal("JVBE\\\nnRi0x"), seal("JVBE Ri0x"), seal(`JVBE\u0052i0x\/-_+\u000A`), seal("JVBERi0xQ"),
 		seal("data:application/pdf;base64,JVBERi0x"), seal("DA\nTA:;BASE64,JVBERi0x"), seal("data:é;base64,JVBERi0x"), seal("data:,JVBERi0x"), seal("dataJVBERi0x"),
+		seal(" JVBERi0x"), seal("JVBERi0x "), seal("JVBERi0xLg == "), seal("JVBERi0xLg==\\u0020\t \n"), seal("JVBERi0xLg "), seal("JVBE Ri0x"), seal("\tJVBE\\tRi0x\t"), seal(" data:;base64, \n JVBERi0x \\r "),
+		"\ufeff \n%PDF-1.4\n%%EOF", " %PDE-", strings.Repeat("\n", 1019) + "%PDF-%%EOF", strings.Repeat("\n", 1020) + "%PDF-%%EOF",
+		`{"error":{"message":["not","generated","\u001b[2J"]}}`, `{"status":404,"data":[{"detail":"\ud83d"}]}`, `{"x":[[[[[[{"a":[]}]]]]]],"status":null}`,
 		seal("data:" + strings.Repeat("x", 244) + ";base64,JVBERi0x"), seal("data:" + strings.Repeat("x", 245) + ";base64,JVBERi0x"),
 		`{"data":{"mimeType":"` + strings.Repeat(`\ud83d\ude00`, 63) + `é\u00e9","receipt":"JVBERi0x"},"status":"ſuccess"}`,
 		"{\"data\":{\"mimeType\":\"a\xff\\ud800\",\"receipt\":\"JVBERi0x\"},\"status\":\"SucceSS\"}",
@@ -39,6 +42,13 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add([]byte(input), uint16(300), false)
 		f.Add([]byte(input), uint16(6), true)
+	}
+
+	for _, before := range []int{1018, 1019, 1020} {
+		text := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte("\n"), before), samplePDF...))
+		f.Add([]byte(seal(text)), uint16(2000), false)
+		f.Add([]byte(seal(" "+wrap(text, " ")+" ")), uint16(2000), false)
+		f.Add([]byte(seal(" "+wrap(text, "\t\\n")+" ")), uint16(2000), false)
 	}
 
 	// Texts for which there are vectors, and what ends them.
@@ -65,7 +75,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("(-oracle +got)\n", cmp.Diff(want, got))
 		case err != nil && got.Kind == "EOF":
 			t.Fatalf("accepted %q, but: %v", got.PDF, err)
-		case got.PDF != "" && !strings.HasPrefix(got.PDF, "%PDF-"):
+		case got.PDF != "" && !strings.Contains(got.PDF[:min(len(got.PDF), 1024)], "%PDF-"):
 			t.Fatalf("delivered %q, which is no PDF", got.PDF)
 		case len(got.PDF) > int(maxBytes):
 			t.Fatalf("delivered %d bytes", len(got.PDF))
@@ -94,7 +104,7 @@ func FuzzDecode(f *testing.F) {
 		}
 
 		// What is good is not so without its end.
-		if err == nil && bytes.HasSuffix(input, []byte("}")) && !bytes.HasPrefix(bytes.TrimPrefix(input, []byte("\ufeff")), []byte("%")) {
+		if err == nil && bytes.HasSuffix(input, []byte("}")) && string(input) != got.PDF {
 			for i := 0; i < len(input); i += step {
 				cut := drain(envelope.NewDecoderBuffer(bytes.NewReader(input[:i]), options, buf), 100)
 				if cut.Kind != "truncated" || cut.Offset != int64(i) || !strings.HasPrefix(got.PDF, cut.PDF) {
@@ -113,21 +123,25 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 	if len(input) > 2*limit+64<<10 {
 		return none, fmt.Errorf("%d bytes of envelope", len(input))
 	}
+	whole := input
 	input = bytes.TrimPrefix(input, []byte("\ufeff"))
 
-	if bytes.HasPrefix(input, []byte("%")) {
+	if bare := bytes.TrimLeft(input, " \t\r\n"); bytes.HasPrefix(bare, []byte("%")) {
+		if !bytes.HasPrefix(bare, []byte("%PDF-")) {
+			return none, fmt.Errorf("%q", bare)
+		}
 		end := bytes.TrimRight(input, "\x00\t\n\f\r ")
 		if !o.KnownLength && (len(input)-len(end) > 1024-len("%%EOF") || !bytes.HasSuffix(end, []byte("%%EOF"))) {
 			return none, fmt.Errorf("no %%%%EOF")
 		}
-		return accept(input, "application/pdf", limit)
+		return accept(whole, "application/pdf", limit)
 	}
 
-	// With its line breaks escaped, the receipt is JSON. It is the one string that
-	// may have such, which is to be seen once something else has taken its place.
+	// With its line breaks and tabs escaped, the receipt is JSON. No other string may
+	// have them, which shows when something else is put in place of the receipt.
 	strs := stringsOf(input)
 	for i, s := range strs {
-		if !bytes.ContainsAny(s.text(input), "\r\n") {
+		if !bytes.ContainsAny(s.text(input), "\r\n\t") {
 			continue
 		}
 		marker := "receipt"
@@ -135,11 +149,11 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 			marker += "x"
 		}
 		if e, err := parse(s.replace(input, marker)); err != nil || e.receipt != marker {
-			return none, fmt.Errorf("line breaks in string %d: %w", i, err)
+			return none, fmt.Errorf("line breaks or tabs in string %d: %w", i, err)
 		}
-		// Pairs of characters come first, so that an escape remains one: a line break
-		// behind a backslash is as bad as any other character that is no escape.
-		text := strings.NewReplacer(`\\`, `\\`, "\\\r", `\x`, "\\\n", `\x`, "\r", `\r`, "\n", `\n`).Replace(string(s.text(input)))
+		// Pairs come first, so that an escape remains one: a line break after a
+		// backslash is as bad as any other unknown escape.
+		text := strings.NewReplacer(`\\`, `\\`, "\\\r", `\x`, "\\\n", `\x`, "\\\t", `\x`, "\r", `\r`, "\n", `\n`, "\t", `\t`).Replace(string(s.text(input)))
 		input = s.replace(input, text)
 		break // if there is another, the input is still no JSON
 	}
@@ -152,14 +166,20 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 		return none, fmt.Errorf("status %q", e.status)
 	}
 
-	text := strings.NewReplacer("\r", "", "\n", "").Replace(e.receipt)
+	text := strings.NewReplacer("\r", "", "\n", "", "\t", "").Replace(e.receipt)
+	text = strings.TrimLeft(text, " ")
 	if len(text) >= 5 && strings.EqualFold(text[:5], "data:") {
 		prefix, rest, ok := strings.Cut(text, ",")
 		if !ok || len(prefix) > 256 || strings.ContainsFunc(prefix, func(r rune) bool { return r < ' ' || r > '~' }) ||
 			!strings.HasSuffix(strings.ToLower(prefix), ";base64") {
 			return none, fmt.Errorf("prefix %q", prefix)
 		}
-		text = rest
+		text = strings.TrimLeft(rest, " ")
+	}
+	if strings.HasSuffix(text, " ") {
+		if text = strings.TrimRight(text, " "); len(text)%4 != 0 {
+			return none, fmt.Errorf("%d characters before a space", len(text))
+		}
 	}
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
 	encoding := base64.RawStdEncoding
@@ -174,7 +194,7 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 }
 
 func accept(pdf []byte, mime string, limit int) (result, error) {
-	if !bytes.HasPrefix(pdf, []byte("%PDF-")) || len(pdf) > limit {
+	if !bytes.Contains(pdf[:min(len(pdf), 1024)], []byte("%PDF-")) || len(pdf) > limit {
 		return result{}, fmt.Errorf("%d bytes: %q", len(pdf), pdf)
 	}
 	return result{PDF: string(pdf), MIME: mime, Kind: "EOF", Error: "EOF"}, nil
@@ -208,12 +228,33 @@ func stringsOf(input []byte) (strs []span) {
 	return strs
 }
 
+// depth returns how deep arrays and objects are nested in valid JSON.
+func depth(input []byte) (deepest int) {
+	now := 0
+	inString := false
+	for i := 0; i < len(input); i++ {
+		switch c := input[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']' || c == '}':
+			now--
+		}
+	}
+	return deepest
+}
+
 // fields are what an envelope says.
 type fields struct{ status, receipt, mime string }
 
 func parse(input []byte) (e fields, err error) {
-	if !json.Valid(input) {
-		return e, fmt.Errorf("not JSON")
+	if !json.Valid(input) || depth(input) > 1000 {
+		return e, fmt.Errorf("not JSON, or too deep")
 	}
 	root, err := unique(input, "status", "data")
 	if err != nil {

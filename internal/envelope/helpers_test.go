@@ -3,9 +3,13 @@ package envelope_test
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
 )
@@ -83,6 +87,43 @@ func decode(r io.Reader) result {
 	return drain(envelope.NewDecoder(r, envelope.Options{MaxBytes: 64 * mib}), 512)
 }
 
+// An accepted envelope, what is in it, and its MIME type.
+type accepted struct{ name, input, pdf, mime string }
+
+func testAccepted(t *testing.T, tests []accepted) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			want := result{PDF: tt.pdf, MIME: tt.mime, Kind: "EOF", Error: "EOF"}
+			if diff := cmp.Diff(want, decode(strings.NewReader(tt.input))); diff != "" {
+				t.Error("(-want +got)\n", diff)
+			}
+		})
+	}
+}
+
+// A refused envelope, the error, and what is delivered before it. The error
+// begins with its kind.
+type refused struct{ name, input, error, pdf, mime string }
+
+func testRefused(t *testing.T, tests []refused) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := decode(strings.NewReader(tt.input))
+			want := result{PDF: tt.pdf, MIME: tt.mime, Error: tt.error, Kind: got.Kind, Offset: got.Offset}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error("(-want +got)\n", diff)
+			}
+			if kind, ok := kinds[got.Kind]; !ok || !strings.HasPrefix(got.Error, fmt.Sprintf("%s at byte %d", kind, got.Offset)) {
+				t.Errorf("%q is of the kind %q, at byte %d", got.Error, got.Kind, got.Offset)
+			}
+		})
+	}
+}
+
 // makePDF returns size bytes that begin and end as a PDF does.
 func makePDF(size int) []byte {
 	const start, end = "%PDF-1.7\n", "\n%%EOF\n"
@@ -96,6 +137,11 @@ func makePDF(size int) []byte {
 // seal puts the text of a receipt into an envelope.
 func seal(text string) string {
 	return `{"status":"SUCCESS","data":{"receipt":"` + text + `","mimeType":"application/pdf"}}`
+}
+
+// around returns a good envelope with other members before and after its own.
+func around(members string) string {
+	return `{` + members + `,"status":"SUCCESS","data":{` + members + `,"receipt":"` + sampleText + `",` + members + `},` + members + `}`
 }
 
 // wrap inserts a line break behind every 76 characters.
@@ -134,4 +180,40 @@ func (c *chunks) Read(p []byte) (int, error) {
 		*c = (*c)[1:]
 	}
 	return n, nil
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// repeat returns a reader of n bytes of s over and over.
+func repeat(s string, n int64) io.Reader {
+	return io.LimitReader(&repeater{s: strings.Repeat(s, 1024)}, n)
+}
+
+type repeater struct {
+	s string
+	i int
+}
+
+func (r *repeater) Read(p []byte) (n int, _ error) {
+	for n < len(p) {
+		m := copy(p[n:], r.s[r.i:])
+		r.i = (r.i + m) % len(r.s)
+		n += m
+	}
+	return n, nil
+}
+
+// large returns a reader of 256 KiB of the unit between the start and the end.
+func large(start, unit, end string) io.Reader {
+	size := int64(mib / 4 / len(unit) * len(unit))
+	return io.MultiReader(strings.NewReader(start), repeat(unit, size), strings.NewReader(end))
 }
