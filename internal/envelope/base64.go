@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"unicode/utf8"
 
 	vectorised "github.com/segmentio/asm/base64"
 )
@@ -11,9 +12,8 @@ import (
 // maxPrefix is how many characters a data URL may have before its comma.
 const maxPrefix = 256
 
-// endOfText is the character that char returns for the quote at the end of the
-// receipt's text.
-const endOfText = -1
+// endOfText is what char returns for the quote at the end of the receipt's text.
+const endOfText = utf8.MaxRune + 1
 
 // startText reads the start of the receipt's text, of which the opening quote
 // has been read, until it has found the magic of a PDF.
@@ -180,7 +180,7 @@ func (d *Decoder) quantum(dst []byte) (chars int, c rune, err error) {
 		if c, err = d.char(); err != nil {
 			return 0, 0, err
 		}
-		if uint32(c) >= 256 || sextets[chars][c] == notBase64 { // endOfText is larger, too
+		if c >= 256 || sextets[chars][c] == notBase64 {
 			break
 		}
 		bits |= sextets[chars][c]

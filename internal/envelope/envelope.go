@@ -110,8 +110,7 @@ type Decoder struct {
 	rest  []byte // decoded but not yet delivered
 	err   error
 
-	scratch [window + 2]byte // backs rest, strings and the start of the PDF
-	msg     [200]byte        // backs message
+	scratch [window + 2]byte // backs rest and every string but message
 }
 
 // A phase is what a Decoder reads next.

@@ -24,9 +24,8 @@ func isSpace(c byte) bool {
 }
 
 // value reads the rest of a value that starts with c and is nested in depth
-// arrays and objects. The strings in it are added to the message if they are
-// the gateway's: those in members that isMessage knows and, if message is set,
-// the value itself and the elements of an array.
+// arrays and objects. If it belongs to a message, a string, or every string of an
+// array, is added to it. In an object, the name of a member decides.
 func (d *Decoder) value(c byte, depth int, message bool) error {
 	if depth == maxDepth && (c == '{' || c == '[') {
 		return errorf(ErrMalformed, d.offset()-1, "nested more than %d levels deep", maxDepth)

@@ -5,11 +5,11 @@ import (
 	"errors"
 )
 
-// The longest text that an error quotes, unless it is the gateway's message, and
-// the longest MIME type, in bytes.
+// Limits in bytes.
 const (
-	maxQuote = 64
-	maxMIME  = 255
+	maxQuote   = 64  // of the input in an error
+	maxMessage = 200 // of the gateway's message in an error
+	maxMIME    = 255
 )
 
 // members is a set of the members that may come only once.
@@ -35,7 +35,7 @@ func (d *Decoder) start() error {
 	for err == nil && isSpace(c) {
 		c, err = d.next()
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Kind == ErrTruncated {
+	if e, ok := errors.AsType[*Error](err); ok && errors.Is(e, ErrTruncated) {
 		e.Detail = "empty body"
 	}
 	switch {
@@ -44,7 +44,7 @@ func (d *Decoder) start() error {
 	case c == magic[0]:
 		return d.startBare()
 	case c == '<':
-		return errorf(ErrMalformed, d.offset()-1, "an HTML page, not JSON: did a proxy answer?")
+		return errorf(ErrMalformed, d.offset()-1, "an HTML page, not JSON: is there a proxy in between?")
 	case c != '{':
 		return d.notAnObject()
 	}
@@ -67,12 +67,11 @@ func (d *Decoder) notAnObject() error {
 		}
 		s = append(s, c)
 	}
-	return errorf(ErrMalformed, offset, "it starts with %s, not with an object", d.quote(s))
+	return errorf(ErrMalformed, offset, "it starts with %s, want a JSON object", d.quote(s))
 }
 
-// envelope reads members of the envelope and of its data until there are bytes
-// of the PDF to deliver or the input ends. A status other than SUCCESS explains
-// more than any error after it.
+// envelope is members, except that a status other than SUCCESS takes precedence
+// over any error after it, since it explains more.
 func (d *Decoder) envelope() error {
 	err := d.members()
 	if d.failed != nil {
@@ -81,6 +80,8 @@ func (d *Decoder) envelope() error {
 	return err
 }
 
+// members reads members of the envelope and of its data until there are bytes of
+// the PDF to deliver or the input ends. It returns io.EOF if all is well.
 func (d *Decoder) members() error {
 	for {
 		name, end, err := d.member(d.first)
@@ -106,7 +107,7 @@ func (d *Decoder) members() error {
 		} else {
 			err = d.rootMember(name, c)
 		}
-		if err != nil || d.phase == inText || len(d.rest) > 0 {
+		if err != nil || len(d.rest) > 0 {
 			return err
 		}
 	}
@@ -188,10 +189,10 @@ func (d *Decoder) status(c byte) error {
 		d.failed = errorf(ErrFailed, offset, "status is %s", mistyped(c, "a string"))
 		return d.value(c, 1, false)
 	}
-	s, cut, err := d.str(d.scratch[:0:maxQuote])
-	// Without the length, "ſuccess" would do: ſ folds to S.
+	s, _, err := d.str(d.scratch[:0:maxQuote])
+	// Without its length, "ſuccess" would do: EqualFold takes ſ for S.
 	const want = "SUCCESS"
-	if err == nil && (cut || len(s) != len(want) || !bytes.EqualFold(s, []byte(want))) {
+	if err == nil && (len(s) != len(want) || !bytes.EqualFold(s, []byte(want))) {
 		d.failed = errorf(ErrFailed, offset, "status %s", d.quote(s))
 	}
 	return err
@@ -231,10 +232,10 @@ func isMessage(name []byte) bool {
 }
 
 // addMessage reads a string, of which the opening quote has been read, and adds
-// it to the message, which it cuts.
+// as much of it to the message as there is room for.
 func (d *Decoder) addMessage() error {
 	if d.message == nil {
-		d.message = d.msg[:0]
+		d.message = make([]byte, 0, maxMessage)
 	}
 	n := len(d.message)
 	s := d.message
