@@ -9,8 +9,8 @@ import (
 	vectorised "github.com/segmentio/asm/base64"
 )
 
-// maxPrefix is how many characters a data URL may have before its comma.
-const maxPrefix = 256
+// maxPrefix is how many characters a data URL may have up to its comma.
+const maxPrefix = 257
 
 // endOfText is what char returns for the quote at the end of the receipt's text.
 const endOfText = utf8.MaxRune + 1
@@ -66,29 +66,23 @@ func isData(b []byte) bool {
 	return len(b) == 3 && bytes.EqualFold(base64.StdEncoding.AppendEncode(nil, b), []byte("data"))
 }
 
-// dataURL reads the rest of a prefix, after "data:" and up to its comma.
+// dataURL reads the rest of a prefix, from after "data:" to its comma.
 func (d *Decoder) dataURL() error {
+	const end = ";base64,"
 	s := append(d.scratch[:0], "data:"...)
-	for {
-		c, err := d.char()
-		switch {
-		case err != nil:
+	for c := rune(0); c != ','; s = append(s, byte(c)) {
+		var err error
+		if c, err = d.char(); err != nil {
 			return err
-		case c == ',':
-			const want = ";base64"
-			if i := len(s) - len(want); i < 0 || !bytes.EqualFold(s[i:], []byte(want)) {
-				return errorf(ErrBase64, d.charAt, "a data: prefix without %q", want)
-			}
-			return nil
-		case c == endOfText:
-			return errorf(ErrBase64, d.charAt, "a data: prefix without a comma")
-		case c < ' ' || c > '~':
-			return errorf(ErrBase64, d.charAt, "%s in a data: prefix", describe(c))
-		case len(s) == maxPrefix:
-			return errorf(ErrBase64, d.charAt, "a data: prefix of more than %d characters", maxPrefix)
 		}
-		s = append(s, byte(c))
+		if c < ' ' || c > '~' || len(s) == maxPrefix {
+			return errorf(ErrBase64, d.charAt, "a data: prefix without %q", end)
+		}
 	}
+	if !bytes.HasSuffix(bytes.ToLower(s), []byte(end)) {
+		return errorf(ErrBase64, d.charAt, "a data: prefix without %q", end)
+	}
+	return nil
 }
 
 // text decodes the receipt's text into p, which must have room for three bytes.

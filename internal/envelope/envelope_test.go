@@ -323,18 +323,46 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // see above
 
 func TestRelease(t *testing.T) {
 	t.Parallel()
-	d := envelope.NewDecoder(strings.NewReader(seal(sampleText)), envelope.Options{MaxBytes: mib})
+
+	released := envelope.NewDecoder(strings.NewReader(seal(sampleText)), envelope.Options{MaxBytes: mib})
 	p := make([]byte, 10)
-	if n, err := d.Read(p); n == 0 || err != nil {
+	if n, err := released.Read(p); n == 0 || err != nil {
 		t.Fatal(n, err)
 	}
 	for range 2 {
-		d.Release()
-		if n, err := d.Read(p); n != 0 || err == nil || err == io.EOF {
+		released.Release()
+		if n, err := released.Read(p); n != 0 || err == nil || err == io.EOF {
 			t.Errorf("read after Release: %d, %v", n, err)
 		}
-		if n, err := d.WriteTo(io.Discard); n != 0 || err == nil {
+		if n, err := released.WriteTo(io.Discard); n != 0 || err == nil {
 			t.Errorf("WriteTo after Release: %d, %v", n, err)
+		}
+	}
+}
+
+// A buffer that was put into the pool twice would serve two Decoders at once.
+func TestReleaseTwice(t *testing.T) {
+	t.Parallel()
+
+	for range 100 {
+		d := envelope.NewDecoder(strings.NewReader(seal(sampleText)), envelope.Options{MaxBytes: mib})
+		d.Release()
+		d.Release()
+		var decoders [4]*envelope.Decoder
+		var pdfs [len(decoders)]string
+		for i := range decoders {
+			pdfs[i] = string(makePDF(100 + i))
+			decoders[i] = envelope.NewDecoder(strings.NewReader(pdfs[i]), envelope.Options{MaxBytes: mib})
+			one := make([]byte, 1)
+			if _, err := decoders[i].Read(one); err != nil { // fills the buffer
+				t.Fatal(err)
+			}
+		}
+		for i, d := range decoders {
+			if got := drain(d, 30); got.PDF != pdfs[i][1:] || got.Kind != "EOF" {
+				t.Fatalf("decoder %d: %+v", i, got)
+			}
+			d.Release()
 		}
 	}
 }

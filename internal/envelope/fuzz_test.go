@@ -116,7 +116,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // oracle decodes an envelope with encoding/json and encoding/base64, all of it
-// at once, after it has turned what the decoder bears with into what they know.
+// at once, after it has rewritten what the decoder tolerates into what they accept.
 func oracle(input []byte, o envelope.Options) (result, error) {
 	none := result{}
 	limit := int(o.MaxBytes)

@@ -144,7 +144,7 @@ func around(members string) string {
 	return `{` + members + `,"status":"SUCCESS","data":{` + members + `,"receipt":"` + sampleText + `",` + members + `},` + members + `}`
 }
 
-// wrap inserts a line break behind every 76 characters.
+// wrap inserts a line break after every 76 characters.
 func wrap(text, lineBreak string) string {
 	var b strings.Builder
 	for len(text) > 76 {

@@ -26,7 +26,7 @@ func TestEnvelopeLimit(t *testing.T) {
 		name, before, after, fill string
 	}{
 		{"white space before", "", good, " "},
-		{"white space behind", good, "", "\n"},
+		{"white space after", good, "", "\n"},
 		{"unknown member", `{"x":"`, `",` + good[1:], "x"},
 		{"line breaks", `{"data":{"receipt":"`, sampleText + `"},"status":"SUCCESS"}`, "\n"},
 	} {

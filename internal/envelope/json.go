@@ -74,23 +74,20 @@ func (d *Decoder) value(c byte, depth int, message bool) error {
 }
 
 // element returns the first byte of the next element of an array or object,
-// unless it reaches the end. What comes first has no comma before it.
+// unless it reaches the end. Only the first element has no comma before it.
 func (d *Decoder) element(first bool, closing byte) (c byte, end bool, err error) {
 	c, err = d.token()
 	switch {
 	case err != nil:
-		return 0, false, err
-	case c == closing && first:
-		return 0, true, nil
-	case first:
-		return c, false, nil
 	case c == closing:
-		return 0, true, nil
-	case c != ',':
-		return 0, false, d.unexpected(c, `"," or "`+string(closing)+`"`)
+		end = true
+	case first:
+	case c == ',':
+		c, err = d.token()
+	default:
+		err = d.unexpected(c, `"," or "`+string(closing)+`"`)
 	}
-	c, err = d.token()
-	return c, false, err
+	return c, end, err
 }
 
 // member reads the name of the next member of an object, and the colon after it,
