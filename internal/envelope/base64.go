@@ -61,7 +61,7 @@ func (d *Decoder) startText() error {
 	return nil
 }
 
-// isData reports whether b is what "data" decodes to, in any case.
+// isData reports whether b is "data" decoded, in upper, lower or mixed case.
 func isData(b []byte) bool {
 	return len(b) == 3 && bytes.EqualFold(base64.StdEncoding.AppendEncode(nil, b), []byte("data"))
 }
