@@ -19,7 +19,7 @@ func TestBase64(t *testing.T) {
 	raw := base64.RawStdEncoding.EncodeToString([]byte(samplePDF))
 	url := base64.URLEncoding.EncodeToString([]byte(samplePDF))
 	if !strings.ContainsAny(sampleText, "+/") || !strings.ContainsAny(url, "-_") || raw == sampleText {
-		t.Fatal("the sample does not tell the encodings apart")
+		t.Fatal("the sample is the same in two encodings")
 	}
 	testAccepted(t, []accepted{
 		{"escaped slashes", seal(strings.ReplaceAll(sampleText, "/", `\/`)), samplePDF, "application/pdf"},
@@ -116,8 +116,8 @@ func TestBase64Refused(t *testing.T) {
 	})
 }
 
-// Whatever stands anywhere in a text, the vectorised decoder takes and refuses
-// what the standard library does, with the same bytes, and writes no others.
+// With any byte anywhere in the text, the vectorised decoder accepts what the
+// standard library does, decodes it to the same bytes, and writes no others.
 func TestVectorsAreTheStandardLibrary(t *testing.T) {
 	t.Parallel()
 
@@ -140,7 +140,7 @@ func TestVectorsAreTheStandardLibrary(t *testing.T) {
 						t.Fatalf("%q at %d: %d bytes, %v; the standard library gives %d, %v", c, at, m, errVector, n, err)
 					}
 					if i := slices.IndexFunc(got[length/4*3:], func(b byte) bool { return b != 0 }); i >= 0 {
-						t.Fatalf("%q at %d: wrote %d bytes beyond its room", c, at, i+1)
+						t.Fatalf("%q at %d: wrote %d bytes past the end", c, at, i+1)
 					}
 				}
 				text[at] = good
@@ -149,7 +149,7 @@ func TestVectorsAreTheStandardLibrary(t *testing.T) {
 	}
 }
 
-// A text of which the decoder has only a byte at a time never meets a vector.
+// Text that arrives byte by byte is never decoded with vectors.
 func TestVectorsChangeNothing(t *testing.T) {
 	t.Parallel()
 

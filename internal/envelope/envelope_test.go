@@ -79,7 +79,7 @@ func TestChunks(t *testing.T) {
 			t.Parallel()
 			want := decode(strings.NewReader(s.input))
 			if (s.pdf != "") != (want.Kind == "EOF") || s.pdf != "" && s.pdf != want.PDF {
-				t.Fatalf("the sample is not what it should be: %+v", want)
+				t.Fatalf("bad sample: %+v", want)
 			}
 			check := func(how string, r io.Reader) {
 				t.Helper()
@@ -108,7 +108,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestLarge crosses the borders of the buffer at all the places.
+// TestLarge decodes more than a buffer of every encoding.
 func TestLarge(t *testing.T) {
 	t.Parallel()
 
@@ -217,7 +217,7 @@ func TestReadThenWriteTo(t *testing.T) {
 	}
 }
 
-// badWriter takes so many bytes, and then fails.
+// badWriter fails once it has no more room.
 type badWriter struct {
 	room int
 	err  error // nil for a silent short write
@@ -263,7 +263,8 @@ func TestBadWriter(t *testing.T) {
 	}
 }
 
-// TestMemory is not parallel: it measures what the whole program allocates.
+// TestMemory is not parallel, since it measures the allocations of the whole
+// program.
 func TestMemory(t *testing.T) { //nolint:paralleltest // see above
 	const (
 		start = `{"status":"SUCCESS","data":{"receipt":"JVBERi0x`
@@ -304,7 +305,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // see above
 					}
 				}),
 			} {
-				// The input itself takes some, too.
+				// Without the allocations of the input.
 				base := testing.AllocsPerRun(1, func() { input() })
 				if n := testing.AllocsPerRun(1, f) - base; n > 6 {
 					t.Errorf("%s: %v allocations", how, n)

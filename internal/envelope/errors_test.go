@@ -29,8 +29,8 @@ func TestError(t *testing.T) {
 	}
 }
 
-// Errors quote the input, which may quote a credential, escape sequences and
-// megabytes: they cut it first, redact it then, and quote it last.
+// An error may quote input that has megabytes, credentials and escape sequences:
+// it is cut first, then redacted, then quoted.
 func TestQuotes(t *testing.T) {
 	t.Parallel()
 

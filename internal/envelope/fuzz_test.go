@@ -51,7 +51,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seal(" "+wrap(text, "\t\\n")+" ")), uint16(2000), false)
 	}
 
-	// Texts for which there are vectors, and what ends them.
+	// Texts that are long enough for vectors, and what stops those.
 	for _, size := range []int{100, 1001, 3 * bufferOfTests} {
 		text := base64.StdEncoding.EncodeToString(makePDF(size))
 		for _, input := range []string{text, text[:90] + "\n" + text[90:], text[:91] + "-" + text[92:], text[:92] + `\/` + text[93:], text[:93] + "=" + text[94:], text[:94] + " " + text[95:]} {
@@ -70,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 		want, err := oracle(input, options)
 		switch {
 		case err == nil && got.Kind != "EOF":
-			t.Fatalf("refused what is good: %+v", got)
+			t.Fatalf("refused a good envelope: %+v", got)
 		case err == nil && want != got:
 			t.Fatal("(-oracle +got)\n", cmp.Diff(want, got))
 		case err != nil && got.Kind == "EOF":
@@ -83,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("an error of %d bytes", len(got.Error))
 		}
 
-		// However the input comes and the output goes, all is the same.
+		// The result does not depend on how the input is split and the output is read.
 		buf := make([]byte, bufferOfTests)
 		check := func(how string, r io.Reader, size int) {
 			t.Helper()
@@ -103,7 +103,7 @@ func FuzzDecode(f *testing.F) {
 			check("split", &c, 10)
 		}
 
-		// What is good is not so without its end.
+		// A good envelope is truncated wherever it is cut.
 		if err == nil && bytes.HasSuffix(input, []byte("}")) && string(input) != got.PDF {
 			for i := 0; i < len(input); i += step {
 				cut := drain(envelope.NewDecoderBuffer(bytes.NewReader(input[:i]), options, buf), 100)
@@ -138,7 +138,7 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 	}
 
 	// With its line breaks and tabs escaped, the receipt is JSON. No other string may
-	// have them, which shows when something else is put in place of the receipt.
+	// have any: with a marker in place of the receipt, the rest must be JSON.
 	strs := stringsOf(input)
 	for i, s := range strs {
 		if !bytes.ContainsAny(s.text(input), "\r\n\t") {
@@ -209,7 +209,8 @@ func (s span) replace(input []byte, text string) []byte {
 	return []byte(string(input[:s.start]) + text + string(input[s.end:]))
 }
 
-// stringsOf returns the string literals of the input, if it is JSON otherwise.
+// stringsOf returns the string literals of the input, which is JSON apart from
+// what is in them.
 func stringsOf(input []byte) (strs []span) {
 	for i := 0; i < len(input); i++ {
 		if input[i] != '"' {
@@ -249,7 +250,7 @@ func depth(input []byte) (deepest int) {
 	return deepest
 }
 
-// fields are what an envelope says.
+// fields are the known members of an envelope.
 type fields struct{ status, receipt, mime string }
 
 func parse(input []byte) (e fields, err error) {
@@ -274,8 +275,8 @@ func parse(input []byte) (e fields, err error) {
 	if !ok || string(raw) == "null" {
 		return e, nil
 	}
-	// The type is passed on as it is, where encoding/json replaces what is not
-	// UTF-8: hide all beyond ASCII from it.
+	// The decoder returns the type as it came, but encoding/json replaces invalid
+	// UTF-8: hide everything beyond ASCII from it.
 	const hidden = 0x10ff00
 	var quoted, mime []byte
 	for _, c := range raw {
@@ -303,8 +304,7 @@ func parse(input []byte) (e fields, err error) {
 	return e, nil
 }
 
-// unique returns the members of an object of which those named, as written
-// there, must not be there twice.
+// unique returns the members of an object. Those in names must not come twice.
 func unique(object []byte, names ...string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {

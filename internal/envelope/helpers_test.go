@@ -16,7 +16,7 @@ import (
 
 const mib = 1 << 20
 
-// A small PDF, and how it looks in the text of a receipt.
+// A small PDF, and its text in a receipt.
 const samplePDF = "%PDF-1.4\n1 0 obj ~~~??? endobj\n%%EOF\n"
 
 var sampleText = base64.StdEncoding.EncodeToString([]byte(samplePDF))
@@ -33,7 +33,7 @@ var kinds = map[string]error{
 	"not a PDF": envelope.ErrNotPDF,
 }
 
-// kindOf returns the name of the one kind that err is.
+// kindOf returns the name of the kind of err, which must have exactly one.
 func kindOf(err error) string {
 	if err == io.EOF {
 		return "EOF"
@@ -50,7 +50,7 @@ func kindOf(err error) string {
 	return found[0]
 }
 
-// A result is all there is to see of a decoder when it is done.
+// A result is everything that a decoder returned.
 type result struct {
 	PDF    string
 	MIME   string
@@ -82,12 +82,12 @@ func drain(d *envelope.Decoder, size int) result {
 	return res
 }
 
-// decode decodes what is in r with ample limits.
+// decode decodes r with a large limit.
 func decode(r io.Reader) result {
 	return drain(envelope.NewDecoder(r, envelope.Options{MaxBytes: 64 * mib}), 512)
 }
 
-// An accepted envelope, what is in it, and its MIME type.
+// accepted is a good envelope, the PDF in it, and its MIME type.
 type accepted struct{ name, input, pdf, mime string }
 
 func testAccepted(t *testing.T, tests []accepted) {
@@ -103,8 +103,7 @@ func testAccepted(t *testing.T, tests []accepted) {
 	}
 }
 
-// A refused envelope, the error, and what is delivered before it. The error
-// begins with its kind.
+// refused is a bad envelope, its error, and what is delivered before the error.
 type refused struct{ name, input, error, pdf, mime string }
 
 func testRefused(t *testing.T, tests []refused) {
@@ -193,7 +192,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// repeat returns a reader of n bytes of s over and over.
+// repeat returns a reader of n bytes, s over and over.
 func repeat(s string, n int64) io.Reader {
 	return io.LimitReader(&repeater{s: strings.Repeat(s, 1024)}, n)
 }
@@ -212,7 +211,7 @@ func (r *repeater) Read(p []byte) (n int, _ error) {
 	return n, nil
 }
 
-// large returns a reader of 256 KiB of the unit between the start and the end.
+// large returns a reader of start, 256 KiB of units, and end.
 func large(start, unit, end string) io.Reader {
 	size := int64(mib / 4 / len(unit) * len(unit))
 	return io.MultiReader(strings.NewReader(start), repeat(unit, size), strings.NewReader(end))

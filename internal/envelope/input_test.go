@@ -111,7 +111,7 @@ func TestReaderError(t *testing.T) {
 					}
 				}
 
-				// A reader that knows of the truncation itself.
+				// A reader that detects the truncation itself.
 				for _, unexpected := range []error{io.ErrUnexpectedEOF, fmt.Errorf("%w: %w", errBoom, io.ErrUnexpectedEOF)} {
 					d := envelope.NewDecoder(&lastWords{s.input[:i], unexpected}, envelope.Options{MaxBytes: mib, KnownLength: true})
 					_, err := io.ReadAll(d)
@@ -143,7 +143,7 @@ func (r *lastWords) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// lazy is a reader that returns nothing, so many times, before every byte.
+// lazy is a reader that returns nothing a number of times before each byte.
 type lazy struct {
 	r            io.Reader
 	times, count int

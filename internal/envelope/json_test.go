@@ -73,7 +73,7 @@ func TestUnknownMembers(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		value string
-		level int // how deep the value is nested already
+		level int // the depth at which the value stands
 		kind  string
 	}{
 		{"large string", `"` + strings.Repeat("x", mib) + `"`, 1, "EOF"},

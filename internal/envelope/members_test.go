@@ -65,7 +65,7 @@ func TestMembersRefused(t *testing.T) {
 		{"status is a number", `{"status":200}`, `the gateway does not report success at byte 10: status is not a string`, "", ""},
 		{"status is negative", `{"status":-1}`, `the gateway does not report success at byte 10: status is not a string`, "", ""},
 		{"status is a boolean", `{"status":true}`, `the gateway does not report success at byte 10: status is not a string`, "", ""},
-		{"status is nothing", `{"status":}`, `the gateway does not report success at byte 10: status is not a string`, "", ""},
+		{"status without a value", `{"status":}`, `the gateway does not report success at byte 10: status is not a string`, "", ""},
 		{"status with a bad escape", `{"status":"\q"}`, `not a receipt envelope at byte 12: unexpected character "q", want an escape`, "", ""},
 		{"status is almost null", `{"status":nul}`, `the gateway does not report success at byte 10: status is null`, "", ""},
 		{"data is a string", `{"status":"SUCCESS","data":"JVBERi0="}`, `not a receipt envelope at byte 27: data is not an object`, "", ""},
@@ -166,7 +166,7 @@ func TestTrailing(t *testing.T) {
 	})
 }
 
-// A bad status is worth more than a connection that breaks after it.
+// A bad status explains more than a connection that breaks after it.
 func TestReaderErrorAfterFailure(t *testing.T) {
 	t.Parallel()
 

@@ -159,7 +159,7 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
-// A limit may be less than what it takes to know a PDF.
+// A limit may be smaller than the magic.
 func TestTinyLimit(t *testing.T) {
 	t.Parallel()
 
