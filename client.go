@@ -62,7 +62,7 @@ func (o clientOption) applyClient(c *clientConfig) error { return o(c) }
 
 func (o loggerOption) applyClient(c *clientConfig) error {
 	c.logger = o.logger
-	return o.check()
+	return o.check(given{})
 }
 
 // NewClient returns a [Client] for the gateway's API at baseURL, such as
