@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -19,39 +18,6 @@ import (
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
-
-// merchant is a server that answers with these statuses, one after the other,
-// and keeps the bodies it got.
-func merchant(t *testing.T, statuses ...int) (url string, bodies func() []string) {
-	t.Helper()
-	var mu sync.Mutex
-	var got []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		body, _ := io.ReadAll(r.Body)
-		status := statuses[len(got)%len(statuses)]
-		got = append(got, r.Method+" "+r.Header.Get("Content-Type")+" "+string(body))
-		w.Header().Set("Location", "/elsewhere")
-		w.WriteHeader(status)
-		if status != http.StatusNoContent {
-			_, _ = io.WriteString(w, http.StatusText(status))
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(got)
-	}
-}
-
-func codes(attempts []pixmedtest.Attempt) (codes []int) {
-	for _, a := range attempts {
-		codes = append(codes, a.StatusCode)
-	}
-	return codes
-}
 
 func TestDeliver(t *testing.T) {
 	t.Parallel()
@@ -252,27 +218,6 @@ func TestPost(t *testing.T) {
 	if a = g.Post(t.Context(), server.URL, nil); a.Err == nil || a.StatusCode != 0 {
 		t.Errorf("from a closed server: %v", a)
 	}
-}
-
-func TestCloseEndsIdleConnections(t *testing.T) {
-	t.Parallel()
-	closed := make(chan struct{})
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			close(closed)
-		}
-	}
-	server.Start()
-	defer server.Close()
-	g := pixmedtest.NewGateway()
-	for range 3 { // over one connection, or closed would be closed twice
-		if _, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
-			t.Error(err)
-		}
-	}
-	g.Close()
-	<-closed
 }
 
 func TestDeliverTLS(t *testing.T) {

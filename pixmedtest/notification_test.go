@@ -1,13 +1,10 @@
 package pixmedtest_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -108,6 +105,25 @@ func TestPayload(t *testing.T) {
 	}
 }
 
+func TestNewRequest(t *testing.T) {
+	t.Parallel()
+	r := pixmedtest.NewRequest("/hook?a=b", []byte("body"),
+		pixmedtest.QuerySecret("token", "s"), pixmedtest.HeaderSecret("X-A", "1"), pixmedtest.HeaderSecret("X-B", "2"))
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{r.Method, r.RequestURI, r.URL.Path, r.ContentLength, r.Header, string(body)}
+	want := []any{
+		http.MethodPost, "/hook?a=b&token=s", "/hook", int64(4),
+		http.Header{"Content-Type": {"application/json"}, "X-A": {"1"}, "X-B": {"2"}},
+		"body",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestShuffled(t *testing.T) {
 	t.Parallel()
 	infractions := make([]pixmed.Infraction, 10)
@@ -141,82 +157,4 @@ func TestShuffled(t *testing.T) {
 	if got := pixmedtest.Shuffled(infractions, -1, 1); len(got) != 10 {
 		t.Errorf("copies = -1 gives %d, want 10", len(got))
 	}
-}
-
-func TestSigners(t *testing.T) {
-	t.Parallel()
-	const secret = "s3cret & more"
-	for name, tt := range map[string]struct {
-		signer   pixmedtest.Signer
-		verifier pixmed.Verifier
-	}{
-		"header":           {pixmedtest.HeaderSecret("X-Secret", secret), pixmed.HeaderSecret("X-Secret", secret)},
-		"query":            {pixmedtest.QuerySecret("token", secret), pixmed.QuerySecret("token", secret)},
-		"basic":            {pixmedtest.BasicAuth("gateway", secret), pixmed.BasicAuth("gateway", secret)},
-		"hmac":             {pixmedtest.HMACSHA256("X-Signature", "", secret), pixmed.HMACSHA256("X-Signature", "", secret)},
-		"hmac with prefix": {pixmedtest.HMACSHA256("X-Signature", "sha256=", secret), pixmed.HMACSHA256("X-Signature", "sha256=", secret)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			handler := newHandler(t, pixmed.Callbacks{Other: pixmed.Ignore}, pixmed.WithVerifier(tt.verifier))
-			body := []byte(pixmedtest.Sample)
-			for _, c := range []struct {
-				name    string
-				request *http.Request
-				want    int
-			}{
-				{"signed", pixmedtest.NewRequest("/hook?a=b", body, tt.signer), http.StatusOK},
-				{"absolute", pixmedtest.NewRequest("https://merchant.example/hook", body, nil, tt.signer), http.StatusOK},
-				{"unsigned", pixmedtest.NewRequest("/hook?a=b", body), http.StatusUnauthorized},
-			} {
-				w := httptest.NewRecorder()
-				handler.ServeHTTP(w, c.request)
-				if w.Code != c.want {
-					t.Errorf("%s: got %d, want %d", c.name, w.Code, c.want)
-				}
-			}
-
-			server := httptest.NewServer(handler)
-			defer server.Close()
-			gateway := pixmedtest.NewGateway(pixmedtest.WithSigner(tt.signer))
-			defer gateway.Close()
-			if _, err := gateway.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
-				t.Errorf("delivered: %v", err)
-			}
-		})
-	}
-}
-
-func TestNewRequest(t *testing.T) {
-	t.Parallel()
-	r := pixmedtest.NewRequest("/hook?a=b", []byte("body"),
-		pixmedtest.QuerySecret("token", "s"), pixmedtest.HeaderSecret("X-A", "1"), pixmedtest.HeaderSecret("X-B", "2"))
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := []any{r.Method, r.RequestURI, r.URL.Path, r.ContentLength, r.Header, string(body)}
-	want := []any{
-		http.MethodPost, "/hook?a=b&token=s", "/hook", int64(4),
-		http.Header{"Content-Type": {"application/json"}, "X-A": {"1"}, "X-B": {"2"}},
-		"body",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// newHandler returns a handler that does not log.
-func newHandler(t *testing.T, r pixmed.Receiver, opts ...pixmed.HandlerOption) http.Handler {
-	t.Helper()
-	h, err := pixmed.NewHandler(r, append(opts, pixmed.WithLogger(slog.New(slog.DiscardHandler)))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// receive is a receiver from a function without a context.
-func receive(f func(*pixmed.Notification) error) pixmed.Receiver {
-	return pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error { return f(n) })
 }
