@@ -14,7 +14,7 @@ import (
 
 func TestEncoding(t *testing.T) {
 	t.Parallel()
-	// Content whose base64 text has +, / and = in it.
+	// The base64 text of this content includes +, / and =.
 	content := bytes.Repeat([]byte{0xfb, 0xff, 0xfe, '?', '>'}, 100)
 	text := base64.StdEncoding.EncodeToString(content)
 	inLines := func(separator string) string {
@@ -38,6 +38,15 @@ func TestEncoding(t *testing.T) {
 		{"escaped Unicode", pixmedtest.EscapedUnicode, strings.NewReplacer("/", `\u002F`, "+", `\u002B`, "=", `\u003D`).Replace(envelope(text))},
 		{"line breaks", pixmedtest.LineBreaks, envelope(inLines(`\r\n`))},
 		{"raw line breaks", pixmedtest.RawLineBreaks, envelope(inLines("\r\n"))},
+		{"tabs", pixmedtest.Tabs, envelope(inLines(`\t`))},
+		{"tabs and line breaks", pixmedtest.Tabs | pixmedtest.LineBreaks, envelope(inLines(`\r\n\t`))},
+		{"raw tabs and line breaks", pixmedtest.Tabs | pixmedtest.RawLineBreaks, envelope(inLines("\r\n\t"))},
+		{"leading spaces", pixmedtest.LeadingSpaces, envelope("  " + text)},
+		{
+			"leading spaces, data URI", pixmedtest.LeadingSpaces | pixmedtest.DataURI,
+			envelope("  data:application/pdf;base64,  " + text),
+		},
+		{"trailing spaces", pixmedtest.TrailingSpaces, envelope(text + "  ")},
 		{"URL-safe", pixmedtest.URLSafe, envelope(base64.URLEncoding.EncodeToString(content))},
 		{"unpadded", pixmedtest.Unpadded, envelope(base64.RawStdEncoding.EncodeToString(content))},
 		{"URL-safe and unpadded", pixmedtest.URLSafe | pixmedtest.Unpadded, envelope(base64.RawURLEncoding.EncodeToString(content))},
@@ -47,7 +56,7 @@ func TestEncoding(t *testing.T) {
 			pixmedtest.DataURI | pixmedtest.LineBreaks | pixmedtest.EscapedSlashes,
 			strings.ReplaceAll(envelope("data:application/pdf;base64,"+inLines(`\r\n`)), "/", `\/`),
 		},
-		{"bare", pixmedtest.BarePDF | pixmedtest.DataURI, string(content)},
+		{"bare", pixmedtest.BarePDF | pixmedtest.DataURI | pixmedtest.LeadingSpaces, string(content)},
 	} {
 		for _, framing := range []struct {
 			name     string
@@ -73,12 +82,12 @@ func TestEncoding(t *testing.T) {
 					wantLength = -1
 				}
 				if chunks := framing.encoding&pixmedtest.Chunked != 0; got.Length != wantLength || got.Chunks != chunks {
-					t.Errorf("Content-Length is %d, want %d; chunked is %t, want %t", got.Length, wantLength, got.Chunks, chunks)
+					t.Errorf("Content-Length = %d, want %d; chunked = %t, want %t", got.Length, wantLength, got.Chunks, chunks)
 				}
 				body := got.Body
 				if framing.encoding&pixmedtest.Gzip != 0 {
 					if got.Header.Get("Content-Encoding") != "gzip" {
-						t.Errorf("Content-Encoding is %q", got.Header.Get("Content-Encoding"))
+						t.Errorf("Content-Encoding = %q, want gzip", got.Header.Get("Content-Encoding"))
 					}
 					body = gunzip(t, body)
 				}
@@ -89,10 +98,10 @@ func TestEncoding(t *testing.T) {
 				if tt.encoding&pixmedtest.BarePDF != 0 {
 					wantType = "application/pdf"
 				} else if valid := tt.encoding&pixmedtest.RawLineBreaks == 0; json.Valid([]byte(body)) != valid {
-					t.Errorf("the JSON is valid: %t, want %t", !valid, valid)
+					t.Errorf("valid JSON: %t, want %t", !valid, valid)
 				}
 				if got := got.Header.Get("Content-Type"); got != wantType {
-					t.Errorf("Content-Type is %q, want %q", got, wantType)
+					t.Errorf("Content-Type = %q, want %q", got, wantType)
 				}
 			})
 		}

@@ -74,12 +74,6 @@ func TestFault(t *testing.T) {
 			http.Header{"Content-Type": {jsonType}},
 			"",
 		},
-		"no such status": {
-			pixmedtest.Fault{Status: 20},
-			500,
-			http.Header{"Content-Type": {jsonType}},
-			`{"message":"Fault.Status is 20, want 200 to 999","statusCode":500}`,
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,12 +84,30 @@ func TestFault(t *testing.T) {
 			got.Header.Del("Content-Length")
 			if diff := cmp.Diff(reply{Status: tt.status, Header: tt.header, Body: tt.body},
 				reply{Status: got.Status, Header: got.Header, Body: got.Body}); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+				t.Errorf("response (-want +got):\n%s", diff)
 			}
 			if got := get(t, g); got.Status != http.StatusOK || !json.Valid([]byte(got.Body)) {
-				t.Errorf("the next request got %d %s", got.Status, got.Body)
+				t.Errorf("response to the next request: %d %s, want 200 and JSON", got.Status, got.Body)
 			}
 		})
+	}
+}
+
+func TestFaultStatusInvalid(t *testing.T) {
+	t.Parallel()
+	g, _ := newGateway(t)
+	for _, status := range []int{-1, 20, 199, 1000} {
+		f := pixmedtest.Fault{Status: status}
+		want := fmt.Sprintf("Fault.Status is %d, want 0 or 200 to 999", status)
+		if got := panicked(func() { g.Fail(pixmedtest.Fault{}, f) }); got != want {
+			t.Errorf("Fail panicked with %q, want %q", got, want)
+		}
+		if got := panicked(func() { g.FailAlways(f) }); got != want {
+			t.Errorf("FailAlways panicked with %q, want %q", got, want)
+		}
+	}
+	if got := get(t, g); got.Status != http.StatusOK {
+		t.Errorf("status after the panics: %d, want 200", got.Status)
 	}
 }
 
@@ -115,14 +127,14 @@ func TestCut(t *testing.T) {
 				g.Fail(pixmedtest.Fault{Cut: true, At: at})
 				got := get(t, g)
 				if want := whole.Body[:min(at, size)]; got.Body != want {
-					t.Errorf("at %d: got %d bytes, want %d", at, len(got.Body), len(want))
+					t.Errorf("At = %d: got %d bytes, want %d", at, len(got.Body), len(want))
 				}
 				var wantErr error
 				if encoding&pixmedtest.UntilClose == 0 && (at < size || encoding&pixmedtest.Chunked != 0) {
 					wantErr = io.ErrUnexpectedEOF
 				}
 				if !errors.Is(got.Err, wantErr) {
-					t.Errorf("at %d of %d: error %v, want %v", at, size, got.Err, wantErr)
+					t.Errorf("At = %d of %d: error %v, want %v", at, size, got.Err, wantErr)
 				}
 			}
 		})
@@ -134,21 +146,21 @@ func TestCutBeforeHeader(t *testing.T) {
 	g, _ := newGateway(t)
 	g.FailAlways(pixmedtest.Fault{Cut: true, At: -1})
 	if r, err := do(g, http.MethodGet, "/transaction/"+sampleID+"/receipt", nil); err == nil {
-		t.Errorf("got %d, want an error", r.Status)
+		t.Errorf("got status %d, want an error", r.Status)
 	}
 }
 
-// patient are faults that only the client or Close ends.
+// patient holds faults that last until the client disconnects or Close is called.
 var patient = map[string]pixmedtest.Fault{
 	"stall before the header": {Stall: true, At: -1},
 	"stall after the header":  {Stall: true},
 	"stall in the body":       {Stall: true, At: 100},
-	"stall behind the body":   {Stall: true, At: 1 << 40, Encoding: pixmedtest.Chunked},
+	"stall after the body":    {Stall: true, At: 1 << 40, Encoding: pixmedtest.Chunked},
 	"latency":                 {Latency: time.Hour},
 }
 
-// arrived returns a context and a channel that is closed when a request with
-// this context was sent.
+// arrived returns a context, and a channel that is closed once a request with
+// that context has been sent.
 func arrived(ctx context.Context) (context.Context, <-chan struct{}) {
 	sent := make(chan struct{})
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -183,9 +195,9 @@ func TestLatency(t *testing.T) {
 	g.Fail(pixmedtest.Fault{Latency: latency})
 	start := time.Now()
 	if got := get(t, g); got.Status != http.StatusOK {
-		t.Errorf("got %d", got.Status)
+		t.Errorf("got status %d, want 200", got.Status)
 	}
 	if took := time.Since(start); took < latency {
-		t.Errorf("the answer came after %v, before the latency of %v", took, latency)
+		t.Errorf("the response took %v, want at least %v", took, latency)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"time"
 )
 
@@ -105,9 +104,7 @@ type config struct {
 // Given several times, all of the credentials are needed. None is unless set.
 func WithCredential(header, value string) Option {
 	return func(c *config) {
-		c.receipts.credentials = append(c.receipts.credentials, func(r *http.Request) (string, bool) {
-			return header, slices.Equal(r.Header.Values(header), []string{value})
-		})
+		c.receipts.credentials = append(c.receipts.credentials, credential{header, value})
 	}
 }
 

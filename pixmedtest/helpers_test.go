@@ -2,6 +2,7 @@ package pixmedtest_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,7 +17,7 @@ import (
 
 const sampleID = "5a94d48d-c9f3-46be-8448-83510ca42bde"
 
-// newGateway returns a gateway that has the sample's receipt, and the receipt.
+// newGateway returns a gateway that serves the sample's receipt, and the receipt.
 func newGateway(t *testing.T, opts ...pixmedtest.Option) (g *pixmedtest.Gateway, pdf []byte) {
 	t.Helper()
 	g = pixmedtest.NewGateway(opts...)
@@ -25,7 +26,7 @@ func newGateway(t *testing.T, opts ...pixmedtest.Option) (g *pixmedtest.Gateway,
 	return g, pdf
 }
 
-// reply is an answer as it came over the network.
+// reply is a response as it was received.
 type reply struct {
 	Status int
 	Header http.Header
@@ -35,7 +36,7 @@ type reply struct {
 	Err    error // of reading the body
 }
 
-// do sends a request, asking for no compression.
+// do sends a request that does not ask for compression.
 func do(g *pixmedtest.Gateway, method, path string, header http.Header) (reply, error) {
 	r, err := http.NewRequestWithContext(context.Background(), method, g.URL()+path, http.NoBody)
 	if err != nil {
@@ -67,7 +68,7 @@ func get(t *testing.T, g *pixmedtest.Gateway) reply {
 	return r
 }
 
-// fetch fetches the sample's receipt, and returns what stopped it.
+// fetch reads the sample's receipt to its end and returns the error, if any.
 func fetch(ctx context.Context, client *http.Client, url string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/transaction/"+sampleID+"/receipt", http.NoBody)
 	if err != nil {
@@ -82,9 +83,9 @@ func fetch(ctx context.Context, client *http.Client, url string) error {
 	return err
 }
 
-// merchant is a server that answers with these statuses, one after the other,
-// and keeps the bodies it got.
-func merchant(t *testing.T, statuses ...int) (url string, bodies func() []string) {
+// merchant starts a server that responds with these statuses in turn and
+// records the requests that it receives.
+func merchant(t *testing.T, statuses ...int) (url string, requests func() []string) {
 	t.Helper()
 	var mu sync.Mutex
 	var got []string
@@ -125,7 +126,14 @@ func newHandler(t *testing.T, r pixmed.Receiver, opts ...pixmed.HandlerOption) h
 	return h
 }
 
-// receive is a receiver from a function without a context.
+// receive returns a receiver that calls f.
 func receive(f func(*pixmed.Notification) error) pixmed.Receiver {
 	return pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error { return f(n) })
+}
+
+// panicked returns what f panics with, as text.
+func panicked(f func()) (text string) {
+	defer func() { text = fmt.Sprint(recover()) }()
+	f()
+	return ""
 }
