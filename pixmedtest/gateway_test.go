@@ -18,14 +18,62 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
+func TestNewGatewayPanics(t *testing.T) {
+	t.Parallel()
+	schedule := pixmedtest.Backoff(0, 0, 1)
+	for name, tt := range map[string]struct {
+		opts []pixmedtest.Option
+		want string
+	}{
+		"nil option": {
+			[]pixmedtest.Option{pixmedtest.WithTLS(), nil}, "option 2 is nil",
+		},
+		"nil schedule": {
+			[]pixmedtest.Option{pixmedtest.WithSchedule(nil)}, "WithSchedule: the schedule is nil",
+		},
+		"nil signer": {
+			[]pixmedtest.Option{pixmedtest.WithSigner(pixmedtest.BasicAuth("u", "p"), nil)}, "WithSigner: signer 2 is nil",
+		},
+		"timeout zero": {
+			[]pixmedtest.Option{pixmedtest.WithDeliveryTimeout(0)}, "WithDeliveryTimeout: 0s is not a positive duration",
+		},
+		"timeout negative": {
+			[]pixmedtest.Option{pixmedtest.WithDeliveryTimeout(-1)}, "WithDeliveryTimeout: -1ns is not a positive duration",
+		},
+		"encoding twice": {
+			[]pixmedtest.Option{pixmedtest.WithEncoding(0), pixmedtest.WithEncoding(0)}, "WithEncoding is given twice",
+		},
+		"schedule twice": {
+			[]pixmedtest.Option{pixmedtest.WithSchedule(schedule), pixmedtest.WithSchedule(schedule)}, "WithSchedule is given twice",
+		},
+		"timeout twice": {
+			[]pixmedtest.Option{pixmedtest.WithDeliveryTimeout(1), pixmedtest.WithDeliveryTimeout(2)}, "WithDeliveryTimeout is given twice",
+		},
+		"gzip twice": {
+			[]pixmedtest.Option{pixmedtest.WithGzip(), pixmedtest.WithGzip()}, "WithGzip is given twice",
+		},
+		"TLS twice": {
+			[]pixmedtest.Option{pixmedtest.WithTLS(), pixmedtest.WithTLS()}, "WithTLS is given twice",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := panicked(func() { pixmedtest.NewGateway(tt.opts...).Close() })
+			if want := "NewGateway: " + tt.want; got != want {
+				t.Errorf("panicked with %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	g, _ := newGateway(t, pixmedtest.WithTLS())
 	if !strings.HasPrefix(g.URL(), "https://127.0.0.1:") && !strings.HasPrefix(g.URL(), "https://[::1]:") {
-		t.Errorf("the URL is %s", g.URL())
+		t.Errorf("URL() = %s, want https on a loopback address", g.URL())
 	}
 	if got := get(t, g); got.Status != http.StatusOK {
-		t.Errorf("got %d", got.Status)
+		t.Errorf("got status %d, want 200", got.Status)
 	}
 }
 
@@ -38,12 +86,12 @@ func TestPrinting(t *testing.T) {
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		if s := fmt.Sprintf(format, g); strings.Contains(s, secret) {
-			t.Errorf("%s shows the secret: %s", format, s)
+			t.Errorf("%s prints the secret: %s", format, s)
 		}
 	}
 }
 
-// TestClient runs the client of package pixmed against the gateway.
+// TestClient fetches a receipt with the client of package pixmed.
 func TestClient(t *testing.T) {
 	t.Parallel()
 	g, pdf := newGateway(t, pixmedtest.WithCredential("api_key", "k"))
@@ -59,15 +107,15 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(receipt.PDF, pdf) {
-		t.Error("the receipt differs from the one that was added")
+		t.Error("the receipt differs from what AddReceipt returned")
 	}
 	if got := len(g.Requests()); got != 3 {
 		t.Errorf("%d requests, want 3", got)
 	}
 }
 
-// TestClose closes gateways with requests and a delivery in flight. The test
-// ends only when all goroutines that were started in its bubble have ended.
+// TestClose closes gateways during requests and a delivery. The bubble ends only
+// when all of its goroutines have ended.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	for name, fault := range patient {
@@ -95,9 +143,9 @@ func TestClose(t *testing.T) {
 					<-sent
 				}
 				all.Go(func() {
-					_, err := g.Deliver(t.Context(), g.URL(), pixmedtest.NewInfraction()) // which answers 404
+					_, err := g.Deliver(t.Context(), g.URL(), pixmedtest.NewInfraction()) // gets 404
 					if err == nil || !strings.Contains(err.Error(), "the gateway is closed") {
-						t.Errorf("Deliver: error %v", err)
+						t.Errorf("Deliver: error %v, want that the gateway is closed", err)
 					}
 				})
 				<-waiting
@@ -107,19 +155,19 @@ func TestClose(t *testing.T) {
 
 				g.Close()
 				if a := g.Post(t.Context(), g.URL(), nil); a.Err == nil {
-					t.Errorf("after Close: %v", a)
+					t.Errorf("Post after Close: %v, want an error", a)
 				}
 			})
 		})
 	}
 }
 
-// TestCloseUnread closes a gateway whose client has stopped to read.
+// TestCloseUnread closes a gateway while a client is not reading the response.
 func TestCloseUnread(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := pixmedtest.NewGateway(pixmedtest.WithEncoding(pixmedtest.BarePDF))
-		g.SetReceipt(sampleID, make([]byte, 32<<20)) // more than any socket's buffers hold
+		g.SetReceipt(sampleID, make([]byte, 32<<20)) // more than the buffers of a connection hold
 		transport := &http.Transport{}
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL()+"/transaction/"+sampleID+"/receipt", http.NoBody)
 		if err != nil {
@@ -131,7 +179,7 @@ func TestCloseUnread(t *testing.T) {
 		}
 		g.Close()
 		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-			t.Error("the body arrived whole")
+			t.Error("the body is complete")
 		}
 		resp.Body.Close()
 		transport.CloseIdleConnections()
@@ -150,7 +198,7 @@ func TestCloseEndsIdleConnections(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	g := pixmedtest.NewGateway()
-	for range 3 { // over one connection, or closed would be closed twice
+	for range 3 { // on one connection: the test would close the channel twice
 		if _, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
 			t.Error(err)
 		}

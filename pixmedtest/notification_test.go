@@ -37,18 +37,18 @@ func TestNewInfraction(t *testing.T) {
 		func(i *pixmed.Infraction) { i.MEDStatus = pixmed.Cancelled },
 		func(i *pixmed.Infraction) { i.Value++ })
 	if a.Key() == b.Key() || a.EndToEndID == b.EndToEndID {
-		t.Errorf("two infractions with the same ids: %v, %v", a, b)
+		t.Errorf("two infractions have the same ids: %v, %v", a, b)
 	}
 	for _, i := range []pixmed.Infraction{a, b} {
 		if err := i.Validate(); err != nil {
 			t.Error(err)
 		}
 		if !i.EndToEndID.Valid() {
-			t.Errorf("EndToEndID %q is malformed", i.EndToEndID)
+			t.Errorf("EndToEndID %q is not valid", i.EndToEndID)
 		}
 	}
 	if b.MEDStatus != pixmed.Cancelled || b.Value != 1801 {
-		t.Errorf("the changes are not there: %v", b)
+		t.Errorf("the infraction was not modified: %v", b)
 	}
 }
 
@@ -65,14 +65,14 @@ func TestNewNotification(t *testing.T) {
 		t.Errorf("Raw and the fields differ (-raw +fields):\n%s", diff)
 	}
 	if n.MEDStatus != pixmed.Cancelled || n.Previous != pixmed.Acknowledged || n.Attempt != 2 {
-		t.Errorf("the changes are not there: %v", n)
+		t.Errorf("the notification was not modified: %v", n)
 	}
 	if want := time.Date(2025, 1, 18, 18, 25, 0, 0, time.UTC); !n.ReceivedAt.Equal(want) {
 		t.Errorf("ReceivedAt = %v, want %v", n.ReceivedAt, want)
 	}
 	n = pixmedtest.NewNotification(func(n *pixmed.Notification) { n.Raw = []byte("own") })
 	if string(n.Raw) != "own" {
-		t.Errorf("Raw = %q, want the one that was set", n.Raw)
+		t.Errorf("Raw = %q, want the value that was set", n.Raw)
 	}
 }
 
@@ -85,10 +85,10 @@ func TestPayload(t *testing.T) {
 		body := pixmedtest.Payload(pixmed.Infraction{Value: value})
 		var got struct{ Value json.RawMessage }
 		if err := json.Unmarshal(body, &got); err != nil {
-			t.Errorf("%d: %v", value, err)
+			t.Errorf("Amount(%d): %v", value, err)
 		}
 		if string(got.Value) != want {
-			t.Errorf("%d: value is %s, want %s", value, got.Value, want)
+			t.Errorf("Amount(%d): value = %s, want %s", value, got.Value, want)
 		}
 	}
 
@@ -120,7 +120,12 @@ func TestNewRequest(t *testing.T) {
 		"body",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("request (-want +got):\n%s", diff)
+	}
+
+	const nilSigner = "NewRequest: signer 2 is nil"
+	if got := panicked(func() { pixmedtest.NewRequest("/hook", nil, pixmedtest.BasicAuth("u", "p"), nil) }); got != nilSigner {
+		t.Errorf("panicked with %q, want %q", got, nilSigner)
 	}
 }
 
@@ -140,21 +145,21 @@ func TestShuffled(t *testing.T) {
 	before := slices.Clone(infractions)
 	thrice := pixmedtest.Shuffled(infractions, 3, 1)
 	if diff := cmp.Diff(before, infractions); diff != "" {
-		t.Errorf("the argument was changed:\n%s", diff)
+		t.Errorf("the argument was modified (-before +after):\n%s", diff)
 	}
 	if got := slices.Collect(maps.Values(count(thrice))); !slices.Equal(got, slices.Repeat([]int{3}, 10)) {
-		t.Errorf("the infractions are there %v times, want 3 each", got)
+		t.Errorf("numbers of copies %v, want 3 of each infraction", got)
 	}
 	if diff := cmp.Diff(thrice, pixmedtest.Shuffled(infractions, 3, 1)); diff != "" {
-		t.Errorf("the same seed gives another order:\n%s", diff)
+		t.Errorf("the same seed gave another order (-first +second):\n%s", diff)
 	}
 	if cmp.Equal(thrice, pixmedtest.Shuffled(infractions, 3, 2)) {
-		t.Error("another seed gives the same order")
+		t.Error("another seed gave the same order")
 	}
 	if cmp.Equal(infractions, thrice[:10]) {
-		t.Error("the order is as before")
+		t.Error("the order did not change")
 	}
 	if got := pixmedtest.Shuffled(infractions, -1, 1); len(got) != 10 {
-		t.Errorf("copies = -1 gives %d, want 10", len(got))
+		t.Errorf("copies = -1 gave %d infractions, want 10", len(got))
 	}
 }
