@@ -74,11 +74,8 @@ func newClientOption(name string, apply func(*clientConfig) error) ClientOption 
 }
 
 func (o loggerOption) applyClient(c *clientConfig) error {
-	if err := c.given.once("WithLogger"); err != nil {
-		return err
-	}
 	c.logger = o.logger
-	return o.check()
+	return o.check(c.given)
 }
 
 // WithHTTPClient sets the client that sends the requests, for mutual TLS,

@@ -18,30 +18,6 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// specPayload is the example in the gateway's documentation, byte for byte.
-const specPayload = `{
-  "transactionId": "5a94d48d-c9f3-46be-8448-83510ca42bde",
-  "transactionStatus": "MED",
-  "transactionType": "CASH_IN",
-  "value": 18,
-  "externalId": "T&ste378",
-  "e2e_id": "E082535392025011818245238600338f",
-  "medStatus": "ACKNOWLEDGED"
-}`
-
-// specInfraction is what specPayload says.
-func specInfraction() pixmed.Infraction {
-	return pixmed.Infraction{
-		TransactionID:     "5a94d48d-c9f3-46be-8448-83510ca42bde",
-		TransactionStatus: pixmed.TransactionMED,
-		TransactionType:   pixmed.CashIn,
-		Value:             18 * pixmed.Real,
-		ExternalID:        "T&ste378",
-		EndToEndID:        "E082535392025011818245238600338f",
-		MEDStatus:         pixmed.Acknowledged,
-	}
-}
-
 // specNotification has every field set, and a raw body whose text stands in no
 // other field.
 func specNotification() pixmed.Notification {
@@ -395,25 +371,6 @@ func TestPrinting(t *testing.T) {
 	} {
 		if got := fmt.Sprintf("%v %+v", value, value); rawLeaks(got) || !strings.Contains(got, infraction) {
 			t.Errorf("%T prints as %q", value, got)
-		}
-	}
-}
-
-// Text from outside cannot pass for another line, nor fill the log.
-func TestPrintingOddText(t *testing.T) {
-	t.Parallel()
-	n := specNotification()
-	n.MEDStatus, n.Previous = "X\nlevel=ERROR", "Y\x1b[2J"
-	n.TransactionID, n.ExternalID = strings.Repeat("é", 100), "a/b\u202e"
-	shown := `"` + strings.Repeat("é", 32) + `…"`
-	for got, want := range map[string]string{
-		n.String():            `MED "X\nlevel=ERROR" for transaction ` + shown + ` (R$ 18,00), after "Y\x1b[2J", attempt 3`,
-		n.Infraction.String(): `MED "X\nlevel=ERROR" for transaction ` + shown + ` (R$ 18,00)`,
-		n.Key().String():      shown + `/"a/b\u202e"`,
-		pixmed.Key{TransactionID: "ação", ExternalID: "T&ste 378"}.String(): "ação/T&ste 378",
-	} {
-		if got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

@@ -1,0 +1,124 @@
+package pixmed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed"
+)
+
+func TestOutcomeDurations(t *testing.T) {
+	t.Parallel()
+	wait := func(d time.Duration) error {
+		time.Sleep(d) // on the bubble's clock
+		return nil
+	}
+	receiver := pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error { return wait(3 * time.Second) })
+	invalid := pixmed.WithInvalid(func(context.Context, []byte, error) error { return wait(2 * time.Second) })
+	fallback := pixmed.WithFallback(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { _ = wait(5 * time.Second) }))
+	verifier := pixmed.WithVerifier(pixmed.VerifierFunc(func(*http.Request, func() ([]byte, error)) error { return wait(7 * time.Second) }))
+	for _, tt := range []struct {
+		name, body         string
+		duration, callback time.Duration
+	}{
+		{"handled", specPayload, 12 * time.Second, 3 * time.Second},
+		{"not valid", `{"medStatus":"X"}`, 11 * time.Second, 2 * time.Second},
+		{"other", `{"transactionStatus":"PAID"}`, 14 * time.Second, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHook(t, receiver, invalid, fallback, verifier)
+				// Two reads of a second each: the text, and its end.
+				h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", slowReader{time.Second, strings.NewReader(tt.body)}))
+				if o := h.outcome(t); o.Duration != tt.duration || o.Callback != tt.callback {
+					t.Errorf("Duration %v, Callback %v; want %v, %v", o.Duration, o.Callback, tt.duration, tt.callback)
+				}
+			})
+		})
+	}
+}
+
+func TestObserverSeesTheRequestAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	w := httptest.NewRecorder()
+	calls := 0
+	h, err := pixmed.NewHandler(answer(errors.New("no")), pixmed.WithoutVerification(), pixmed.WithLogger(slog.New(slog.DiscardHandler)),
+		pixmed.WithObserver(func(ctx context.Context, o pixmed.Outcome) {
+			calls++
+			if ctx.Value(key{}) != "value" {
+				t.Error("the context is not the request's")
+			}
+			if w.Code != 500 || w.Body.Len() == 0 {
+				t.Error("the observer was called before the answer")
+			}
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.ServeHTTP(w, webhookRequest(t).WithContext(context.WithValue(t.Context(), key{}, "value")))
+	if calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestObserverPanics(t *testing.T) {
+	t.Parallel()
+	var log hookLog
+	h, err := pixmed.NewHandler(answer(nil), pixmed.WithoutVerification(), pixmed.WithLogger(log.logger()),
+		pixmed.WithObserver(func(context.Context, pixmed.Outcome) { panic("observer's own") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, webhookRequest(t))
+	if w.Code != 200 {
+		t.Errorf("status %d", w.Code)
+	}
+	lines := log.lines(t)
+	stack, _ := lines[len(lines)-1]["stack"].(string)
+	if len(lines) != 2 || lines[1]["error"] != "the observer panicked: observer's own" || !strings.Contains(stack, "outcome_test.go") {
+		t.Errorf("log %v", lines)
+	}
+}
+
+// The values are labels of metrics: changing one breaks a dashboard.
+func TestResultValues(t *testing.T) {
+	t.Parallel()
+	got := []pixmed.Result{
+		pixmed.ResultAccepted, pixmed.ResultDuplicate, pixmed.ResultInvalid, pixmed.ResultRefused,
+		pixmed.ResultOther, pixmed.ResultFailed, pixmed.ResultBusy,
+	}
+	want := []pixmed.Result{"accepted", "duplicate", "invalid", "refused", "other", "failed", "busy"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What stays out of the log is the body's; a receiver's error is the user's to word.
+func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{
+		fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
+		fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
+		fmt.Errorf("ledger: %w", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+	} {
+		h := newHook(t, answer(err), pixmed.WithoutVerification())
+		h.serve(webhookRequest(t))
+		lines := h.log.lines(t)
+		if got := lines[len(lines)-1]["error"]; got != err.Error() {
+			t.Errorf("the log has %v, want %v", got, err)
+		}
+	}
+}
