@@ -99,6 +99,7 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 		"array":            {"[]", nil, pixmed.ErrReceiptMalformed, "not a receipt envelope at byte 0: "},
 		"empty object":     {"{}", nil, pixmed.ErrReceiptFailed, "the gateway does not report success at byte 1: no status"},
 		"FAILED":           {`{"status":"FAILED","message":"Comprovante indisponível"}`, nil, pixmed.ErrReceiptFailed, `the gateway does not report success at byte 10: status "FAILED", message "Comprovante indisponível"`},
+		"an error":         {`{"error":{"message":"not generated yet"}}`, nil, pixmed.ErrReceiptFailed, `the gateway does not report success at byte `},
 		"null data":        {`{"status":"SUCCESS","data":null}`, nil, pixmed.ErrReceiptMissing, "no receipt in the envelope at byte 27: data is null"},
 		"no data":          {`{"status":"SUCCESS"}`, nil, pixmed.ErrReceiptMissing, "no receipt in the envelope at byte 19: no data"},
 		"null receipt":     {`{"status":"SUCCESS","data":{"receipt":null}}`, nil, pixmed.ErrReceiptMissing, "no receipt in the envelope at byte 38: receipt is null"},
@@ -703,5 +704,46 @@ func TestMIMETypeOfAStranger(t *testing.T) {
 	info := pixmed.ReceiptInfo{MIMEType: "a\x1b/b\n", SHA256: "c0ffee"} // made by hand
 	if text := info.String() + info.LogValue().String(); strings.ContainsAny(text, "\x1b\n") {
 		t.Errorf("got %q", text)
+	}
+}
+
+// The gateway's words are in the error of a 200 that reports one.
+func TestErrorInA200(t *testing.T) {
+	t.Parallel()
+	client := mustClient(t, mockBase, overTransport(answersOf(jsonAnswer(`{"error":{"message":"not generated yet"}}`))))
+	if _, err := client.Receipt(t.Context(), receiptID); !errors.Is(err, pixmed.ErrReceiptFailed) || !strings.Contains(err.Error(), "not generated yet") {
+		t.Errorf("got %v, want ErrReceiptFailed with the gateway's words", err)
+	}
+}
+
+// What stands before %PDF- is part of the PDF, wherever it is read, and when a
+// broken download is resumed.
+func TestTextBeforeThePDF(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]string{"line break": "\n", "byte order mark": "\ufeff", "a line": "%!PS-Adobe-3.0\n", "as much as may be": strings.Repeat("x", 1019)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pdf := append([]byte(before), receiptPDF(50_000)...)
+			for _, first := range []httpmock.Responder{goodAnswer(pdf), broken(pdf, 300), broken(pdf, 20_003)} {
+				for _, get := range entryPoints {
+					got, info, err := get(t, mustClient(t, mockBase, overTransport(answersOf(first, goodAnswer(pdf)))))
+					wantWhole(t, pdf, got, info, err)
+				}
+			}
+		})
+	}
+}
+
+// OpenReceipt returns before the body has ended.
+func TestOpenReceiptReturnsWithTheHeader(t *testing.T) {
+	t.Parallel()
+	text := receiptJSON(append([]byte("\ufeff\n"), receiptPDF(50_000)...))[:200]
+	client := mustClient(t, mockBase, overTransport(answersOf(func(r *http.Request) (*http.Response, error) { return unfinished(r, text) })))
+	receipt, err := client.OpenReceipt(t.Context(), receiptID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := receipt.Close(); err != nil {
+		t.Error(err)
 	}
 }
