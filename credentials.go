@@ -124,6 +124,9 @@ var escapes = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\x[0-9a-fA-F]{2}|\\.|%
 
 // unescape undoes the escapes in a text, once.
 func unescape(text string) string {
+	if !strings.ContainsAny(text, `\%&`) {
+		return text
+	}
 	return escapes.ReplaceAllStringFunc(text, func(escape string) (plain string) {
 		var err error
 		switch {

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"sync"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
 )
@@ -164,14 +165,31 @@ func (r *ReceiptReader) Read(p []byte) (int, error) {
 	return 0, r.err
 }
 
+// chunks are what WriteTo writes from.
+var chunks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // WriteTo writes the rest of the PDF to w.
-func (r *ReceiptReader) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.Copy(w, struct{ io.Reader }{r})
-	if err != nil && err != r.err { //nolint:errorlint // this very error would be the reader's
-		r.end(fmt.Errorf("writing it: %w", err))
-		err = r.err
+func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
+	chunk := chunks.Get().(*[32 << 10]byte)
+	defer chunks.Put(chunk)
+	for {
+		n, err := r.Read(chunk[:])
+		if err == io.EOF {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		n2, err := w.Write(chunk[:n])
+		written += int64(n2)
+		if err == nil && n2 < n {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			r.end(fmt.Errorf("writing it: %w", err))
+			return written, r.err
+		}
 	}
-	return n, err
 }
 
 // Close ends the download. It may be called while another goroutine is in Read or
