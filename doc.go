@@ -66,26 +66,38 @@
 // [DecodeReceipt] decodes an envelope from anywhere. A PDF that is short or wrong
 // is never called whole: only io.EOF, or a nil error, says that all of it came.
 //
+// [Client.Get] fetches what this package does not model. Use it to look the
+// transaction up before money moves.
+//
 // # Retries
 //
-// The client sends a request up to five times ([DefaultRetries]), for 429, every
-// 5xx but 501, and connection errors. It waits half a second before the first
-// retry and twice as long before each further one, at most 30 seconds, less up to
-// a half at random. A Retry-After in the future replaces the wait, up to that maximum; one that
-// asks for more ends the call with an error that says so. A gateway that sends
-// nothing for a minute counts as a broken connection. A download that breaks in
-// the middle is resumed: fetched again, compared up to where it broke, continued;
-// this takes from the same budget. Other status codes, certificate errors and
-// redirects to another origin are not retried. No further attempt is made once the
-// context has ended.
+// The client sends a request up to five times ([DefaultRetries]), after a 202 (not
+// ready yet), 408, 425, 429, every 5xx but 501, and connection errors. It waits
+// half a second before the first retry and twice as long before each further one,
+// at most 30 seconds, less up to a half at random. A Retry-After in the future
+// replaces the wait, up to that maximum; one that asks for more ends the call with
+// an error that says so. A gateway that sends nothing for a minute counts as a
+// broken connection.
+//
+// A download that breaks is resumed: fetched again, compared up to where it broke,
+// and continued. This takes from the same budget of retries, which is the only
+// limit.
+//
+// Other status codes, redirects to another origin, certificates that do not verify
+// and ports that speak plain http are not retried, and nothing is once the context
+// has ended.
 //
 // # Errors
 //
 // Errors work with errors.Is and errors.As: [SyntaxError], [ValidationError] and
-// [ErrNotInfraction] from parsing; [APIError] with [ErrUnauthorized],
-// [ErrForbidden], [ErrNotFound], [ErrRateLimited] and [ErrUnavailable] from the
-// gateway's answers; ErrReceipt… from what is wrong with a receipt. No error and
-// no log line holds a credential.
+// [ErrNotInfraction] from parsing; [APIError] with [ErrNotReady],
+// [ErrUnauthorized], [ErrForbidden], [ErrNotFound], [ErrRateLimited] and
+// [ErrUnavailable] from the gateway's answers; ErrReceipt… from what is wrong with
+// a receipt. When a context ends a call, its error and its cause are both found.
+//
+// No error and no log line holds a credential, or a control character that the
+// gateway sent: its texts are cut, and a text that shows a credential is replaced
+// as a whole.
 //
 // # Money
 //
