@@ -89,6 +89,8 @@ type answerKind struct {
 // kind returns what the status code stands for.
 func (e *APIError) kind() answerKind {
 	switch e.StatusCode {
+	case http.StatusOK:
+		return answerKind{nil, "its body reports an error"}
 	case http.StatusAccepted:
 		return answerKind{ErrNotReady, "it is not ready yet, so try again later"}
 	case http.StatusUnauthorized:

@@ -47,7 +47,7 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("get %s: into must be a pointer to store the answer in, not %T", shown, into)
 	}
 	if reason := invalidPath(path, query); reason != "" {
-		return fmt.Errorf("%w: %q %s", ErrInvalidPath, shown, reason)
+		return fmt.Errorf("%w: %s %s", ErrInvalidPath, quoted(shown), reason)
 	}
 	body, err := c.get(ctx, c.newCall(path, query, slog.String("path", shown)))
 	if err != nil {

@@ -159,7 +159,7 @@ func TestGetErrors(t *testing.T) {
 		"a name twice":              {[]httpmock.Responder{jsonAnswer(`{"a":1,"a":2}`)}, notJSON, 0, nil, 0},
 		"invalid UTF-8":             {[]httpmock.Responder{jsonAnswer("{\"a\":\"\xff\"}")}, notJSON, 0, nil, 0},
 		"control characters in it":  {[]httpmock.Responder{jsonAnswer("\x1b[2J")}, notJSON, 0, nil, 0},
-		"compressed":                {[]httpmock.Responder{codeAnswer(200, "Content-Encoding", "br\x1b")}, prefix + `the answer cannot be read: it has the Content-Encoding "br\\x1b", which the transport does not undo`, 0, nil, 0},
+		"compressed":                {[]httpmock.Responder{codeAnswer(200, "Content-Encoding", "br\x1b")}, prefix + `the answer cannot be read: it has the Content-Encoding "br\x1b", which the transport does not undo`, 0, nil, 0},
 		"4 MiB":                     {[]httpmock.Responder{jsonAnswer(`"` + strings.Repeat("x", 4<<20-2) + `"`)}, "", 0, nil, 0},
 		"4 MiB and a byte":          {[]httpmock.Responder{jsonAnswer(`"` + strings.Repeat("x", 4<<20-1) + `"`)}, prefix + "the answer has more than 4194304 bytes", 0, nil, 0},
 		"broken, then well":         {[]httpmock.Responder{brokenAfter(`{"a`), jsonAnswer(`{}`)}, "", 0, nil, 2},

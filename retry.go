@@ -66,7 +66,7 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 // checkEncoding returns an error if a response's body is compressed.
 func (c *Client) checkEncoding(resp *http.Response) error {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return fmt.Errorf("it has the Content-Encoding %q, which the transport does not undo", c.credentials.show(e, maxFound))
+		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.show(e, maxFound)))
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (c *Client) checkError(ctx context.Context, call *call, resp *http.Response
 	}
 	call.lastError = err
 	if hopeless(err) {
-		return false, err
+		return false, fmt.Errorf("%w; check the base URL and the certificates", err)
 	}
 	retry, _ := retryablehttp.ErrorPropagatedRetryPolicy(ctx, nil, err) // it returns err itself, or nil
 	return retry, err

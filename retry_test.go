@@ -171,7 +171,7 @@ func TestHopelessServers(t *testing.T) {
 				transport = srv.Client().Transport.(*http.Transport)
 			}
 			_, err := mustClient(t, strings.Replace(srv.URL, "http://", "https://", 1), overTransport(transport)).Receipt(t.Context(), receiptID)
-			if err == nil || !strings.HasSuffix(err.Error(), test.want) || connections.Load() != 1 {
+			if err == nil || !strings.HasSuffix(err.Error(), test.want+"; check the base URL and the certificates") || connections.Load() != 1 {
 				t.Errorf("got %v after %d connections, want %s after 1", err, connections.Load(), test.want)
 			}
 		})
