@@ -1,7 +1,7 @@
 //go:build !race
 
-// Under the race detector a sync.Pool drops things at random, and nothing could
-// be said about allocations.
+// Under the race detector a sync.Pool drops items at random, which changes what is
+// allocated.
 
 package pixmed_test
 
@@ -73,9 +73,9 @@ func TestReceiptAllocations(t *testing.T) {
 		size int
 		want float64 // sizes of the PDF, at most
 	}{
-		{"length known, 64 KiB", known, 64 << 10, 1.35}, // and a client, and memory comes in pages
+		{"length known, 64 KiB", known, 64 << 10, 1.35}, // with a client, and rounded up to pages
 		{"length known, 1 MiB", known, 1 << 20, 1.05},
-		{"length known, 40 MiB", known, 40 << 20, 1.3}, // above what is believed at once
+		{"length known, 40 MiB", known, 40 << 20, 1.3}, // more than is believed at once
 		{"length unknown, 64 KiB", unknown, 64 << 10, 2.6},
 		{"length unknown, 1 MiB", unknown, 1 << 20, 2.6},
 		{"length unknown, 32 MiB", unknown, 32 << 20, 2.6},
@@ -85,7 +85,7 @@ func TestReceiptAllocations(t *testing.T) {
 			body := []byte(receiptJSON(receiptPDF(tt.size)))
 			const runs = 3
 			var before, after runtime.MemStats
-			for i := range 1 + runs { // the first one fills the pools
+			for i := range 1 + runs { // the first run fills the pools
 				if i == 1 {
 					runtime.ReadMemStats(&before)
 				}
@@ -101,8 +101,8 @@ func TestReceiptAllocations(t *testing.T) {
 	}
 }
 
-// What a stranger sends is cut before it is searched for credentials: a huge text
-// costs no more than to receive it.
+// A text from outside is cut before it is searched for credentials: a huge one
+// costs no more than receiving it.
 //
 //nolint:paralleltest // allocations are counted for the whole process
 func TestHugeTextsAreCutFirst(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// What a user reads, and what a program can do with it.
+// What users read, and what programs find.
 func TestAPIErrors(t *testing.T) {
 	t.Parallel()
 	const nginx = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
@@ -262,8 +262,8 @@ func TestAPIErrorBodyIsBounded(t *testing.T) {
 	}
 }
 
-// Of an endless error, no more is read than is kept, and a little to use the
-// connection again.
+// Of an endless error body, only a little more is read than is kept, so that the
+// connection can be reused.
 func TestEndlessErrorIsNotRead(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{404, 503} {
@@ -330,7 +330,7 @@ func FuzzAPIErrorBody(f *testing.F) {
 			t.Errorf("got %+v", e)
 		}
 		text := err.Error()
-		// 200 bytes of message and 64 of code, each of which %q may write as \x00.
+		// 200 bytes of message and 64 of code, each of which may be escaped as \x00.
 		if len(text) > 4*(200+64)+500 || strings.ContainsAny(text, "\n\r\x00\x1b") {
 			t.Errorf("%d bytes: %q", len(text), text)
 		}
@@ -340,7 +340,7 @@ func FuzzAPIErrorBody(f *testing.F) {
 	})
 }
 
-// A message is at most one object deep.
+// A message is found at most one object deep.
 func TestMessageInAnObjectInAnObject(t *testing.T) {
 	t.Parallel()
 	const body = `{"error":{"message":{"message":"deep"}}}`

@@ -37,8 +37,8 @@ const (
 	mockBase   = "https://gateway.example/v1"
 )
 
-// receiptPDF returns size bytes, 5 at least, that start as a PDF does and, where
-// there is room, end as one does.
+// receiptPDF returns size bytes, at least 5, that begin like a PDF and, if there is
+// room, end like one.
 func receiptPDF(size int) []byte {
 	pdf := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{byte(size)})
@@ -55,7 +55,7 @@ func receiptJSON(pdf []byte) string {
 	return `{"status":"SUCCESS","data":{"receipt":"` + base64.StdEncoding.EncodeToString(pdf) + `","mimeType":"application/pdf"}}`
 }
 
-// roundTripFunc is a transport in one function.
+// roundTripFunc is a transport made of one function.
 type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -85,8 +85,8 @@ func overTransport(rt http.RoundTripper) pixmed.ClientOption {
 	return pixmed.WithHTTPClient(&http.Client{Transport: rt})
 }
 
-// answersOf returns a transport that gives one canned answer after the other, the
-// last one for ever.
+// answersOf returns a transport that gives one canned answer after the other, and
+// repeats the last one.
 func answersOf(responders ...httpmock.Responder) *httpmock.MockTransport {
 	mock := httpmock.NewMockTransport()
 	var n atomic.Int32
@@ -114,7 +114,7 @@ func refusedAnswer() httpmock.Responder {
 	return httpmock.NewErrorResponder(errors.New("dial tcp 192.0.2.1:443: connect: connection refused"))
 }
 
-// logRecords is a slog handler that keeps what it is given.
+// logRecords is a slog handler that keeps its records.
 type logRecords struct {
 	mu    sync.Mutex
 	lines []string
@@ -144,7 +144,7 @@ func (h *logRecords) all() []string {
 	return append([]string(nil), h.lines...)
 }
 
-// wantAPIError unwraps an error that must be one.
+// wantAPIError returns the *APIError in err, which must have one.
 func wantAPIError(tb testing.TB, err error) *pixmed.APIError {
 	tb.Helper()
 	e, found := errors.AsType[*pixmed.APIError](err)
@@ -154,7 +154,7 @@ func wantAPIError(tb testing.TB, err error) *pixmed.APIError {
 	return e
 }
 
-// trackedTransport is a transport with the method that net/http looks for.
+// trackedTransport counts the calls of a method that net/http looks for.
 type trackedTransport struct {
 	http.RoundTripper
 	closed atomic.Int32
@@ -162,7 +162,7 @@ type trackedTransport struct {
 
 func (t *trackedTransport) CloseIdleConnections() { t.closed.Add(1) }
 
-// chainOf returns the texts of an error and of all that it wraps.
+// chainOf returns the texts of an error and of all errors that it wraps.
 func chainOf(err error) []string {
 	texts := []string{err.Error()}
 	switch e := err.(type) { //nolint:errorlint // it walks the chain
@@ -178,7 +178,7 @@ func chainOf(err error) []string {
 	return texts
 }
 
-// infoOf is what must be known about a PDF in the end.
+// infoOf returns the complete ReceiptInfo of a PDF.
 func infoOf(pdf []byte) pixmed.ReceiptInfo {
 	sum := sha256.Sum256(pdf)
 	return pixmed.ReceiptInfo{
@@ -189,7 +189,7 @@ func infoOf(pdf []byte) pixmed.ReceiptInfo {
 	}
 }
 
-// wantOnly checks which files a directory has.
+// wantOnly checks that a directory has these files and no others.
 func wantOnly(tb testing.TB, dir string, names ...string) {
 	tb.Helper()
 	entries, err := os.ReadDir(dir)
@@ -205,8 +205,8 @@ func wantOnly(tb testing.TB, dir string, names ...string) {
 	}
 }
 
-// entryPoints are the ways to get a receipt. Each returns the PDF, or as much of
-// it as came before the error, and what is known about it.
+// entryPoints are the ways to get a receipt. Each returns the PDF, or the part of
+// it that came before the error, and its info.
 var entryPoints = map[string]func(*testing.T, *pixmed.Client) ([]byte, pixmed.ReceiptInfo, error){
 	"Receipt": func(t *testing.T, c *pixmed.Client) ([]byte, pixmed.ReceiptInfo, error) {
 		t.Helper()
@@ -250,7 +250,7 @@ var entryPoints = map[string]func(*testing.T, *pixmed.Client) ([]byte, pixmed.Re
 	"Read, then WriteTo": func(t *testing.T, c *pixmed.Client) ([]byte, pixmed.ReceiptInfo, error) {
 		t.Helper()
 		return readAll(t, c, func(r *pixmed.ReceiptReader) io.Reader {
-			head := make([]byte, 4) // of the 6 that OpenReceipt has looked at
+			head := make([]byte, 4) // of those that OpenReceipt has read
 			n, err := io.ReadFull(r, head)
 			if err != nil {
 				t.Error(err)
@@ -279,7 +279,7 @@ func readAll(t *testing.T, c *pixmed.Client, through func(*pixmed.ReceiptReader)
 		t.Errorf("says that it wrote %d bytes, not %d", n, pdf.Len())
 	}
 	if err != nil {
-		// It must go on failing, in the same way.
+		// It must keep failing in the same way.
 		_, again := receipt.Read(make([]byte, 1))
 		_, andAgain := receipt.WriteTo(io.Discard)
 		if !errors.Is(again, err) || !errors.Is(andAgain, err) {
@@ -290,18 +290,18 @@ func readAll(t *testing.T, c *pixmed.Client, through func(*pixmed.ReceiptReader)
 		}
 		return pdf.Bytes(), receipt.Info(), err
 	}
-	for range 2 { // the end stays the end
+	for range 2 { // io.EOF is sticky
 		if n, err := receipt.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Errorf("got %d, %v behind the end", n, err)
+			t.Errorf("got %d, %v after the end", n, err)
 		}
 		if n, err := receipt.WriteTo(&fullWriter{}); n != 0 || err != nil {
-			t.Errorf("wrote %d, %v behind the end", n, err)
+			t.Errorf("wrote %d, %v after the end", n, err)
 		}
 	}
 	return pdf.Bytes(), receipt.Info(), nil
 }
 
-// wantWhole checks that all of a PDF came.
+// wantWhole checks that the whole PDF was delivered.
 func wantWhole(t *testing.T, pdf, got []byte, info pixmed.ReceiptInfo, err error) {
 	t.Helper()
 	if err != nil {
@@ -329,7 +329,7 @@ func (c *countedCloser) Close() error {
 	return nil
 }
 
-// broken answers with the first bytes of an envelope and then an error.
+// broken sends the first bytes of an envelope, and then the connection breaks.
 func broken(pdf []byte, sent int) httpmock.Responder {
 	return func(*http.Request) (*http.Response, error) {
 		body := receiptJSON(pdf)
@@ -340,10 +340,10 @@ func broken(pdf []byte, sent int) httpmock.Responder {
 	}
 }
 
-// Of an envelope, sent bytes bring so many of the PDF.
+// delivered returns how many bytes of the PDF are in the first bytes of an envelope.
 func delivered(sent int) int { return (sent - len(`{"status":"SUCCESS","data":{"receipt":"`)) / 4 * 3 }
 
-// untilDone is a body that brings nothing until its request is cancelled.
+// untilDone is a body that sends nothing until its request is cancelled.
 type untilDone struct{ ctx context.Context } //nolint:containedctx // as in a response's body
 
 func (b untilDone) Read([]byte) (int, error) {
@@ -355,8 +355,8 @@ type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// generated returns an envelope around a PDF of about so many bytes, at most,
-// and at most 5 fewer, that nobody holds in memory.
+// generated returns an envelope around a PDF of size bytes, or up to 5 fewer, that
+// is made while it is read.
 func generated(size int) io.Reader {
 	return io.MultiReader(
 		strings.NewReader(`{"status":"SUCCESS","data":{"receipt":"JVBERi0x`),
@@ -369,7 +369,7 @@ type letters struct{}
 
 var manyLetters = strings.Repeat("A", 64<<10)
 
-// wireBase is a base URL for [wire]: nothing is dialled.
+// wireBase is a base URL for [wire], which dials nothing.
 const wireBase = "http://127.0.0.1/v1"
 
 // freshTransport returns a transport that shares no connections.
@@ -390,8 +390,8 @@ func countNew(n *atomic.Int32) func(net.Conn, http.ConnState) {
 }
 
 // wire returns a transport whose connections are pipes in memory, so that it
-// works in a bubble too. The function serves them, numbered from 0, after it has
-// read a request, and closes them by returning.
+// works in a bubble too. serve is called for each connection, numbered from 0,
+// when a request has been read; the connection is closed when it returns.
 func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	tb.Helper()
 	return rawWire(tb, func(n int, c net.Conn) {
@@ -406,7 +406,7 @@ func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	})
 }
 
-// rawWire is wire, and the function serves from the first byte on.
+// rawWire is wire without reading a request first.
 func rawWire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	tb.Helper()
 	var wg sync.WaitGroup
@@ -427,7 +427,7 @@ func rawWire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
 	return transport
 }
 
-// closing wraps a transport and checks in the end that every body was closed.
+// closing wraps a transport and checks, when the test ends, that every body was closed.
 func closing(tb testing.TB, rt http.RoundTripper) http.RoundTripper {
 	tb.Helper()
 	var mu sync.Mutex
@@ -455,7 +455,7 @@ func closing(tb testing.TB, rt http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// rawAnswers are ways to write one good answer in HTTP/1.1.
+// rawAnswers returns a good answer in each framing of HTTP/1.1.
 func rawAnswers(body string) map[string]string {
 	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	half := len(body) / 2
@@ -466,13 +466,13 @@ func rawAnswers(body string) map[string]string {
 	}
 }
 
-// drain waits until the other side hangs up.
+// drain reads until the other side hangs up.
 func drain(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-// fullWriter fails when it has taken as much as there is room for.
+// fullWriter fails when it is full.
 type fullWriter struct {
 	room  int
-	short bool // does not say why
+	short bool // without an error
 	got   []byte
 }
 
@@ -488,10 +488,10 @@ func (w *fullWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// The credential that no hostile gateway may bring to light.
+// canary is a credential that no error may show.
 const canary = "canary-6f1d2c"
 
-// fetchers are the two ways to get a receipt: whole, or as much as comes.
+// fetchers are the two ways to get a receipt: all of it, or as much as comes.
 var fetchers = map[string]func(context.Context, *pixmed.Client) ([]byte, error){
 	"Receipt": func(ctx context.Context, c *pixmed.Client) ([]byte, error) {
 		receipt, err := c.Receipt(ctx, receiptID)
@@ -510,9 +510,9 @@ var fetchers = map[string]func(context.Context, *pixmed.Client) ([]byte, error){
 	},
 }
 
-// fetch gets a receipt with a deadline, and checks what holds whatever comes: it
-// is the whole right one, or a part of it and an error that names the transaction
-// and no credential, and the deadline holds.
+// fetch gets a receipt with a deadline, and checks what must always be true: it is
+// the right PDF and whole, or a part of it with an error that names the transaction
+// and shows no credential, and the deadline is met.
 func fetch(t *testing.T, client *pixmed.Client, get func(context.Context, *pixmed.Client) ([]byte, error), deadline time.Duration, pdf []byte) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)

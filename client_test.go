@@ -58,7 +58,7 @@ func TestNewClientBaseURL(t *testing.T) {
 	})
 }
 
-// What NewClient refuses may hold a secret at the wrong place.
+// What NewClient rejects may hold a secret in the wrong place.
 func TestNewClientErrorsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	const canary = "hunter2hunter2"
@@ -155,7 +155,7 @@ func TestRequestShape(t *testing.T) {
 	}
 }
 
-// A transport that meddles with the headers must not reach the next request's.
+// A transport that changes a request's headers does not change the next request's.
 func TestRequestsShareNoHeaders(t *testing.T) {
 	t.Parallel()
 	client := mustClient(t, mockBase, pixmed.WithRetries(0), pixmed.WithHeader("api_key", "the key"), overTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
@@ -249,7 +249,7 @@ func TestUsersHTTPClientStaysAsItIs(t *testing.T) {
 	}
 }
 
-// Nothing is logged where nothing is retried, not even at debug level.
+// Nothing is logged unless something is retried, not even at debug level.
 func TestNothingElseIsLogged(t *testing.T) {
 	t.Parallel()
 	for name, responder := range map[string]httpmock.Responder{"good": goodAnswer(receiptPDF(20)), "bad": codeAnswer(401)} {
@@ -264,7 +264,7 @@ func TestNothingElseIsLogged(t *testing.T) {
 	}
 }
 
-// Standard error belongs to the process, so this takes a process of its own.
+// Standard error is shared by the whole process, so this test starts another.
 func TestNothingOnStandardError(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("PIXMED_TEST_SILENCE") != "" {
@@ -306,7 +306,7 @@ func TestClientIsSafeForConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			// Others may take a call's good answers until its retries are used up.
+			// Other calls may take the good answers until this one has no retries left.
 			receipt, err := client.Receipt(t.Context(), receiptID)
 			if err == nil && !bytes.Equal(receipt.PDF, pdf) {
 				t.Error("another PDF")
@@ -316,7 +316,7 @@ func TestClientIsSafeForConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// The default transport limits headers; a user's own client has its own limits.
+// The default transport limits headers; a user's own client sets its own limits.
 func TestResponseHeadersAreLimited(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(100)

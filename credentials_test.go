@@ -133,7 +133,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// Two real servers, of which the second must not see a single request.
+// With real servers, the second one gets no request.
 func TestRedirectToAnotherServer(t *testing.T) {
 	t.Parallel()
 	var requests, strangers atomic.Int32
@@ -168,9 +168,9 @@ func TestRedirectLoopEnds(t *testing.T) {
 	}
 }
 
-// The query that a redirect leads to may be a secret as well where the request
-// fails there.
-func TestFailureBehindARedirectHidesItsQuery(t *testing.T) {
+// The query of a redirect's target may be a secret, also when the request to it
+// fails.
+func TestFailureAfterARedirectHidesItsQuery(t *testing.T) {
 	t.Parallel()
 	logged := &logRecords{}
 	client := mustClient(t, mockBase, pixmed.WithRetries(1), pixmed.WithLogger(slog.New(logged)),
@@ -242,7 +242,7 @@ func TestUsersCheckRedirect(t *testing.T) {
 	}
 }
 
-// A gateway that echoes every credential, at every place and in every form.
+// A gateway echoes every credential, everywhere and in every form.
 func TestCredentialsAreNeverShown(t *testing.T) {
 	t.Parallel()
 	const (
@@ -304,7 +304,7 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 		"plain":      func(s string) httpmock.Responder { return httpmock.NewStringResponder(503, "bad key "+s) },
 		"HTML":       func(s string) httpmock.Responder { return httpmock.NewStringResponder(502, "<title>"+s+"</title>"+s) },
 		"request id": func(s string) httpmock.Responder { return codeAnswer(503, "X-Request-Id", s) },
-		"far behind": func(s string) httpmock.Responder {
+		"far into the body": func(s string) httpmock.Responder {
 			return httpmock.NewStringResponder(500, strings.Repeat("x", 5000)+s)
 		},
 		"elsewhere": func(s string) httpmock.Responder {
@@ -376,8 +376,8 @@ func TestCredentialsAreNeverShown(t *testing.T) {
 	}
 }
 
-// A text that shows a secret or its first 8 bytes, in any escape, goes as a whole,
-// and so does the body that it was in. Others stay as they are.
+// A text that shows a secret or its first 8 bytes, however escaped, is replaced as a
+// whole, and its body is dropped. Other texts stay as they are.
 func TestRedaction(t *testing.T) {
 	t.Parallel()
 	const key = "0123456789abcdef"
@@ -423,7 +423,7 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
-// A code that shows a secret goes, too.
+// So is a code.
 func TestRedactedCode(t *testing.T) {
 	t.Parallel()
 	client := mustClient(t, mockBase, pixmed.WithBearerToken("the-token"),
@@ -434,8 +434,8 @@ func TestRedactedCode(t *testing.T) {
 	}
 }
 
-// Nothing of a stranger's reaches a terminal or a log as it came, with a
-// credential or a control character in it.
+// No text from outside reaches a terminal or a log with a credential or a control
+// character in it.
 func TestStrangersTextsAreMadePrintable(t *testing.T) {
 	t.Parallel()
 	const escape = "\x1b[2J\n\r\x00\u202e\u009b"
@@ -535,7 +535,7 @@ func TestStrangersTextsAreMadePrintable(t *testing.T) {
 	}
 }
 
-// The same for a certificate that a real server sends: its name is in the error.
+// So is the name in the certificate of a real server.
 func TestCertificateOfAStranger(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)

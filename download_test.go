@@ -25,8 +25,8 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// Cut behind any byte, from the first of the header to the last of the body, an
-// answer is an error; and if the next one is whole, the receipt is.
+// An answer that is cut anywhere, from the first byte of its header to the last of
+// its body, is an error, or resumed if there is a retry left.
 func TestAnswerCutAtEveryByte(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(40)
@@ -39,7 +39,7 @@ func TestAnswerCutAtEveryByte(t *testing.T) {
 				t.Parallel()
 				step := 1
 				if entry == "SaveReceipt" {
-					step = 5 // it waits for the disk
+					step = 5 // it syncs to disk
 				}
 				for cut := 0; cut < len(raw); cut += step {
 					for retries := range 2 {
@@ -87,8 +87,8 @@ func TestResume(t *testing.T) {
 		answers    []httpmock.Responder
 		want       string // the error of OpenReceipt's reader
 		requests   int
-		whole      string // the error of Receipt and SaveReceipt, if it is another one
-		requests2  int    // their requests, if there are others
+		whole      string // the error of Receipt and SaveReceipt, if it differs
+		requests2  int    // their requests, if they differ
 		isNot      error
 		is         error
 		resultsNew bool // Receipt and SaveReceipt get the other PDF
@@ -99,10 +99,10 @@ func TestResume(t *testing.T) {
 		"often": {
 			retries: 4, answers: []httpmock.Responder{broken(pdf, 50), broken(pdf, 5000), broken(pdf, 50_000), broken(pdf, 100_000), goodAnswer(pdf)}, want: gets, requests: 5,
 		},
-		"behind the PDF": {
+		"after the PDF": {
 			retries: 1, answers: []httpmock.Responder{broken(pdf, whole-3), goodAnswer(pdf)}, want: gets, requests: 2,
 		},
-		"behind the envelope": { // an end that is not there is not an end
+		"after the envelope": { // only an end proves that nothing follows
 			retries: 1, answers: []httpmock.Responder{broken(pdf, whole), goodAnswer(pdf)}, want: gets, requests: 2,
 		},
 		"no retries": {
@@ -166,7 +166,7 @@ func TestResume(t *testing.T) {
 			retries: 3, answers: []httpmock.Responder{broken(pdf, 50_000), broken(other, 60_000), broken(other, 70_000), goodAnswer(other)}, want: changed, requests: 2, is: pixmed.ErrReceiptChanged,
 			whole: gets, requests2: 4, resultsNew: true,
 		},
-		"another PDF, from where nobody has read": { // what counts is what was delivered
+		"another PDF, beyond what was delivered": {
 			retries: 1, answers: []httpmock.Responder{broken(other, 1000), goodAnswer(pdf)}, want: gets, requests: 2,
 		},
 		"a shorter PDF": {
@@ -227,7 +227,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The wait before a resumption is that before a first retry.
+// The wait before resuming is that before a first retry.
 func TestResumeWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestStartingOverIsLogged(t *testing.T) {
 	}
 }
 
-// Nothing is fetched for a caller who has gone.
+// Nothing is fetched after the context has ended.
 func TestContextEndsDuringDownload(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(50_000)
@@ -347,7 +347,7 @@ func TestContextEndsDuringDownload(t *testing.T) {
 	}
 }
 
-// Reading ends with the context even where the body would bring more.
+// Reading ends with the context even if there is more in the body.
 func TestReadingEndsWithTheContextAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -361,8 +361,7 @@ func TestReadingEndsWithTheContextAtOnce(t *testing.T) {
 	}
 }
 
-// While the prefix is read again, too, a user's cause does not hide that it is a
-// context error.
+// The context may end while the delivered bytes are read again.
 func TestContextEndsWhileResuming(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -412,8 +411,8 @@ func TestFlakyLine(t *testing.T) {
 	}
 }
 
-// stuckBody brings a text and then nothing until it is closed: it does not heed
-// the request's context.
+// stuckBody sends a text and then nothing until it is closed: it ignores the
+// request's context.
 type stuckBody struct {
 	io.Reader
 	closed chan struct{}
@@ -434,8 +433,8 @@ func (b *stuckBody) Close() error {
 	return nil
 }
 
-// Close ends a Read or WriteTo that is under way in another goroutine, wherever
-// it is, and no request is sent after it.
+// Close ends a Read or WriteTo in another goroutine, whatever it is waiting for, and
+// no request is sent afterwards.
 func TestCloseBesideReading(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(50_000)
@@ -470,7 +469,7 @@ func TestCloseBesideReading(t *testing.T) {
 					}
 					result := make(chan error)
 					go func() { result <- read(receipt) }()
-					time.Sleep(time.Duration(len(answers)-1)*time.Hour + time.Minute) // the waits before requests are over
+					time.Sleep(time.Duration(len(answers)-1)*time.Hour + time.Minute) // longer than the waits before the requests
 					synctest.Wait()
 					start, requests := time.Now(), mock.GetTotalCallCount()
 					if err := receipt.Close(); err != nil {
@@ -502,8 +501,7 @@ func TestCloseBesideReading(t *testing.T) {
 	}
 }
 
-// unfinished answers with a text, and then nothing until the request's context
-// ends.
+// unfinished sends a text, and then nothing until the request's context ends.
 func unfinished(r *http.Request, text string) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(io.MultiReader(
 		strings.NewReader(text), untilDone{r.Context()}))}, nil
@@ -552,8 +550,8 @@ func TestCloseBesideDecoding(t *testing.T) {
 	}
 }
 
-// Readers that are closed while they are read do not touch what strangers read at
-// the same time.
+// Closing readers while they are read does not corrupt what others read at the same
+// time.
 func TestCloseHarmsNoStranger(t *testing.T) {
 	t.Parallel()
 	pdfs := make([][]byte, 4)
@@ -576,7 +574,7 @@ func TestCloseHarmsNoStranger(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if i%2 == 0 { // one that is closed beside reading
+				if i%2 == 0 { // closed while it is read
 					var reading sync.WaitGroup
 					reading.Go(func() {
 						if j%2 == 0 {

@@ -73,7 +73,7 @@ func TestReceiptsOfAllSizes(t *testing.T) {
 				client := mustClient(t, srv.URL, overTransport(freshTransport(t)), pixmed.WithRetries(0))
 				for name, get := range entryPoints {
 					if size > 1<<20 && name != "Receipt" && name != "SaveReceipt" {
-						continue // they take their time
+						continue // they are slow
 					}
 					got, info, err := get(t, client)
 					wantWhole(t, pdf, got, info, err)
@@ -91,7 +91,7 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 		body   string
 		header http.Header
 		is     error
-		text   string // how the error begins, behind the transaction
+		text   string // how the error begins, after the transaction
 	}{
 		"empty":            {"", nil, pixmed.ErrReceiptTruncated, "the download broke off at byte 0 of the PDF, after 1 attempt: truncated receipt envelope at byte 0: empty body"},
 		"HTML":             {"<html><title>Sign in</title>", nil, pixmed.ErrReceiptMalformed, "not a receipt envelope at byte 0: an HTML page, not JSON: is there a proxy in between?"},
@@ -107,10 +107,10 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 		"not a PDF":        {`{"status":"SUCCESS","data":{"receipt":"PGh0bWw+PGh0bWw+"}}`, nil, pixmed.ErrReceiptNotPDF, "not a PDF at byte 39: no %PDF- in the first 1024 bytes; it starts with \"<html><html>\""},
 		"corrupt base64":   {`{"status":"SUCCESS","data":{"receipt":"` + ofPDF + `?AAA"}}`, nil, pixmed.ErrReceiptBase64, "corrupt base64 at byte 51: "},
 		"trailing garbage": {pdf(100) + "{}", nil, pixmed.ErrReceiptTrailing, "data after the receipt envelope at byte "},
-		"FAILED behind":    {`{"data":{"receipt":"` + ofPDF + `"},"status":"FAILED"}`, nil, pixmed.ErrReceiptFailed, `the gateway does not report success at byte 44: status "FAILED"`},
+		"FAILED after":     {`{"data":{"receipt":"` + ofPDF + `"},"status":"FAILED"}`, nil, pixmed.ErrReceiptFailed, `the gateway does not report success at byte 44: status "FAILED"`},
 		"over the limit":   {pdf(10_001), nil, pixmed.ErrReceiptTooLarge, "receipt too large at byte "},
 		"endless envelope": {`{"x":"` + strings.Repeat("x", 100_000), nil, pixmed.ErrReceiptTooLarge, "receipt too large at byte 85536: the envelope has more than 85536 bytes"},
-		"an encoding that nobody undoes": {
+		"an encoding that is not undone": {
 			pdf(100),
 			http.Header{"Content-Encoding": {"br"}},
 			pixmed.ErrReceiptMalformed,
@@ -149,7 +149,7 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 				}
 			}
 			if test.header != nil {
-				return // it has to do with HTTP alone
+				return // it is about HTTP alone
 			}
 			reader, err := pixmed.DecodeReceipt(strings.NewReader(test.body), pixmed.WithMaxReceiptSize(10_000))
 			if err != nil {
@@ -186,7 +186,7 @@ func TestReceiptAtTheLimit(t *testing.T) {
 	}
 }
 
-// A PDF without an envelope is whole when HTTP says so or its own end does.
+// A PDF without an envelope is whole if its Content-Length or its %%EOF says so.
 func TestBarePDF(t *testing.T) {
 	t.Parallel()
 	whole := receiptPDF(5000)
@@ -279,7 +279,7 @@ func TestReaderAfterClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // with and without bytes that OpenReceipt has read already
+	for range 2 { // with and without bytes that OpenReceipt has read
 		if n, err := receipt.Read(nil); n != 0 || err != nil {
 			t.Errorf("read %d, %v into nothing", n, err)
 		}
@@ -329,7 +329,7 @@ func TestCloseAfterEOFKeepsTheInfo(t *testing.T) {
 	}
 }
 
-// The context is not the test's, which ends with it.
+// io.EOF frees the connection and the context, without Close.
 func TestEOFFreesEverything(t *testing.T) {
 	t.Parallel()
 	var ctx context.Context
@@ -338,7 +338,7 @@ func TestEOFFreesEverything(t *testing.T) {
 		ctx = r.Context() //nolint:fatcontext // to look at it later
 		return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: &countedCloser{strings.NewReader(receiptJSON(receiptPDF(3000))), &closed}}, nil
 	})))
-	receipt, err := client.OpenReceipt(context.Background(), receiptID) // see above
+	receipt, err := client.OpenReceipt(context.Background(), receiptID) // the test's ends by itself
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestEOFFreesEverything(t *testing.T) {
 	}
 }
 
-// A writer's error is the writer's: no download is resumed for it.
+// No download is resumed because of a writer's error.
 func TestWriterFails(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(100_000)
@@ -463,7 +463,7 @@ func TestDecodeReceiptErrors(t *testing.T) {
 	}
 }
 
-// Whatever length a gateway claims, the receipt is what it sends.
+// The receipt is what the gateway sends, whatever length it claims.
 func TestClaimedLength(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 96 << 10, 96<<10 + 1, 300_000, 5 << 20} {
@@ -474,7 +474,7 @@ func TestClaimedLength(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusOK, ContentLength: claim, Body: io.NopCloser(strings.NewReader(body))}, nil
 			})
 			client := mustClient(t, mockBase, overTransport(transport), pixmed.WithMaxReceiptSize(math.MaxInt64))
-			for range 2 { // what is used again holds the end of another
+			for range 2 { // buffers that are reused hold another receipt
 				if receipt, err := client.Receipt(t.Context(), receiptID); err != nil || !bytes.Equal(receipt.PDF, pdf) {
 					t.Errorf("%d bytes, with %d claimed: %v", size, claim, err)
 				}
@@ -483,8 +483,8 @@ func TestClaimedLength(t *testing.T) {
 	}
 }
 
-// The default limit is 32 MiB, and the length that a gateway claims is not
-// reserved beyond it, whatever the limit.
+// The default limit is 32 MiB. No more than that is allocated because a gateway
+// claims it, whatever the limit.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(3000)
@@ -583,7 +583,7 @@ func TestConstantMemory(t *testing.T) { //nolint:paralleltest // it measures wha
 	}
 }
 
-// What is printed by accident has no PDF in it.
+// Printing a receipt does not print the PDF.
 func TestReceiptsInTextAndLogs(t *testing.T) {
 	t.Parallel()
 	receipt := pixmed.Receipt{
@@ -637,7 +637,7 @@ func TestReceiptsInTextAndLogs(t *testing.T) {
 	}
 }
 
-// Another type, none, and one that comes before the PDF.
+// The type may be another, absent, or before the PDF.
 func TestMIMEType(t *testing.T) {
 	t.Parallel()
 	const text = `"receipt":"JVBERi0xLjcK"`
@@ -656,7 +656,7 @@ func TestMIMEType(t *testing.T) {
 	}
 }
 
-// Not even what OpenReceipt has read already is delivered after Close.
+// After Close, not even what OpenReceipt has read is delivered.
 func TestReaderClosedAtOnce(t *testing.T) {
 	t.Parallel()
 	receipt, err := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(receiptPDF(3000))))).OpenReceipt(t.Context(), receiptID)
@@ -675,7 +675,7 @@ func TestReaderClosedAtOnce(t *testing.T) {
 	}
 }
 
-// What the gateway says about the type is made printable, and shows no credential.
+// The MIME type is made printable and shows no credential.
 func TestMIMETypeOfAStranger(t *testing.T) {
 	t.Parallel()
 	for mime, want := range map[string]string{
@@ -707,7 +707,7 @@ func TestMIMETypeOfAStranger(t *testing.T) {
 	}
 }
 
-// The gateway's words are in the error of a 200 that reports one.
+// A 200 that reports an error fails with the gateway's words.
 func TestErrorInA200(t *testing.T) {
 	t.Parallel()
 	client := mustClient(t, mockBase, overTransport(answersOf(jsonAnswer(`{"error":{"message":"not generated yet"}}`))))
@@ -716,8 +716,7 @@ func TestErrorInA200(t *testing.T) {
 	}
 }
 
-// What stands before %PDF- is part of the PDF, wherever it is read, and when a
-// broken download is resumed.
+// Bytes before %PDF- are part of the PDF, also when a download is resumed.
 func TestTextBeforeThePDF(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]string{"line break": "\n", "byte order mark": "\ufeff", "a line": "%!PS-Adobe-3.0\n", "as much as may be": strings.Repeat("x", 1019)} {
@@ -734,7 +733,7 @@ func TestTextBeforeThePDF(t *testing.T) {
 	}
 }
 
-// OpenReceipt returns before the body has ended.
+// OpenReceipt returns as soon as it has found %PDF-.
 func TestOpenReceiptReturnsWithTheHeader(t *testing.T) {
 	t.Parallel()
 	text := receiptJSON(append([]byte("\ufeff\n"), receiptPDF(50_000)...))[:200]

@@ -81,7 +81,7 @@ func TestWhatIsRetried(t *testing.T) {
 				t.Errorf("%d requests, want %d", n, want)
 			}
 
-			// And what is left when nothing helps.
+			// When no retry helps.
 			for _, retries := range []int{0, 1, 5} {
 				mock := answersOf(test.first)
 				_, err := mustClient(t, mockBase, overTransport(mock), pixmed.WithRetries(retries)).Receipt(t.Context(), receiptID)
@@ -117,7 +117,7 @@ func TestRetriesUnlessSet(t *testing.T) {
 	}
 }
 
-// What another attempt cannot mend is not tried again.
+// What another attempt cannot mend is not retried.
 func TestHopelessErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -146,7 +146,7 @@ func TestHopelessErrors(t *testing.T) {
 	}
 }
 
-// The same with servers.
+// The same with real servers.
 func TestHopelessServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -178,8 +178,8 @@ func TestHopelessServers(t *testing.T) {
 	}
 }
 
-// Each wait lies between a half and the whole of what doubles from the shortest
-// to the longest, and not all are alike.
+// Waits double from the shortest to the longest, and jitter shortens each by up to a
+// half.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -253,7 +253,7 @@ func TestRetryAfter(t *testing.T) {
 	tests := map[string]struct {
 		code  int
 		value func() string
-		asked time.Duration // 0 where the ordinary wait follows
+		asked time.Duration // 0 for the ordinary wait
 		ends  bool
 	}{
 		"seconds":               {503, is("7"), 7 * time.Second, false},
@@ -320,7 +320,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// A deadline or a cancellation must not hide what the gateway said before.
+// A deadline or a cancellation does not hide what the gateway said before.
 func TestContextEndsDuringBackoff(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -391,14 +391,14 @@ func TestContextEndsDuringBackoff(t *testing.T) {
 	}
 }
 
-// The context ends while a request is under way.
+// The context ends during a request.
 func TestContextEndsDuringRequest(t *testing.T) {
 	t.Parallel()
 	hang := func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
-	late := func(code int) httpmock.Responder { // answers, but when nobody wants to know any more
+	late := func(code int) httpmock.Responder { // answers after the context has ended
 		return func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return httpmock.NewStringResponse(code, `{"message":"too late"}`), nil
@@ -456,7 +456,7 @@ func TestCancelledBeforeTheCall(t *testing.T) {
 	}
 }
 
-// Whatever ends a call, the last answer is in its error.
+// The error has the last answer, whatever ended the call.
 func TestLastAnswerIsNeverLost(t *testing.T) {
 	t.Parallel()
 	const prefix = "receipt of transaction " + receiptID + ": "
@@ -510,8 +510,7 @@ func TestRetriesAreLogged(t *testing.T) {
 	}
 }
 
-// A caller's own cause is in the error, which is a context error all the same,
-// wherever the call was.
+// The error has both the context's error and its cause, wherever the call was.
 func TestContextCause(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(50_000)
@@ -546,7 +545,7 @@ func TestContextCause(t *testing.T) {
 			"deadline": func(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
 				return context.WithTimeoutCause(ctx, 3*time.Hour-time.Second, cause)
 			},
-			// As an errgroup does when another call has failed.
+			// An errgroup cancels with the error of another call.
 			"another call's error": func(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
 				ctx, cancel := context.WithCancelCause(ctx)
 				time.AfterFunc(3*time.Hour-time.Second, func() { cancel(fmt.Errorf("%w: %w: %w", pixmed.ErrStalled, pixmed.ErrClosed, cause)) })

@@ -90,13 +90,13 @@ func TestSaveReceipt(t *testing.T) {
 	})
 }
 
-// In the working directory, a path needs no directory. The working directory
-// belongs to the process.
+// A path without a directory is in the working directory, which the whole process
+// shares.
 func TestSaveReceiptInWorkingDirectory(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	client := mustClient(t, mockBase, overTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
-		temporary, err := filepath.Glob(filepath.Join(dir, ".receipt-*.tmp")) // on the same disk, or it could not be renamed
+		temporary, err := filepath.Glob(filepath.Join(dir, ".receipt-*.tmp")) // in the same file system, or it could not be renamed
 		if err != nil || len(temporary) != 1 {
 			t.Errorf("temporary files: %v, %v", temporary, err)
 		}
@@ -108,7 +108,7 @@ func TestSaveReceiptInWorkingDirectory(t *testing.T) {
 	wantOnly(t, dir, "receipt.pdf")
 }
 
-// Nothing is fetched that could not be saved.
+// No request is sent for what cannot be saved.
 func TestSaveReceiptWhereItCannotBe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -142,20 +142,20 @@ func TestSaveReceiptWhereItCannotBe(t *testing.T) {
 	}
 }
 
-// Whatever fails, the old content stays and nothing else is left.
+// After any failure the old content is there, and nothing else.
 func TestSaveReceiptIsAtomic(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(70 << 10)
 	for name, responder := range map[string]httpmock.Responder{
-		"not found":        codeAnswer(404),
-		"refused":          refusedAnswer(),
-		"broken":           broken(pdf, 50_000),
-		"broken, twice":    broken(pdf, 20),
-		"changing":         changing(),
-		"FAILED":           httpmock.NewStringResponder(200, `{"status":"FAILED"}`),
-		"FAILED behind it": httpmock.NewStringResponder(200, `{"data":{"receipt":"JVBERi0xLjcK"},"status":"FAILED"}`),
-		"too large":        goodAnswer(receiptPDF(100_000)),
-		"not a PDF":        httpmock.NewStringResponder(200, `{"status":"SUCCESS","data":{"receipt":"PGh0bWw+"}}`),
+		"not found":       codeAnswer(404),
+		"refused":         refusedAnswer(),
+		"broken":          broken(pdf, 50_000),
+		"broken, twice":   broken(pdf, 20),
+		"changing":        changing(),
+		"FAILED":          httpmock.NewStringResponder(200, `{"status":"FAILED"}`),
+		"FAILED after it": httpmock.NewStringResponder(200, `{"data":{"receipt":"JVBERi0xLjcK"},"status":"FAILED"}`),
+		"too large":       goodAnswer(receiptPDF(100_000)),
+		"not a PDF":       httpmock.NewStringResponder(200, `{"status":"SUCCESS","data":{"receipt":"PGh0bWw+"}}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +177,7 @@ func TestSaveReceiptIsAtomic(t *testing.T) {
 	}
 }
 
-// changing breaks off every time, a little later, in another PDF.
+// changing sends another PDF each time, and breaks a little later.
 func changing() httpmock.Responder {
 	var n atomic.Int32
 	return func(r *http.Request) (*http.Response, error) {
@@ -224,7 +224,7 @@ func TestSaveReceiptCannotRename(t *testing.T) {
 	}
 }
 
-// A symbolic link is replaced by the file; what it leads to stays as it was.
+// A symbolic link is replaced; its target is not touched.
 func TestSaveReceiptReplacesASymbolicLink(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(3000)
@@ -257,7 +257,7 @@ func TestSaveReceiptReplacesASymbolicLink(t *testing.T) {
 	}
 }
 
-// The temporary file is closed whatever happens.
+// The temporary file is always closed.
 func TestSaveReceiptLeavesNoFileOpen(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -278,8 +278,7 @@ func TestSaveReceiptLeavesNoFileOpen(t *testing.T) {
 	}
 }
 
-// The content is durable before the name leads to it, and the name before
-// SaveReceipt returns.
+// The content is synced before the rename, and the directory after it.
 func TestSaveReceiptSyncs(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -337,7 +336,7 @@ func TestSaveReceiptSyncs(t *testing.T) {
 	}
 }
 
-// What a killed process has left is removed by the next one, and nothing else.
+// A killed process's temporary files are removed by the next call, and nothing else.
 func TestSaveReceiptRemovesOldTemporaryFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -388,7 +387,7 @@ func TestSaveReceiptRemovesOldTemporaryFiles(t *testing.T) {
 	}
 }
 
-// SaveReceipt saves even where it may not look for old files.
+// SaveReceipt works in a directory that it must not list.
 func TestSaveReceiptInAnUnreadableDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -22,7 +22,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// A Location means a redirect in a redirect only.
+// A Location is checked in a redirect only.
 func TestLocationElsewhere(t *testing.T) {
 	t.Parallel()
 	client := mustClient(t, mockBase, overTransport(answersOf(codeAnswer(404, "Location", "https://gateway.example:port"))))
@@ -92,7 +92,7 @@ func TestStall(t *testing.T) {
 			10 * time.Second,
 			"the download broke off at byte 666 of the PDF, after 1 attempt: reading the receipt envelope at byte 927: the gateway sent nothing for 10s",
 		},
-		"in an error's body": { // which is then reported as far as it came
+		"in an error's body": { // which is reported as far as it came
 			[]pixmed.ClientOption{pixmed.WithRetries(0), pixmed.WithStallTimeout(10 * time.Second)},
 			[]func(int, net.Conn){func(_ int, c net.Conn) {
 				_, _ = io.WriteString(c, "HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of paper")
@@ -112,7 +112,7 @@ func TestStall(t *testing.T) {
 					test.serve[n](n, c)
 				})))...)
 				start := time.Now()
-				receipt, err := client.Receipt(context.Background(), receiptID) // it must hold under this one
+				receipt, err := client.Receipt(context.Background(), receiptID) // which has no deadline
 				if took := time.Since(start); took != test.took {
 					t.Errorf("took %v, want %v", took, test.took)
 				}
@@ -136,8 +136,8 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// Slow is not stalled: neither a gateway that sends a little now and then nor a
-// reader who takes his time.
+// A slow gateway that sends a little now and then is not stalled, and neither is a
+// slow reader.
 func TestSlowIsNotStalled(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(200_000)
@@ -195,9 +195,9 @@ func TestSlowIsNotStalled(t *testing.T) {
 	}
 }
 
-// A bubble ends with a panic while goroutines are left, so each of these ways to
-// end a call must have freed its connection. There is no clean-up here, and
-// t.Context(), which is cancelled in the end, would be one.
+// A bubble panics if goroutines are left at its end, so each of these ways to end a
+// call must free its connection. t.Context() is not used, since its cancellation
+// would free it too.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	raw := rawAnswers(receiptJSON(receiptPDF(300_000)))["length"]
@@ -268,7 +268,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// A Timeout of the user's http.Client bounds each download, not the call.
+// The Timeout of the user's http.Client limits each request, not the call.
 func TestUsersTimeout(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(3000)
@@ -301,7 +301,7 @@ func TestUsersTimeout(t *testing.T) {
 	}
 }
 
-// Fakes in users' tests often leave the body out.
+// Fakes in users' tests often have no body.
 func TestAnswerWithoutABody(t *testing.T) {
 	t.Parallel()
 	for code, is := range map[int]error{200: pixmed.ErrReceiptTruncated, 404: pixmed.ErrNotFound, 503: pixmed.ErrUnavailable} {
@@ -314,7 +314,7 @@ func TestAnswerWithoutABody(t *testing.T) {
 	}
 }
 
-// A server that is reached through a reused connection, redirects and HTTP/2.
+// Over real connections: an error, a broken download, and reuse.
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(300_000)
@@ -348,7 +348,7 @@ func TestOverTheNetwork(t *testing.T) {
 					t.Fatalf("got %v, want the receipt", err)
 				}
 			}
-			want := int32(2) // an HTTP/1.1 connection that broke is gone
+			want := int32(2) // a broken HTTP/1.1 connection is not used again
 			if http2 {
 				want = 1
 			}
@@ -412,8 +412,8 @@ func TestConnectionRefused(t *testing.T) {
 	}
 }
 
-// Read to the end, a connection serves the next request, whether or not anybody
-// calls Close; so does one that brought an error.
+// A connection is reused if its response was read to the end, even without a call
+// of Close, and after an error response.
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(w http.ResponseWriter){
@@ -448,7 +448,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// A mock without a responder is a connection error.
+// A mock without a responder looks like a connection error.
 func TestMockWithoutResponder(t *testing.T) {
 	t.Parallel()
 	mock := httpmock.NewMockTransport()
@@ -458,8 +458,8 @@ func TestMockWithoutResponder(t *testing.T) {
 	}
 }
 
-// A request that brought no body holds nothing of the caller's context, which may
-// last as long as the program.
+// A request without a response body releases its context: the caller's may last as
+// long as the program.
 func TestFailuresFreeTheirContext(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]httpmock.Responder{
