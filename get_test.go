@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -261,4 +263,35 @@ func TestGetEndsWithItsContext(t *testing.T) {
 func hangingAnswer(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
+}
+
+// A request goes below the base URL, whatever the path, or it is not sent.
+func FuzzGetPath(f *testing.F) {
+	for _, path := range []string{
+		"transaction/1", "a//b?c=d", "a b", "..", "a/%2e%2e/b", `a\..\b`, "//evil.example", "https://evil.example/", "@evil.example", ":80", "a%2fb", "a#b", "a?b c", "%",
+		"a\nb", "\u202e", "\xff", ";..;/a", "a?/../..", "?", "a?",
+	} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		var requested *url.URL
+		client := mustClient(t, mockBase, overTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			requested = r.URL
+			return jsonAnswer(`{}`)(r)
+		})))
+		var raw []byte
+		err := client.Get(t.Context(), path, &raw)
+		if err != nil {
+			if !errors.Is(err, pixmed.ErrInvalidPath) || requested != nil || len(err.Error()) > 1000 || strings.ContainsFunc(err.Error(), unicode.IsControl) {
+				t.Fatalf("%q: got %q and the request %v", path, err, requested)
+			}
+			return
+		}
+		segments := strings.FieldsFunc(requested.Path, func(r rune) bool { return r == '/' || r == '\\' })
+		if requested.Scheme != "https" || requested.Host != "gateway.example" || requested.User != nil || requested.Fragment != "" ||
+			!strings.HasPrefix(requested.Path, "/v1/") || slices.Contains(segments, ".") || slices.Contains(segments, "..") ||
+			strings.ContainsFunc(requested.RequestURI(), func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			t.Fatalf("%q went to %s", path, requested)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
@@ -74,17 +75,18 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 // a Content-Length says how much room the PDF needs at most. One far out of the
 // ordinary is not believed before a sixteenth of it has come.
 func (r *ReceiptReader) readAll() ([]byte, error) {
-	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
+	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt, math.MaxInt/2)
 	if likely <= 0 {
 		return io.ReadAll(r)
 	}
-	var pdf bytes.Buffer
-	if likely > DefaultMaxReceiptSize {
-		if _, err := pdf.ReadFrom(io.LimitReader(r, likely/16)); err != nil || r.err != nil {
-			return pdf.Bytes(), err
-		}
+	pdf := &bytes.Buffer{}
+	if likely <= DefaultMaxReceiptSize {
+		pdf = bytes.NewBuffer(make([]byte, 0, likely+bytes.MinRead))
+	} else if _, err := pdf.ReadFrom(io.LimitReader(r, likely/16)); err != nil || r.err != nil {
+		return pdf.Bytes(), err
+	} else {
+		pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
 	}
-	pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
 	_, err := pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
