@@ -60,16 +60,15 @@ type clientOption func(*clientConfig) error
 
 func (o clientOption) applyClient(c *clientConfig) error { return o(c) }
 
-// newClientOption returns an option that may be given once. Its errors begin with its name.
-func newClientOption(name string, apply func(*clientConfig) error) ClientOption {
+// newClientOption returns an option that may be given once, with a value that is
+// valid or else has a problem.
+func newClientOption(name string, valid bool, problem string, apply func(*clientConfig)) ClientOption {
 	return clientOption(func(c *clientConfig) error {
-		if err := c.given.once(name); err != nil {
-			return err
+		if !valid {
+			return fmt.Errorf("%s: %s", name, problem)
 		}
-		if err := apply(c); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
+		apply(c)
+		return c.given.once(name)
 	})
 }
 
@@ -84,26 +83,16 @@ func (o loggerOption) applyClient(c *clientConfig) error {
 // request, the download of its body included. Without this option, response
 // headers are limited to 64 KiB.
 func WithHTTPClient(h *http.Client) ClientOption {
-	return newClientOption("WithHTTPClient", func(c *clientConfig) error {
-		if h == nil {
-			return errors.New("the client is nil")
-		}
-		c.httpClient = h
-		return nil
-	})
+	return newClientOption("WithHTTPClient", h != nil, "the client is nil",
+		func(c *clientConfig) { c.httpClient = h })
 }
 
 // WithRetries sets how many requests may follow the first one of a call, whether
 // after an error or to resume a broken download; [DefaultRetries] unless set, and
 // 0 for none.
 func WithRetries(n int) ClientOption {
-	return newClientOption("WithRetries", func(c *clientConfig) error {
-		if n < 0 {
-			return fmt.Errorf("%d is negative", n)
-		}
-		c.retries = n
-		return nil
-	})
+	return newClientOption("WithRetries", n >= 0, fmt.Sprintf("%d is negative", n),
+		func(c *clientConfig) { c.retries = n })
 }
 
 // WithRetryWait sets the wait before the first retry and the longest wait;
@@ -111,35 +100,23 @@ func WithRetries(n int) ClientOption {
 // retry to retry, and each is shortened by up to a half at random. A Retry-After
 // that asks for more than the longest wait ends the call.
 func WithRetryWait(shortest, longest time.Duration) ClientOption {
-	return newClientOption("WithRetryWait", func(c *clientConfig) error {
-		if shortest <= 0 || longest < shortest {
-			return fmt.Errorf("want 0 < shortest <= longest, got %v and %v", shortest, longest)
-		}
-		c.waitMin, c.waitMax = shortest, longest
-		return nil
-	})
+	return newClientOption("WithRetryWait", 0 < shortest && shortest <= longest, fmt.Sprintf("want 0 < shortest <= longest, got %v and %v", shortest, longest),
+		func(c *clientConfig) { c.waitMin, c.waitMax = shortest, longest })
 }
 
 // WithStallTimeout sets how long the gateway may send nothing, before its answer
 // or in the middle of it, until the connection counts as broken;
 // [DefaultStallTimeout] unless set. It applies under context.Background() too.
 func WithStallTimeout(d time.Duration) ClientOption {
-	return newClientOption("WithStallTimeout", func(c *clientConfig) error {
-		if d <= 0 {
-			return fmt.Errorf("%v is not a positive duration", d)
-		}
-		c.stall = d
-		return nil
-	})
+	return newClientOption("WithStallTimeout", d > 0, fmt.Sprintf("%v is not a positive duration", d),
+		func(c *clientConfig) { c.stall = d })
 }
 
 // WithPlainHTTP allows a base URL that is plain http to another host. Anybody on
 // the way can then read the credentials and the receipts.
 func WithPlainHTTP() ClientOption {
-	return newClientOption("WithPlainHTTP", func(c *clientConfig) error {
-		c.plainHTTP = true
-		return nil
-	})
+	return newClientOption("WithPlainHTTP", true, "",
+		func(c *clientConfig) { c.plainHTTP = true })
 }
 
 type maxReceiptSize int64
@@ -152,12 +129,9 @@ func WithMaxReceiptSize(bytes int64) ReceiptOption { return maxReceiptSize(bytes
 func (m maxReceiptSize) applyClient(c *clientConfig) error { return m.applyReceipt(&c.receiptConfig) }
 
 func (m maxReceiptSize) applyReceipt(c *receiptConfig) error {
-	if err := c.given.once("WithMaxReceiptSize"); err != nil {
-		return err
-	}
 	if m < 1 {
 		return fmt.Errorf("WithMaxReceiptSize: %d is not a positive number of bytes", m)
 	}
 	c.maxReceipt = int64(m)
-	return nil
+	return c.given.once("WithMaxReceiptSize")
 }

@@ -2,6 +2,7 @@ package pixmed_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -609,4 +611,60 @@ type yielding struct{ r io.Reader }
 func (y yielding) Read(p []byte) (int, error) {
 	runtime.Gosched()
 	return y.r.Read(p[:min(len(p), 8<<10)])
+}
+
+// The same with real connections: Close ends a Read that waits for a server.
+func TestCloseOverTheNetwork(t *testing.T) {
+	t.Parallel()
+	body := receiptJSON(receiptPDF(300_000))[:200_000]
+	for name, test := range map[string]struct{ http2, compressed bool }{
+		"HTTP/1.1": {false, false}, "HTTP/1.1, gzip": {false, true}, "HTTP/2": {true, false}, "HTTP/2, gzip": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var to io.Writer = w
+				if test.compressed {
+					w.Header().Set("Content-Encoding", "gzip")
+					zip := gzip.NewWriter(w)
+					to = zip
+				}
+				_, _ = io.WriteString(to, body)
+				if zip, ok := to.(*gzip.Writer); ok {
+					_ = zip.Flush()
+				}
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}))
+			srv.EnableHTTP2 = test.http2
+			srv.StartTLS()
+			t.Cleanup(srv.Close)
+			client := mustClient(t, srv.URL, pixmed.WithHTTPClient(srv.Client()))
+			for i := range 10 {
+				receipt, err := client.OpenReceipt(t.Context(), receiptID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				half := make(chan struct{})
+				result := make(chan error)
+				go func() {
+					_, err := io.CopyN(io.Discard, receipt, 100_000)
+					close(half)
+					if err == nil {
+						_, err = io.Copy(io.Discard, receipt)
+					}
+					result <- err
+				}()
+				if i%2 == 0 {
+					<-half
+				}
+				if err := receipt.Close(); err != nil {
+					t.Error(err)
+				}
+				if err := <-result; !errors.Is(err, pixmed.ErrClosed) {
+					t.Errorf("got %v, want ErrClosed", err)
+				}
+			}
+		})
+	}
 }
