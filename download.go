@@ -63,7 +63,7 @@ func (c *Client) fetch(ctx context.Context, transactionID string, into func(*Rec
 
 // open sends the request and reads the PDF's first bytes.
 func (c *Client) open(ctx context.Context, call *call) (*ReceiptReader, error) {
-	id := call.about.Value.String()
+	id := call.about.Value.String() // see newReceiptCall
 	r := newReceiptReader(ctx, "receipt of transaction "+id)
 	r.info.TransactionID = id
 	r.show = c.credentials.show
@@ -143,7 +143,7 @@ func (d *download) resume(r *ReceiptReader, cause error) error {
 		_ = d.stop()
 		d.client.logRetry(r.ctx, d.call, "pixmed: receipt download broke, resuming", fmt.Errorf("at byte %d of the PDF: %w", at, cause))
 		if err := d.client.pause(r.ctx); err != nil {
-			return fmt.Errorf("%w; before that: %w", err, cause)
+			return fmt.Errorf("%w; before that, %w", err, cause)
 		}
 		err := d.again(r)
 		if err == nil || errors.Is(err, ErrReceiptChanged) {

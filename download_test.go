@@ -287,7 +287,7 @@ func TestContextEndsDuringDownload(t *testing.T) {
 					time.AfterFunc(time.Second, cancel)
 					return broken(pdf, 10_003)(r)
 				}
-			}, "context canceled; before that: reading the receipt envelope at byte 10003: connection reset by peer",
+			}, "context canceled; before that, reading the receipt envelope at byte 10003: connection reset by peer",
 		},
 		"with another error": {
 			func(cancel func()) httpmock.Responder {

@@ -96,10 +96,11 @@ func (r *ReceiptReader) readAll() ([]byte, error) {
 // does not close r. The options are those of type [ReceiptOption], such as
 // [WithMaxReceiptSize].
 //
-// It is liberal in how the base64 is written: escaped, wrapped in lines, in the
-// URL-safe alphabet, without padding, after a data: prefix; and a PDF without an
-// envelope is accepted if it ends with %%EOF. It is strict in that only a whole
-// receipt ends with io.EOF.
+// It is liberal in how the base64 is written: escaped, wrapped in lines, with blanks
+// around it, in the URL-safe alphabet, without padding, after a data: prefix. The
+// PDF may have other bytes before %PDF-, which must end within its first 1,024
+// bytes. A PDF without an envelope is accepted if it ends with %%EOF. It is strict
+// in that only a whole receipt ends with io.EOF.
 func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 	cfg := receiptConfig{given: given{}, maxReceipt: DefaultMaxReceiptSize}
 	err := applyEach(opts, func(o ReceiptOption) error { return o.applyReceipt(&cfg) })
@@ -254,10 +255,10 @@ func (r *ReceiptReader) end(err error) {
 	if r.decoder != nil {
 		r.decoder.Release()
 	}
-	r.cancel(nil)
 	if r.download != nil {
 		_ = r.download.stop()
 	}
+	r.cancel(nil)
 }
 
 // fail says what an error is about.
