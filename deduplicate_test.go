@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -385,5 +388,144 @@ func TestDeduplicateBehindTheHandler(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Refunds come in parts: each is a notification, and says what came before.
+func TestDebitsOfTwoValues(t *testing.T) {
+	t.Parallel()
+	clock := newDedupClock()
+	store := new(pixmed.MemoryStore)
+	store.SetNow(clock.Now)
+	var got []*pixmed.Notification
+	h := newHook(t, pixmed.Deduplicate(store, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		got = append(got, n)
+		return nil
+	})), pixmed.WithoutVerification())
+	debit := func(value string) string {
+		return strings.Replace(payloadWith(t, `"value": `+value), string(statusA), string(statusD), 1)
+	}
+	type delivery struct {
+		body   string
+		result pixmed.Result
+	}
+	deliveries := []delivery{
+		{debit("18"), pixmed.ResultAccepted},
+		{debit(`"18.00"`), pixmed.ResultDuplicate}, // the same amount, written otherwise
+		{debit("5"), pixmed.ResultAccepted},
+		{debit("5.00"), pixmed.ResultDuplicate},
+		{debit("18"), pixmed.ResultAccepted},
+	}
+	start := clock.Now()
+	for i, d := range deliveries {
+		clock.Advance(time.Minute)
+		if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(d.body))); w.Code != 200 {
+			t.Errorf("delivery %d: status %d", i+1, w.Code)
+		}
+	}
+	for i, o := range h.outcomes() {
+		if o.Result != deliveries[i].result {
+			t.Errorf("delivery %d: %+v, want %s", i+1, o, deliveries[i].result)
+		}
+	}
+	type seen struct {
+		Value         pixmed.Amount
+		Previous      pixmed.MEDStatus
+		PreviousValue pixmed.Amount
+		PreviousAt    time.Time
+		SeenAt        time.Time
+	}
+	var calls []seen
+	for _, n := range got {
+		calls = append(calls, seen{n.Value, n.Previous, n.PreviousValue, n.PreviousAt, n.SeenAt})
+	}
+	first, second := start.Add(time.Minute), start.Add(3*time.Minute)
+	want := []seen{
+		{Value: 18 * pixmed.Real},
+		{5 * pixmed.Real, statusD, 18 * pixmed.Real, first, first},
+		{18 * pixmed.Real, statusD, 5 * pixmed.Real, second, second},
+	}
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// Without a status the bodies tell deliveries apart, byte for byte, as text.
+func TestDeliveriesWithoutAStatus(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		if calls++; (calls > 1) == n.PreviousAt.IsZero() || n.Previous != "" {
+			t.Errorf("call %d: after %q at %v", calls, n.Previous, n.PreviousAt)
+		}
+		return nil
+	})), pixmed.WithoutVerification())
+	body := payloadWith(t, `"medStatus"`)
+	for i, tt := range []struct {
+		body  string
+		calls int // after it
+	}{
+		{body, 1},
+		{body, 1},
+		{gzipOf(body), 1}, // the same text
+		{body + "\n", 2},
+		{payloadWith(t, `"medStatus": null`), 3},
+		{body, 4},
+		{body, 4},
+	} {
+		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body)))
+		if w.Code != 200 || calls != tt.calls {
+			t.Errorf("delivery %d: status %d after %d calls, want %d", i+1, w.Code, calls, tt.calls)
+		}
+	}
+}
+
+// Deliveries that differ in nothing but the value are in flight at once: each
+// is handled, one after the other, and none is taken for another.
+func TestDeliveriesOfDifferentValuesAtOnce(t *testing.T) {
+	t.Parallel()
+	const values, senders = 5, 4 // each value is sent by each sender
+	var running atomic.Int32
+	var handled []*pixmed.Notification // in the order of the calls, which do not overlap
+	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		if others := running.Add(1) - 1; others != 0 {
+			t.Errorf("%d calls run beside this one", others)
+		}
+		handled = append(handled, n)
+		runtime.Gosched()
+		running.Add(-1)
+		return nil
+	})), pixmed.WithoutVerification())
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range values * senders {
+		body := strings.Replace(payloadWith(t, fmt.Sprintf(`"value": %d`, 1+i%values)), string(statusA), string(statusD), 1)
+		wg.Go(func() {
+			<-start
+			if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))); w.Code != 200 {
+				t.Errorf("status %d", w.Code)
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+
+	accepted, seen := 0, map[pixmed.Amount]bool{}
+	for _, o := range h.outcomes() {
+		if o.Result == pixmed.ResultAccepted {
+			accepted++
+		}
+	}
+	for i, n := range handled {
+		seen[n.Value] = true
+		if i == 0 && (n.Previous != "" || !n.PreviousAt.IsZero()) {
+			t.Errorf("the first call is after %q", n.Previous)
+		}
+		if i > 0 && (n.Previous != statusD || n.PreviousValue != handled[i-1].Value || n.PreviousValue == n.Value) {
+			t.Errorf("call %d has the value %v after %v, and says after %q, %v", i+1, n.Value, handled[i-1].Value, n.Previous, n.PreviousValue)
+		}
+	}
+	if len(seen) != values || accepted != len(handled) || len(h.outcomes()) != values*senders {
+		t.Errorf("%d values were handled in %d calls, %d of %d requests were accepted", len(seen), len(handled), accepted, len(h.outcomes()))
 	}
 }

@@ -634,3 +634,67 @@ func inBubble(t *testing.T, handler http.Handler, readTimeout time.Duration, tes
 		t.Error(err)
 	}
 }
+
+// canaryText stands in a body where nothing of it may be logged.
+const canaryText = "Qw7zKj9xVp"
+
+// showsCanary reports whether text has any four bytes of canaryText in a row.
+func showsCanary(text string) bool {
+	for i := range len(canaryText) - 3 {
+		if strings.Contains(strings.ToLower(text), strings.ToLower(canaryText[i:i+4])) {
+			return true
+		}
+	}
+	return false
+}
+
+// canaryBodies are bodies with canaryText in every name and member that may
+// hold text, by what is wrong with them.
+func canaryBodies() (malformed, invalid, other []string) {
+	malformed = []string{
+		`C`, `"C"`, `["C"]`, `C=C&C=C`, bom + `C`, `{C`, `{C}`, `{"C`, `{"C"`, `{"C":`, `{"C"C`, `{"C":C`, `{"C":"C`, `{"C":"C"`, `{"C":"C"C}`,
+		`{"C":"C",}`, `{"C":"\C"}`, `{"C":"\uC"}`, `{"C":"\ud800C"}`, `{"C":"\ud800\uC"}`, `{"C":"\ud800\u0043C"}`, `{"C":"\udc00C"}`, `{"\ud800C":1}`,
+		"{\"C\xff\":1}", "{\"C\":\"\xffC\"}", "{\"C\":\"C\xc3\"}", "{\"C\":\"\tC\"}", "{\"C\":\"C\x00C\"}", "{\"C\":`C`}", "{`C`:1}", `{'C':'C'}`, `{"C":'C'}`, `{"C":'`,
+		`{"C":truC}`, `{"C":nulC}`, `{"C":falseC}`, `{"C":1C}`, `{"C":0C}`, `{"C":-C}`, `{"C":1eC}`, `{"C":1.C}`, `{"C":01}C`,
+		`{"C":"C","C":"C"}`, `{"C":{"C":1,"C":2}}`, `{"C":["C",{"C":1,"\u0043":1,"C":1}]}`, `{"C":[1 "C"]}`, `{"C":[1}C`, `{"C" "C"}`, `{"C":"C" "C"}`,
+		`{"C":1} C`, `{"C":1}{"C":1}`, `{"C":1}` + bom + `C`, `<C>C</C>`, "\x1f\x8bC", "\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffC\x00C", strings.Repeat(`{"C":`, 11_000),
+		gzipOf(`C`), gzipOf(`{"C":"\ud800C"}`), gzipOf(`{"C":"C"}`) + "C",
+		`{"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","externalId":"\ud800C"}`,
+	}
+	valid := `"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"MED","transactionType":"C","value":1,"externalId":"C","e2e_id":"C"`
+	invalid = []string{
+		`{"C":"C"}`, `{"event":"C","data":{"C":"C","medStatus":"C"}}`, `{"C":[{"C":["C"]}],"transactionStatus":5}`,
+		`{"transactionId":"C","transactionStatus":"MED","transactionType":{"C":"C"},"value":"C","externalId":["C"],"e2e_id":"C","medStatus":{"C":1},"C":"C"}`,
+		`{"transactionId":"C","transactionStatus":"MEDC","transactionType":"C","value":"1C","externalId":{"C":1},"e2e_id":{"C":1},"medStatus":["C"],"C":{"C":"C"}}`,
+		`{"transactionId":"C","transactionStatus":"MED","transactionType":"C","value":"1,C","medStatus":"` + strings.Repeat("C", 7) + `"}`,
+		`{` + valid + `,"medStatusC":null,"infractionC":"C"}`, `{` + valid + `,"C":{"infraction C":{"C":"C"}}}`,
+		`{"transactionStatus":"C","med":"C"}`, gzipOf(`{` + valid + `,"infractionC":"C"}`),
+	}
+	other = []string{
+		`{"transactionStatus":"PAID","value":"C","medStatus":null,"C":"C","debtor":{"C":["C"]}}`,
+		gzipOf(`{"transactionStatus":"PAID","C":"C"}`),
+	}
+	for _, bodies := range [][]string{malformed, invalid, other} {
+		for i, body := range bodies {
+			if strings.HasPrefix(body, "\x1f\x8b") && len(body) > 40 { // compressed above, with the letter C
+				z, err := gzip.NewReader(strings.NewReader(body))
+				if err != nil {
+					continue
+				}
+				z.Multistream(false)
+				text, _ := io.ReadAll(z)
+				rest := strings.TrimPrefix(body, gzipOf(string(text)))
+				bodies[i] = gzipOf(strings.ReplaceAll(string(text), "C", canaryText)) + strings.ReplaceAll(rest, "C", canaryText)
+				continue
+			}
+			bodies[i] = strings.ReplaceAll(body, "C", canaryText)
+		}
+	}
+	return malformed, invalid, other
+}
+
+// bothLogs makes loggers of both of slog's formats.
+func bothLogs(w io.Writer) []*slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelDebug}
+	return []*slog.Logger{slog.New(slog.NewJSONHandler(w, o)), slog.New(slog.NewTextHandler(w, o))}
+}

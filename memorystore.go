@@ -32,7 +32,8 @@ const (
 type MemoryStore struct {
 	// MaxCases is how many cases are remembered; the one with the oldest last
 	// record is forgotten first. Zero means DefaultMaxCases, which take about
-	// 25 MB with the gateway's statuses and at most 100 MB whatever is sent.
+	// 22 MiB with two of the gateway's statuses each, and at most 72 MiB whatever
+	// is sent.
 	MaxCases int
 	// MaxAge is how long a case is remembered after its last record. Zero means
 	// DefaultMaxAge: a MED request may come up to 80 days after the Pix.
@@ -60,8 +61,8 @@ type seenStatus struct {
 	at     time.Time
 }
 
-// maxSeen bounds the statuses that are remembered for a case: twice as many as
-// there are.
+// maxSeen is how many statuses are remembered for a case: more than the gateway
+// has.
 const maxSeen = 8
 
 // memoryCall is a call of Do in its case's line.

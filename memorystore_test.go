@@ -566,3 +566,92 @@ func TestMemoryStoreKeepsNoEmptyLines(t *testing.T) {
 		t.Errorf("%d lines are left", n)
 	}
 }
+
+// A status or a digest that no Handler delivers is an error, and costs nothing.
+func TestMemoryStoreRejectsLongRecords(t *testing.T) {
+	t.Parallel()
+	const want = "MemoryStore: the status or the digest has more than 64 bytes"
+	store := new(pixmed.MemoryStore)
+	text := func(n int) string { return strings.Repeat("x", n) }
+	key := pixmed.Key{TransactionID: "x"}
+	for _, r := range []pixmed.Recorded{{Status: pixmed.MEDStatus(text(65))}, {Digest: text(65)}, {Status: pixmed.MEDStatus(text(1 << 20))}} {
+		duplicate, err := store.Do(t.Context(), key, r, func(pixmed.Recorded, time.Time, time.Time) error {
+			t.Error("the callback was called")
+			return nil
+		})
+		if duplicate || err == nil || err.Error() != want {
+			t.Errorf("%v, %v; want %s", duplicate, err, want)
+		}
+	}
+	for i, r := range []pixmed.Recorded{{Status: pixmed.MEDStatus(text(64))}, {Digest: text(64)}} {
+		called := false
+		_, err := store.Do(t.Context(), key, r, func(previous pixmed.Recorded, previousAt, _ time.Time) error {
+			called = true
+			if i == 0 && (previous != pixmed.Recorded{} || !previousAt.IsZero()) {
+				t.Errorf("something was recorded: %+v", previous)
+			}
+			return nil
+		})
+		if err != nil || !called {
+			t.Errorf("64 bytes: called %v, %v", called, err)
+		}
+	}
+	if n := store.Lines(); n != 0 {
+		t.Errorf("%d lines are left", n)
+	}
+}
+
+// The figures are in the doc of MaxCases.
+//
+//nolint:paralleltest // the heap is the process's
+func TestMemoryStoreMemory(t *testing.T) {
+	const cases, parts = pixmed.DefaultMaxCases / 8, 8 // all of them take seconds
+	long := strings.Repeat("x", 500)                   // a part of every external id
+	for _, tt := range []struct {
+		name    string
+		records func(i int) []pixmed.Recorded
+		want    uint64 // bytes, by the doc
+	}{
+		{"the gateway's statuses", func(int) []pixmed.Recorded {
+			return []pixmed.Recorded{{Status: statusA, Value: 5}, {Status: statusD, Value: 5}}
+		}, 22 << 20},
+		{"the worst case", func(i int) []pixmed.Recorded {
+			var rs []pixmed.Recorded
+			for s := range 9 { // one more than are remembered
+				// Parts of something larger, which must not be kept.
+				status := fmt.Sprintf("%064d%s", 100*i+s, long)[:64]
+				digest := fmt.Sprintf("%064x%s", i, long)[:64]
+				rs = append(rs, pixmed.Recorded{Status: pixmed.MEDStatus(status), Digest: digest})
+			}
+			return rs
+		}, 72 << 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := liveHeap()
+			store := &pixmed.MemoryStore{MaxCases: cases}
+			for i := range cases + 1000 {
+				key := pixmed.Key{TransactionID: specKey.TransactionID, ExternalID: fmt.Sprint(i, long)}
+				for _, r := range tt.records(i) {
+					if _, err := store.Do(t.Context(), key, r, func(pixmed.Recorded, time.Time, time.Time) error { return nil }); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			taken := liveHeap() - before
+			runtime.KeepAlive(store)
+			t.Logf("%d cases take %d bytes, %d each", cases, taken, taken/cases)
+			if got := parts * taken; got > tt.want*105/100 || got < tt.want*80/100 {
+				t.Errorf("%d bytes for DefaultMaxCases, documented are %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// liveHeap returns the bytes that are in use.
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers and pools let go of
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

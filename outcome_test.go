@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,4 +122,50 @@ func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
 			t.Errorf("the log has %v, want %v", got, err)
 		}
 	}
+}
+
+// Of a body a log shows the transaction's id and the status, once both are
+// valid, and nothing else: what is wrong with it is told without quoting it.
+func TestNoLogLineQuotesTheBody(t *testing.T) {
+	t.Parallel()
+	malformed, invalid, other := canaryBodies()
+	valid := []string{strings.Replace(payloadWith(t, `"externalId": "`+canaryText+`"`), "{", `{"`+canaryText+`":"`+canaryText+`",`, 1)}
+	// The ids of an event are logged by AcknowledgeEvent, on purpose; not by a Handler.
+	ids := []string{fmt.Sprintf(`{"transactionStatus":%[1]q,"transactionId":%[1]q,"transactionType":%[1]q,"externalId":%[1]q,"e2e_id":%[1]q}`, canaryText)}
+	for _, body := range slices.Concat(malformed, invalid, other, valid, ids) {
+		for _, encoding := range []string{"", "br"} {
+			var log hookLog
+			for _, logger := range bothLogs(&log) {
+				for _, opts := range [][]pixmed.HandlerOption{
+					nil,
+					{invalidResult(nil)},
+					{invalidResult(errBoom)},
+					{pixmed.WithFallback(http.NotFoundHandler())},
+				} {
+					for _, result := range []error{nil, pixmed.ErrDuplicate, errBoom} {
+						h, err := pixmed.NewHandler(answer(result), append(opts, pixmed.WithoutVerification(), pixmed.WithLogger(logger))...)
+						if err != nil {
+							t.Fatal(err)
+						}
+						serveCanary(t, h, body, encoding)
+					}
+				}
+				if !slices.Contains(ids, body) {
+					serveCanary(t, pixmed.AcknowledgeEvent(logger), body, encoding)
+				}
+			}
+			if text := log.String(); showsCanary(text) || strings.Count(text, "\n") < 20 {
+				t.Errorf("%.200q, encoding %q: the log is\n%s", body, encoding, text)
+			}
+		}
+	}
+}
+
+func serveCanary(t *testing.T, h http.Handler, body, encoding string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
+	if encoding != "" {
+		r.Header.Set("Content-Encoding", encoding)
+	}
+	h.ServeHTTP(httptest.NewRecorder(), r)
 }

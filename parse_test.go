@@ -260,6 +260,7 @@ func TestParseInfractionValidationError(t *testing.T) {
 		{"another kind, and a state", payloadWith(t, `"transactionStatus": "PAID"`), one("transactionStatus", `must be "MED", found "PAID"`)},
 		{"kind in other letter case", payloadWith(t, `"transactionStatus": "Med"`), one("transactionStatus", `must be "MED", found "Med"`)},
 		{"state over the limit", payloadWith(t, `"medStatus": "`+strings.Repeat("x", 65)+`"`), one("medStatus", `must have at most 64 bytes, found "`+strings.Repeat("x", 64)+`…"`)},
+		{"state over the limit, in few characters", payloadWith(t, `"medStatus": "`+strings.Repeat("é", 33)+`"`), one("medStatus", `must have at most 64 bytes, found "`+strings.Repeat("é", 32)+`…"`)},
 		{"comma", payloadWith(t, `"value": "1,00"`), one("value", reasonComma+`, found "1,00"`)},
 		{"three decimals", payloadWith(t, `"value": 18.505`), one("value", reasonDecimals+", found 18.505")},
 		{"negative", payloadWith(t, `"value": -18`), one("value", reasonNegative+", found -18")},
@@ -432,6 +433,9 @@ func FuzzParseInfraction(f *testing.F) {
 			if syntax.Offset < 0 || syntax.Offset > int64(len(body)) || syntax.Reason == "" {
 				t.Fatalf("offset %d of %d bytes, reason %q", syntax.Offset, len(body), syntax.Reason)
 			}
+			if quoted := expecting.ReplaceAllString(err.Error(), ""); strings.ContainsAny(quoted, "'\"`\\") {
+				t.Fatalf("the error may quote the body: %v", err)
+			}
 			return
 		case isInvalid:
 			last := -1
@@ -480,6 +484,10 @@ func FuzzParseInfraction(f *testing.F) {
 		}
 	})
 }
+
+// expecting is the part of a SyntaxError's text in which nothing of the body is
+// quoted.
+var expecting = regexp.MustCompile(`\(expecting [^)]*\)`)
 
 // What a transactionStatus and a member's name look like if the event may be an
 // infraction, in text without combining accents.

@@ -44,3 +44,24 @@ func TestParseInfractionErrorsAreShort(t *testing.T) {
 		}
 	}
 }
+
+// A log shows more of an id than an error does, but not all of it.
+func TestLogCutsText(t *testing.T) {
+	t.Parallel()
+	n := specNotification()
+	long := strings.Repeat("é", 200) // 400 bytes
+	n.ExternalID, n.TransactionType, n.EndToEndID = long, pixmed.TransactionType(strings.Repeat("x", 256)), "a\x1b[2J"+pixmed.EndToEndID(long)
+	got := map[string]string{}
+	for _, a := range n.LogValue().Group() {
+		got[a.Key] = a.Value.String()
+	}
+	for name, want := range map[string]string{
+		"external_id":      strings.Repeat("é", 128) + "…",
+		"transaction_type": strings.Repeat("x", 256),
+		"e2e_id":           `"a\x1b[2J` + strings.Repeat("é", 125) + `…"`,
+	} {
+		if got[name] != want {
+			t.Errorf("%s:\n got %s\nwant %s", name, got[name], want)
+		}
+	}
+}

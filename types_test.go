@@ -345,6 +345,8 @@ func TestPrinting(t *testing.T) {
 	t.Parallel()
 	full := specNotification()
 	first := pixmed.Notification{Infraction: specInfraction(), Raw: full.Raw, Attempt: 1}
+	unnamed := pixmed.Notification{Infraction: specInfraction(), PreviousAt: full.PreviousAt, Attempt: 1}
+	unnamed.MEDStatus = ""
 	const infraction = "MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00)"
 	for _, tt := range []struct {
 		value any
@@ -355,6 +357,7 @@ func TestPrinting(t *testing.T) {
 		{&first, infraction},
 		{full, infraction + ", after CANCELLED, attempt 3"},
 		{&full, infraction + ", after CANCELLED, attempt 3"},
+		{unnamed, "MED (no status) for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after (no status)"},
 	} {
 		for _, format := range []string{"%v", "%+v", "%s"} {
 			if got := fmt.Sprintf(format, tt.value); got != tt.want {

@@ -2,8 +2,10 @@ package pixmed_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -91,6 +93,7 @@ func TestBodyAnswers(t *testing.T) {
 type timeoutError struct{}
 
 func (timeoutError) Error() string { return "slow" }
+
 func (timeoutError) Timeout() bool { return true }
 
 func TestWire(t *testing.T) {
@@ -583,4 +586,246 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 	if got := c.answer(t); got.status != 200 {
 		t.Errorf("status %d", got.status)
 	}
+}
+
+func TestContentEncodings(t *testing.T) {
+	t.Parallel()
+	accepted, invalid := about(pixmed.ResultAccepted), pixmed.Outcome{Result: pixmed.ResultInvalid}
+	zipped := gzipOf(specPayload)
+	var tests []answerTest
+	for _, tt := range []struct {
+		name, body string
+		encodings  []string // the header's values, nil for none
+	}{
+		{"gzip", zipped, []string{"gzip"}},
+		{"GZIP", zipped, []string{"", "GZIP"}},
+		{"x-gzip", zipped, []string{"identity, x-gzip"}},
+		{"gzip, not announced", zipped, nil},
+		{"gzip, announced as utf-8", zipped, []string{"utf-8"}},
+		{"gzip in several members", gzipOf(specPayload[:1]) + gzipOf(specPayload[1:100]) + gzipOf("") + gzipOf(specPayload[100:]), []string{"gzip"}},
+		{"gzip of JSON with a byte order mark", gzipOf(bom + specPayload), []string{"gzip"}},
+		{"decompressed by a middleware that left the header", specPayload, []string{"gzip"}},
+		{"the same after a byte order mark and white space", bom + " \t\r\n" + specPayload, []string{"gzip"}},
+		{"a charset", specPayload, []string{"utf-8"}},
+		{"an unknown coding", specPayload, []string{"x"}},
+		{"identity", specPayload, []string{"identity"}},
+		{"identity twice", specPayload, []string{"IDENTITY, identity"}},
+		{"empty", specPayload, []string{""}},
+		{"blank", specPayload, []string{" "}},
+		{"a comma", specPayload, []string{","}},
+		{"br and plain JSON", specPayload, []string{"br"}},
+		{"br and plain JSON after a byte order mark and white space", bom + " \t\r\n" + specPayload, []string{"br"}},
+		{"deflate, zstd and plain JSON", specPayload, []string{"deflate", "zstd"}},
+	} {
+		for _, signature := range []string{"", hex.EncodeToString(signed("s", tt.body))} { // of the bytes as they are sent
+			test := answerTest{name: tt.name, receiver: answer(nil), body: tt.body, status: 200, outcome: accepted}
+			if signature != "" {
+				test.name += ", signed"
+				test.verifier = pixmed.HMACSHA256("X-Signature", "", "s")
+			}
+			test.change = func(r *http.Request) {
+				r.Header.Set("X-Signature", signature)
+				if tt.encodings != nil {
+					r.Header["Content-Encoding"] = tt.encodings
+				}
+			}
+			tests = append(tests, test)
+		}
+	}
+	for _, tt := range []struct{ name, encoding, body, coding string }{
+		{"br", "br", "\x0b\x02\x80", "br"},
+		{"BR in a list", "identity, BR ,x", "\x0b\x02\x80", "br"},
+		{"deflate", "deflate", "\x78\x9c", "deflate"},
+		{"zstd", "zstd", "\x28\xb5\x2f\xfd", "zstd"},
+		{"compress", "compress", "\x1f\x9d", "compress"},
+		{"x-compress", "x-compress", "\x1f\x9d", "x-compress"},
+		{"deflate, but it looks like gzip", "deflate", zipped, "deflate"},
+		{"gzip, then br", "gzip, br", zipped, "br"},
+		{"br and a JSON array", "br", "[" + specPayload + "]", "br"},
+	} {
+		test := answerTest{
+			name: tt.name, body: tt.body, change: withHeader("Content-Encoding", tt.encoding),
+			status: 415, detail: "Unsupported content encoding " + tt.coding + ": send the body uncompressed or as gzip.",
+			outcome: invalid, err: "unsupported content encoding " + tt.coding + ": send the body uncompressed or as gzip",
+		}
+		tests = append(tests, test)
+		test.name, test.opts, test.status, test.detail = tt.name+", kept", []pixmed.HandlerOption{invalidResult(nil)}, 200, ""
+		tests = append(tests, test)
+	}
+	const (
+		early   = "alformed JSON at byte %d: the gzip body ends too early"
+		corrupt = "alformed JSON at byte 0: the gzip body is corrupt"
+	)
+	flipped := []byte(zipped)
+	flipped[len(flipped)-5]++ // the checksum
+	for _, tt := range []struct{ name, body, text string }{
+		{"gzip with data after it", zipped + "x", fmt.Sprintf(early, len(zipped)+1)}, // "x" may begin a member's header
+		{"gzip with much data after it", zipped + specPayload, corrupt},
+		{"gzip with zeros after it", zipped + strings.Repeat("\x00", 20), corrupt},
+		{"gzip with a wrong checksum", string(flipped), corrupt},
+		{"gzip's first bytes alone", "\x1f\x8b", fmt.Sprintf(early, 2)},
+		{"gzip's first bytes, then JSON", "\x1f\x8b" + specPayload, corrupt},
+		{"gzip of nothing", gzipOf(""), "alformed JSON at byte 0: the body is empty"},
+		{"gzip of white space", gzipOf(" \n"), "alformed JSON at byte 0: the body is empty"},
+		{"gzip of gzip", gzipOf(zipped), "alformed JSON at byte 0: invalid character at start of value"},
+	} {
+		tests = append(tests, answerTest{
+			name: tt.name, body: tt.body, change: withHeader("Content-Encoding", "gzip"),
+			status: 400, detail: "M" + tt.text + ".", outcome: invalid, err: "m" + tt.text,
+		}, answerTest{
+			name: tt.name + ", kept", body: tt.body, opts: []pixmed.HandlerOption{invalidResult(nil)},
+			status: 200, outcome: invalid, err: "m" + tt.text,
+		})
+	}
+	testAnswers(t, tests)
+}
+
+// A compressed body is held to the limit twice: as it comes, and decompressed.
+func TestGzipLimits(t *testing.T) {
+	t.Parallel()
+	const limit = 1000
+	padded := func(n int) string { return specPayload + strings.Repeat(" ", n-len(specPayload)) }
+	stored := func(text string) string { // not compressed, so that it is longer than its text
+		var b strings.Builder
+		z, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(z, text)
+		_ = z.Close()
+		return b.String()
+	}
+	opts := []pixmed.HandlerOption{pixmed.WithBodyLimit(limit), pixmed.WithInvalid(func(context.Context, []byte, error) error {
+		t.Error("a body over the limit reached WithInvalid")
+		return nil
+	})}
+	unlimited := []pixmed.HandlerOption{pixmed.WithBodyLimit(math.MaxInt64)}
+	bomb := gzipOf(strings.Repeat(" ", 900<<10)) // 900 bytes
+	long := answerTest{
+		opts: opts, status: 413, detail: "The body is larger than 1000 bytes.",
+		outcome: pixmed.Outcome{Result: pixmed.ResultInvalid}, err: "http: request body too large",
+	}
+	fits := answerTest{receiver: answer(nil), opts: opts, status: 200, outcome: about(pixmed.ResultAccepted)}
+	row := func(test answerTest, name, body string) answerTest {
+		test.name, test.body = name, body
+		return test
+	}
+	largest := row(fits, "under the largest limit that there is", gzipOf(specPayload))
+	largest.opts = unlimited
+	if len(bomb) > limit || len(stored(padded(limit-10))) <= limit {
+		t.Fatalf("the bomb has %d bytes, the stored body %d", len(bomb), len(stored(padded(limit-10))))
+	}
+	testAnswers(t, []answerTest{
+		row(fits, "at the limit", gzipOf(padded(limit))),
+		row(long, "one over", gzipOf(padded(limit+1))),
+		row(fits, "at the limit in members", gzipOf(padded(limit-10))+gzipOf(strings.Repeat(" ", 10))),
+		row(long, "one over in members", gzipOf(padded(limit-10))+gzipOf(strings.Repeat(" ", 11))),
+		row(long, "a bomb", bomb),
+		row(long, "a bomb whose end is missing, which is not read", bomb[:len(bomb)-100]),
+		row(long, "over the limit as it comes, though not decompressed", stored(padded(limit-10))),
+		largest,
+	})
+}
+
+// What WithInvalid gets of a gzip body that is cut anywhere, or of which any
+// byte is wrong; and what the Receiver gets if that byte does not matter.
+func TestDamagedGzip(t *testing.T) {
+	t.Parallel()
+	whole := gzipOf(specPayload[:90]) + gzipOf(specPayload[90:])
+	var received, kept []string
+	h := newHook(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		received = append(received, string(n.Raw))
+		return nil
+	}), pixmed.WithoutVerification(), pixmed.WithInvalid(func(_ context.Context, body []byte, cause error) error {
+		if _, ok := errors.AsType[*pixmed.SyntaxError](cause); !ok {
+			t.Errorf("%q: the cause is %v", body, cause)
+		}
+		kept = append(kept, string(body))
+		return nil
+	}))
+	send := func(body string) {
+		received, kept = nil, nil
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set("Content-Encoding", "gzip")
+		if w := h.serve(r); w.Code != 200 {
+			t.Errorf("%q: status %d", body, w.Code)
+		}
+	}
+	for n := 1; n < len(whole); n++ {
+		if send(whole[:n]); received != nil || len(kept) != 1 || kept[0] != whole[:n] {
+			t.Errorf("cut after %d of %d bytes: received %q, kept %q", n, len(whole), received, kept)
+		}
+	}
+	harmless := 0 // such as the time in a member's header
+	for i := range len(whole) {
+		damaged := []byte(whole)
+		damaged[i] ^= 0x55
+		send(string(damaged))
+		switch {
+		case len(received) == 1 && kept == nil && received[0] == specPayload:
+			harmless++
+		case received == nil && len(kept) == 1 && kept[0] == string(damaged):
+		default:
+			t.Errorf("byte %d damaged: received %q, kept %q", i, received, kept)
+		}
+	}
+	if send(whole); len(received) != 1 || harmless > 2*10 {
+		t.Errorf("received %q; %d bytes do not matter", received, harmless)
+	}
+}
+
+// The signature is that of the bytes on the wire; the Receiver gets the text.
+func TestSignedGzip(t *testing.T) {
+	t.Parallel()
+	zipped := gzipOf(specPayload)
+	for name, tt := range map[string]struct {
+		over string
+		want int
+	}{
+		"over the compressed body": {zipped, 200},
+		"over the text":            {specPayload, 401},
+	} {
+		var got *pixmed.Notification
+		h := newHook(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+			got = n
+			return nil
+		}), pixmed.WithVerifier(pixmed.HMACSHA256("X-Signature", "", "s")))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(zipped))
+		r.Header.Set("X-Signature", hex.EncodeToString(signed("s", tt.over)))
+		r.Header.Set("Content-Encoding", "gzip")
+		if w := h.serve(r); w.Code != tt.want {
+			t.Errorf("%s: status %d, want %d", name, w.Code, tt.want)
+		}
+		if tt.want == 200 && (got == nil || string(got.Raw) != specPayload) {
+			t.Errorf("%s: the Receiver got %v", name, got)
+		}
+	}
+}
+
+// A Handler may be another one's fallback: the body has arrived by then, and no
+// limit on its arrival ends the request's context.
+func TestBodyTimeoutAndAHandlerAsFallback(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ended error
+		slow := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Minute) // on the bubble's clock
+			ended = r.Context().Err()
+		})
+		second := newHook(t, answer(nil), pixmed.WithoutVerification(), pixmed.WithFallback(slow))
+		first := newHook(t, answer(nil), pixmed.WithoutVerification(), pixmed.WithFallback(second))
+		inBubble(t, first, 0, func(t *testing.T, l *pipeListener) {
+			t.Helper()
+			const body = `{"transactionStatus":"PAID"}`
+			c := l.dial()
+			c.send(t, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+			if got := c.answer(t); got.status != 200 || got.closes {
+				t.Errorf("status %d, the connection is closed: %v", got.status, got.closes)
+			}
+			_ = c.Close()
+		})
+		if ended != nil {
+			t.Errorf("the request's context ended: %v", ended)
+		}
+	})
 }

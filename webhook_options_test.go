@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +149,78 @@ func TestWithInvalid(t *testing.T) {
 				t.Errorf("status %d", w.Code)
 			}
 		})
+	}
+}
+
+// What may be an infraction in a form that is not known is kept, though
+// AcknowledgeEvent is there too; another event is acknowledged, and not kept.
+func TestWithInvalidBesideAcknowledgeEvent(t *testing.T) {
+	t.Parallel()
+	pascal := strings.NewReplacer(`"t`, `"T`, `"v`, `"V`, `"ext`, `"Ext`, `"e2e`, `"E2e`, `"m`, `"M`).Replace(specPayload)
+	snake := strings.NewReplacer("transactionId", "transaction_id", "transactionStatus", "transaction_status",
+		"transactionType", "transaction_type", "externalId", "external_id", "medStatus", "med_status").Replace(specPayload)
+	for _, tt := range []struct {
+		name, body string
+		result     pixmed.Result
+	}{
+		{"wrapped", `{"event":"med","data":` + specPayload + `}`, pixmed.ResultInvalid},
+		{"wrapped under another name", `{"payload":{"body":` + specPayload + `}}`, pixmed.ResultInvalid},
+		{"wrapped in an array", `{"events":[` + specPayload + `]}`, pixmed.ResultInvalid},
+		{"an array", `[` + specPayload + `]`, pixmed.ResultInvalid},
+		{"as text", `{"message":` + strconv.Quote(specPayload) + `}`, pixmed.ResultInvalid},
+		{"as a string", strconv.Quote(specPayload), pixmed.ResultInvalid},
+		{"PascalCase", pascal, pixmed.ResultInvalid},
+		{"snake_case", snake, pixmed.ResultInvalid},
+		{"lower case", strings.ToLower(specPayload), pixmed.ResultInvalid},
+		{"upper case", strings.ToUpper(specPayload), pixmed.ResultInvalid},
+		{"the status in lower case", payloadWith(t, `"transactionStatus": "med"`), pixmed.ResultInvalid},
+		{"med_status in place of medStatus", strings.Replace(specPayload, "medStatus", "med_status", 1), pixmed.ResultInvalid},
+		{"medStatus of 65 bytes", payloadWith(t, `"medStatus": "`+strings.Repeat("x", 65)+`"`), pixmed.ResultInvalid},
+		{"an empty object", `{}`, pixmed.ResultInvalid},
+		{"a ping", `{"evento":"teste_webhook"}`, pixmed.ResultInvalid},
+		{"another ping", `{"type":"ping","data":null}`, pixmed.ResultInvalid},
+		{"PAID with a medStatus", payloadWith(t, `"transactionStatus": "PAID"`), pixmed.ResultInvalid},
+		{"PAID with a medStatus inside", `{"transactionStatus":"PAID","med":{"status":"DEBITED"}}`, pixmed.ResultInvalid},
+
+		{"an infraction", specPayload, pixmed.ResultAccepted},
+		{"an infraction without a medStatus", payloadWith(t, `"medStatus"`), pixmed.ResultAccepted},
+
+		{"cash-in", `{"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"PAID","transactionType":"CASH_IN","value":"100.00"}`, pixmed.ResultOther},
+		{"cash-out", `{"transactionStatus":"FAILED","transactionType":"CASH_OUT","value":100.00}`, pixmed.ResultOther},
+		{"CONFIRMED", `{"transactionStatus":"CONFIRMED"}`, pixmed.ResultOther},
+		{"PERFORMED", `{"transactionStatus":"PERFORMED"}`, pixmed.ResultOther},
+	} {
+		for _, body := range []string{tt.body, gzipOf(tt.body)} {
+			var kept, received []string
+			var events hookLog
+			h := newHook(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+				received = append(received, string(n.Raw))
+				return nil
+			}), pixmed.WithoutVerification(), pixmed.WithFallback(pixmed.AcknowledgeEvent(events.logger())),
+				pixmed.WithInvalid(func(_ context.Context, body []byte, _ error) error {
+					kept = append(kept, string(body))
+					return nil
+				}))
+			w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body)))
+			var wantKept, wantReceived []string
+			if tt.result == pixmed.ResultInvalid {
+				wantKept = []string{body}
+			}
+			if tt.result == pixmed.ResultAccepted {
+				wantReceived = []string{tt.body}
+			}
+			if w.Code != 200 || h.outcome(t).Result != tt.result {
+				t.Errorf("%s: status %d, %+v; want %s", tt.name, w.Code, h.outcome(t), tt.result)
+			}
+			if diff := cmp.Diff(wantKept, kept); diff != "" {
+				t.Errorf("%s: kept (-want +got):\n%s", tt.name, diff)
+			}
+			if diff := cmp.Diff(wantReceived, received); diff != "" {
+				t.Errorf("%s: received (-want +got):\n%s", tt.name, diff)
+			}
+			if acknowledged := strings.Contains(events.String(), "acknowledged"); acknowledged != (tt.result == pixmed.ResultOther) {
+				t.Errorf("%s: acknowledged: %v", tt.name, acknowledged)
+			}
+		}
 	}
 }

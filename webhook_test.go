@@ -599,3 +599,29 @@ func FuzzHandler(f *testing.F) {
 		}
 	})
 }
+
+// A MED request without a status is one that somebody must look at.
+func TestMEDWithoutAStatusReachesOther(t *testing.T) {
+	t.Parallel()
+	for _, member := range []string{`"medStatus"`, `"medStatus": null`, `"medStatus": ""`} {
+		var got []*pixmed.Notification
+		unexpected := func(_ context.Context, n *pixmed.Notification) error {
+			t.Errorf("%s: it reached another callback than Other: %v", member, n)
+			return nil
+		}
+		h := newHook(t, pixmed.Callbacks{
+			Acknowledged: unexpected, Cancelled: unexpected, Debited: unexpected,
+			Other: func(_ context.Context, n *pixmed.Notification) error {
+				got = append(got, n)
+				return nil
+			},
+		}, pixmed.WithoutVerification(), pixmed.WithFallback(http.NotFoundHandler()), invalidResult(errBoom))
+		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(payloadWith(t, member))))
+		if w.Code != 200 || len(got) != 1 || got[0].MEDStatus != "" || got[0].Key() != specKey {
+			t.Errorf("%s: status %d, Other got %v", member, w.Code, got)
+		}
+		if o := h.outcome(t); o.Result != pixmed.ResultAccepted || o.MEDStatus != "" || o.Key != specKey {
+			t.Errorf("%s: outcome %+v", member, o)
+		}
+	}
+}

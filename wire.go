@@ -105,10 +105,7 @@ func (d *decoder) members(text []byte) (w wire, err error) {
 		if err != nil {
 			return w, err
 		}
-		name, err = unquote(name)
-		if err != nil {
-			return w, err
-		}
+		name, _ = unquote(name)  // the decoder has checked it
 		member := w.member(name) // before the next read, which may move name
 		value, err := d.ReadValue()
 		if err != nil {
@@ -119,9 +116,7 @@ func (d *decoder) members(text []byte) (w wire, err error) {
 			*member = text[end-int64(len(value)) : end]
 		}
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return w, err
-	}
+	_, _ = d.ReadToken() // the end of the object, which PeekKind has seen
 	end := d.InputOffset()
 	if _, err := d.ReadToken(); err != io.EOF {
 		return w, &SyntaxError{Offset: end, Reason: "data after the JSON object"}
@@ -135,22 +130,29 @@ func syntaxError(err error, offset int64) *SyntaxError {
 	if own, ok := errors.AsType[*SyntaxError](err); ok {
 		return own
 	}
+	e := &SyntaxError{Offset: offset, Reason: endsTooEarly}
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
-	if !ok { // io.ErrUnexpectedEOF
-		return &SyntaxError{Offset: offset, Reason: endsTooEarly}
+	if ok {
+		e.Offset, e.Pointer = syntactic.ByteOffset, string(syntactic.JSONPointer)
 	}
-	reason := endsTooEarly
-	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		reason = syntactic.Err.Error()
-		if i := strings.IndexAny(reason, "'\"`"); i >= 0 { // a part of the body, quoted
-			quoted, err := strconv.QuotedPrefix(reason[i:])
-			if err != nil {
-				quoted = reason[i:]
-			}
-			reason = strings.TrimSpace(reason[:i]) + reason[i+len(quoted):]
-		}
+	if ok && !errors.Is(err, io.ErrUnexpectedEOF) {
+		e.Reason = withoutQuote(syntactic.Err.Error())
 	}
-	return &SyntaxError{Offset: syntactic.ByteOffset, Reason: reason, Pointer: string(syntactic.JSONPointer)}
+	return e
+}
+
+// withoutQuote returns the decoder's reason without the part of the body that
+// it quotes, which is the first quotation in it.
+func withoutQuote(reason string) string {
+	i := strings.IndexAny(reason, "'\"`")
+	if i < 0 {
+		return reason
+	}
+	quoted, err := strconv.QuotedPrefix(reason[i:])
+	if err != nil {
+		quoted = reason[i:]
+	}
+	return strings.TrimSpace(reason[:i]) + reason[i+len(quoted):]
 }
 
 // unquote returns the text of a JSON string: a part of raw if nothing in it is
