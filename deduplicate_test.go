@@ -48,7 +48,7 @@ func TestDeduplicateSequences(t *testing.T) {
 			{deliver: statusC, called: true, previous: statusA},
 			{deliver: statusC},
 		}},
-		{"a case that is re-opened, or a late redelivery", []step{
+		{"a case that is reopened, or a late redelivery", []step{
 			{deliver: statusA, called: true},
 			{deliver: statusC, called: true, previous: statusA},
 			{deliver: statusA, called: true, previous: statusC, seen: 1, reopened: true},
@@ -161,8 +161,97 @@ func TestDeduplicateSequences(t *testing.T) {
 	}
 }
 
-// Where the next Receiver recognises a duplicate by itself, the case has the
-// status all the same.
+// Refunds come in parts: each part is a notification that says what came before
+// it.
+func TestDebitsOfTwoValues(t *testing.T) {
+	t.Parallel()
+	clock := newDedupClock()
+	store := new(pixmed.MemoryStore)
+	store.SetNow(clock.Now)
+	var got []*pixmed.Notification
+	h := newHook(t, pixmed.Deduplicate(store, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		got = append(got, n)
+		return nil
+	})), pixmed.WithoutVerification())
+	debit := func(value string) string {
+		return strings.Replace(payloadWith(t, `"value": `+value), string(statusA), string(statusD), 1)
+	}
+	type delivery struct {
+		body   string
+		result pixmed.Result
+	}
+	deliveries := []delivery{
+		{debit("18"), pixmed.ResultAccepted},
+		{debit(`"18.00"`), pixmed.ResultDuplicate}, // the same amount in another form
+		{debit("5"), pixmed.ResultAccepted},
+		{debit("5.00"), pixmed.ResultDuplicate},
+		{debit("18"), pixmed.ResultAccepted},
+	}
+	start := clock.Now()
+	for i, d := range deliveries {
+		clock.Advance(time.Minute)
+		if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(d.body))); w.Code != 200 {
+			t.Errorf("delivery %d: status %d", i+1, w.Code)
+		}
+	}
+	for i, o := range h.outcomes() {
+		if o.Result != deliveries[i].result {
+			t.Errorf("delivery %d: %+v, want %s", i+1, o, deliveries[i].result)
+		}
+	}
+	type seen struct {
+		Value         pixmed.Amount
+		Previous      pixmed.MEDStatus
+		PreviousValue pixmed.Amount
+		PreviousAt    time.Time
+		SeenAt        time.Time
+	}
+	var calls []seen
+	for _, n := range got {
+		calls = append(calls, seen{n.Value, n.Previous, n.PreviousValue, n.PreviousAt, n.SeenAt})
+	}
+	first, second := start.Add(time.Minute), start.Add(3*time.Minute)
+	want := []seen{
+		{Value: 18 * pixmed.Real},
+		{5 * pixmed.Real, statusD, 18 * pixmed.Real, first, first},
+		{18 * pixmed.Real, statusD, 5 * pixmed.Real, second, second},
+	}
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// Without a status, deliveries are the same if their bodies are, decompressed.
+func TestDeliveriesWithoutAStatus(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		if calls++; (calls > 1) == n.PreviousAt.IsZero() || n.Previous != "" {
+			t.Errorf("call %d: after %q at %v", calls, n.Previous, n.PreviousAt)
+		}
+		return nil
+	})), pixmed.WithoutVerification())
+	body := payloadWith(t, `"medStatus"`)
+	for i, tt := range []struct {
+		body  string
+		calls int // after it
+	}{
+		{body, 1},
+		{body, 1},
+		{gzipOf(body), 1}, // the same text
+		{body + "\n", 2},
+		{payloadWith(t, `"medStatus": null`), 3},
+		{body, 4},
+		{body, 4},
+	} {
+		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body)))
+		if w.Code != 200 || calls != tt.calls {
+			t.Errorf("delivery %d: status %d after %d calls, want %d", i+1, w.Code, calls, tt.calls)
+		}
+	}
+}
+
+// If the next Receiver finds a duplicate itself, the status is recorded.
 func TestDeduplicateBeforeAReceiverThatKnowsDuplicates(t *testing.T) {
 	t.Parallel()
 	known := fmt.Errorf("event 5: %w", pixmed.ErrDuplicate)
@@ -238,7 +327,7 @@ func TestDeduplicateKeys(t *testing.T) {
 	}
 }
 
-// stubStore is a StatusStore of somebody else.
+// stubStore is a StatusStore that answers as it is told.
 type stubStore struct {
 	duplicate bool
 	err       error
@@ -391,97 +480,8 @@ func TestDeduplicateBehindTheHandler(t *testing.T) {
 	}
 }
 
-// Refunds come in parts: each is a notification, and says what came before.
-func TestDebitsOfTwoValues(t *testing.T) {
-	t.Parallel()
-	clock := newDedupClock()
-	store := new(pixmed.MemoryStore)
-	store.SetNow(clock.Now)
-	var got []*pixmed.Notification
-	h := newHook(t, pixmed.Deduplicate(store, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
-		got = append(got, n)
-		return nil
-	})), pixmed.WithoutVerification())
-	debit := func(value string) string {
-		return strings.Replace(payloadWith(t, `"value": `+value), string(statusA), string(statusD), 1)
-	}
-	type delivery struct {
-		body   string
-		result pixmed.Result
-	}
-	deliveries := []delivery{
-		{debit("18"), pixmed.ResultAccepted},
-		{debit(`"18.00"`), pixmed.ResultDuplicate}, // the same amount, written otherwise
-		{debit("5"), pixmed.ResultAccepted},
-		{debit("5.00"), pixmed.ResultDuplicate},
-		{debit("18"), pixmed.ResultAccepted},
-	}
-	start := clock.Now()
-	for i, d := range deliveries {
-		clock.Advance(time.Minute)
-		if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(d.body))); w.Code != 200 {
-			t.Errorf("delivery %d: status %d", i+1, w.Code)
-		}
-	}
-	for i, o := range h.outcomes() {
-		if o.Result != deliveries[i].result {
-			t.Errorf("delivery %d: %+v, want %s", i+1, o, deliveries[i].result)
-		}
-	}
-	type seen struct {
-		Value         pixmed.Amount
-		Previous      pixmed.MEDStatus
-		PreviousValue pixmed.Amount
-		PreviousAt    time.Time
-		SeenAt        time.Time
-	}
-	var calls []seen
-	for _, n := range got {
-		calls = append(calls, seen{n.Value, n.Previous, n.PreviousValue, n.PreviousAt, n.SeenAt})
-	}
-	first, second := start.Add(time.Minute), start.Add(3*time.Minute)
-	want := []seen{
-		{Value: 18 * pixmed.Real},
-		{5 * pixmed.Real, statusD, 18 * pixmed.Real, first, first},
-		{18 * pixmed.Real, statusD, 5 * pixmed.Real, second, second},
-	}
-	if diff := cmp.Diff(want, calls); diff != "" {
-		t.Errorf("calls (-want +got):\n%s", diff)
-	}
-}
-
-// Without a status the bodies tell deliveries apart, byte for byte, as text.
-func TestDeliveriesWithoutAStatus(t *testing.T) {
-	t.Parallel()
-	calls := 0
-	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
-		if calls++; (calls > 1) == n.PreviousAt.IsZero() || n.Previous != "" {
-			t.Errorf("call %d: after %q at %v", calls, n.Previous, n.PreviousAt)
-		}
-		return nil
-	})), pixmed.WithoutVerification())
-	body := payloadWith(t, `"medStatus"`)
-	for i, tt := range []struct {
-		body  string
-		calls int // after it
-	}{
-		{body, 1},
-		{body, 1},
-		{gzipOf(body), 1}, // the same text
-		{body + "\n", 2},
-		{payloadWith(t, `"medStatus": null`), 3},
-		{body, 4},
-		{body, 4},
-	} {
-		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body)))
-		if w.Code != 200 || calls != tt.calls {
-			t.Errorf("delivery %d: status %d after %d calls, want %d", i+1, w.Code, calls, tt.calls)
-		}
-	}
-}
-
-// Deliveries that differ in nothing but the value are in flight at once: each
-// is handled, one after the other, and none is taken for another.
+// Deliveries that differ only in the value, in flight at once, are handled one
+// after the other, each value at least once.
 func TestDeliveriesOfDifferentValuesAtOnce(t *testing.T) {
 	t.Parallel()
 	const values, senders = 5, 4 // each value is sent by each sender

@@ -20,7 +20,7 @@ func TestValidationErrorText(t *testing.T) {
 	}
 }
 
-// A user who logs an error as it is logs nothing of the body.
+// Logging an error with slog.Any logs nothing of the body.
 func TestErrorsInAUsersLog(t *testing.T) {
 	t.Parallel()
 	malformed, invalid, _ := canaryBodies()
@@ -63,7 +63,7 @@ func TestErrorsInAUsersLog(t *testing.T) {
 	}
 }
 
-// The name of the package is for the log's messages, not for errors.
+// No error begins with the name of the package.
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]string{

@@ -85,7 +85,62 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// A fallback is any handler: its panic is the server's, but it is counted.
+// The fallback gets the body decompressed, in a copy of the request.
+func TestFallbackAndGzip(t *testing.T) {
+	t.Parallel()
+	const body = " {\"transactionStatus\":\"PAID\", \"x\": [1]}\n"
+	for _, tt := range []struct {
+		name, sent string
+		encodings  []string
+	}{
+		{"gzip", gzipOf(body), []string{"gzip"}},
+		{"gzip, not announced", gzipOf(body), nil},
+		{"gzip in two members, identity", gzipOf(body[:9]) + gzipOf(body[9:]), []string{"gzip", "identity"}},
+		{"not compressed, though announced", body, []string{"br"}},
+		{"a charset", body, []string{"utf-8"}},
+		{"neither", body, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			calls := 0
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.sent))
+			r.Header.Set("X-Other", "kept")
+			r.Header.Set("Content-Length", strconv.Itoa(len(tt.sent)))
+			if tt.encodings != nil {
+				r.Header["Content-Encoding"] = tt.encodings
+			}
+			r.TransferEncoding = []string{"chunked"}
+			before, sentBody := r.Header.Clone(), r.Body
+			h := newHook(t, answer(errBoom), pixmed.WithoutVerification(), invalidResult(errBoom),
+				pixmed.WithFallback(http.HandlerFunc(func(w http.ResponseWriter, got *http.Request) {
+					calls++
+					text, err := io.ReadAll(got.Body)
+					if string(text) != body || err != nil {
+						t.Errorf("the body is %q, %v", text, err)
+					}
+					want := http.Header{"X-Other": {"kept"}, "Content-Length": {strconv.Itoa(len(body))}}
+					if diff := cmp.Diff(want, got.Header); diff != "" {
+						t.Errorf("header (-want +got):\n%s", diff)
+					}
+					if got.ContentLength != int64(len(body)) || got.TransferEncoding != nil {
+						t.Errorf("ContentLength %d, TransferEncoding %v", got.ContentLength, got.TransferEncoding)
+					}
+					got.Header.Set("X-Other", "changed") // it is the fallback's own
+				})))
+			if w := h.serve(r); w.Code != 200 || calls != 1 {
+				t.Errorf("status %d after %d calls", w.Code, calls)
+			}
+			if diff := cmp.Diff(before, r.Header); diff != "" {
+				t.Errorf("the caller's header (-before +after):\n%s", diff)
+			}
+			if r.Body != sentBody || r.ContentLength != int64(len(tt.sent)) || len(r.TransferEncoding) != 1 {
+				t.Errorf("the caller's request changed: %+v", r)
+			}
+		})
+	}
+}
+
+// A fallback's panic is left to the server, as any handler's is, but observed.
 func TestFallbackPanics(t *testing.T) {
 	t.Parallel()
 	h := newHook(t, answer(nil), pixmed.WithoutVerification(),
@@ -188,59 +243,4 @@ func TestAcknowledgeEvent(t *testing.T) {
 			t.Errorf("status %d", w.Code)
 		}
 	})
-}
-
-// The fallback gets the text of a compressed body, on a request of its own.
-func TestFallbackAndGzip(t *testing.T) {
-	t.Parallel()
-	const body = " {\"transactionStatus\":\"PAID\", \"x\": [1]}\n"
-	for _, tt := range []struct {
-		name, sent string
-		encodings  []string
-	}{
-		{"gzip", gzipOf(body), []string{"gzip"}},
-		{"gzip, not announced", gzipOf(body), nil},
-		{"gzip in two members, identity", gzipOf(body[:9]) + gzipOf(body[9:]), []string{"gzip", "identity"}},
-		{"not compressed, though announced", body, []string{"br"}},
-		{"a charset", body, []string{"utf-8"}},
-		{"neither", body, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			calls := 0
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.sent))
-			r.Header.Set("X-Other", "kept")
-			r.Header.Set("Content-Length", strconv.Itoa(len(tt.sent)))
-			if tt.encodings != nil {
-				r.Header["Content-Encoding"] = tt.encodings
-			}
-			r.TransferEncoding = []string{"chunked"}
-			before, sentBody := r.Header.Clone(), r.Body
-			h := newHook(t, answer(errBoom), pixmed.WithoutVerification(), invalidResult(errBoom),
-				pixmed.WithFallback(http.HandlerFunc(func(w http.ResponseWriter, got *http.Request) {
-					calls++
-					text, err := io.ReadAll(got.Body)
-					if string(text) != body || err != nil {
-						t.Errorf("the body is %q, %v", text, err)
-					}
-					want := http.Header{"X-Other": {"kept"}, "Content-Length": {strconv.Itoa(len(body))}}
-					if diff := cmp.Diff(want, got.Header); diff != "" {
-						t.Errorf("header (-want +got):\n%s", diff)
-					}
-					if got.ContentLength != int64(len(body)) || got.TransferEncoding != nil {
-						t.Errorf("ContentLength %d, TransferEncoding %v", got.ContentLength, got.TransferEncoding)
-					}
-					got.Header.Set("X-Other", "changed") // it is the fallback's own
-				})))
-			if w := h.serve(r); w.Code != 200 || calls != 1 {
-				t.Errorf("status %d after %d calls", w.Code, calls)
-			}
-			if diff := cmp.Diff(before, r.Header); diff != "" {
-				t.Errorf("the caller's header (-before +after):\n%s", diff)
-			}
-			if r.Body != sentBody || r.ContentLength != int64(len(tt.sent)) || len(r.TransferEncoding) != 1 {
-				t.Errorf("the caller's request changed: %+v", r)
-			}
-		})
-	}
 }

@@ -88,7 +88,7 @@ const (
 
 var errCallback = errors.New("callback failed")
 
-// errBoom is a failure that the sender must not be told.
+// errBoom is an error that the sender must not see.
 var errBoom = errors.New("boom: the database's password is hunter2")
 
 // notification is a delivery of the spec's example in some state.
@@ -190,7 +190,7 @@ func (h *hook) outcomes() []pixmed.Outcome {
 	return slices.Clone(h.seen)
 }
 
-// outcome returns the only one.
+// outcome returns the only outcome.
 func (h *hook) outcome(t *testing.T) pixmed.Outcome {
 	t.Helper()
 	all := h.outcomes()
@@ -216,8 +216,8 @@ type hookProblem struct {
 	Errors      []pixmed.FieldError
 }
 
-// checkAnswer checks what every answer owes its sender and returns the problem,
-// if it is one.
+// checkAnswer checks what all answers have in common, and returns the problem
+// of one that is not a 200.
 func checkAnswer(t *testing.T, status int, header http.Header, body []byte) hookProblem {
 	t.Helper()
 	if status == http.StatusOK {
@@ -265,7 +265,7 @@ const (
 	detailEmpty  = "The body is empty, though the request announced one: a middleware in front of this handler may have consumed it."
 )
 
-// answerTest is a request, and everything that can be seen of its answer.
+// answerTest is a request and all that it must lead to: answer, outcome, log.
 type answerTest struct {
 	name     string
 	receiver pixmed.Receiver // nil if it must not be called
@@ -292,7 +292,7 @@ func about(r pixmed.Result) pixmed.Outcome {
 	return pixmed.Outcome{Result: r, Key: specKey, MEDStatus: statusA}
 }
 
-// withLength announces a length of the body.
+// withLength announces a body of n bytes.
 func withLength(n int64) func(*http.Request) { return func(r *http.Request) { r.ContentLength = n } }
 
 // withHeader sets a header.
@@ -300,7 +300,7 @@ func withHeader(name string, values ...string) func(*http.Request) {
 	return func(r *http.Request) { r.Header[name] = values }
 }
 
-// invalidResult is WithInvalid with a callback that returns err.
+// invalidResult returns WithInvalid with a callback that returns err.
 func invalidResult(err error) pixmed.HandlerOption {
 	return pixmed.WithInvalid(func(context.Context, []byte, error) error { return err })
 }
@@ -444,7 +444,7 @@ func prefixes(texts ...string) []netip.Prefix {
 
 const otherIsNil = "Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters"
 
-// dedupClock is a clock that stands still until it is told.
+// dedupClock is a clock that moves only when it is told to.
 type dedupClock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -466,13 +466,13 @@ func (c *dedupClock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// gatedCall is a callback that has begun, and ends as it is told.
+// gatedCall is a callback that has begun and ends with the result it is sent.
 type gatedCall struct {
 	*pixmed.Notification
 	end chan<- func() error
 }
 
-// gate is a Receiver whose calls the test ends one by one.
+// gate is a Receiver whose calls the test ends, one by one.
 type gate chan gatedCall
 
 func (g gate) Receive(_ context.Context, n *pixmed.Notification) error {
@@ -556,7 +556,7 @@ func (c *hookConn) send(t *testing.T, text string) {
 	}
 }
 
-// wireAnswer is what came back over a connection.
+// wireAnswer is an answer read from a connection.
 type wireAnswer struct {
 	status int
 	closes bool // the server says that it closes the connection
@@ -612,7 +612,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.IPAddr{IP: net.IPv4(192, 0, 2, 1)} }
 
-// dial connects, and closes the connection with the test's bubble.
+// dial connects. The caller closes the connection.
 func (l *pipeListener) dial() *hookConn {
 	client, server := net.Pipe()
 	l.conns <- server
@@ -635,7 +635,7 @@ func inBubble(t *testing.T, handler http.Handler, readTimeout time.Duration, tes
 	}
 }
 
-// canaryText stands in a body where nothing of it may be logged.
+// canaryText marks the text of a body that no log may show.
 const canaryText = "Qw7zKj9xVp"
 
 // showsCanary reports whether text has any four bytes of canaryText in a row.
@@ -648,8 +648,8 @@ func showsCanary(text string) bool {
 	return false
 }
 
-// canaryBodies are bodies with canaryText in every name and member that may
-// hold text, by what is wrong with them.
+// canaryBodies returns bodies with canaryText in every name and member that may
+// hold text, sorted by what is wrong with them.
 func canaryBodies() (malformed, invalid, other []string) {
 	malformed = []string{
 		`C`, `"C"`, `["C"]`, `C=C&C=C`, bom + `C`, `{C`, `{C}`, `{"C`, `{"C"`, `{"C":`, `{"C"C`, `{"C":C`, `{"C":"C`, `{"C":"C"`, `{"C":"C"C}`,

@@ -90,8 +90,8 @@ func TestIdenticalDeliveriesAtOnce(t *testing.T) {
 	}
 }
 
-// A first delivery that fails after its own deadline has not failed the others,
-// which have time left: they say busy, and are sent again.
+// If the first delivery fails after its deadline, the others, whose deadlines
+// are later, return ErrBusy, so that they are sent again.
 func TestIdenticalDeliveriesAndTheFirstRunsOutOfTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestCallsForOneKeyStandInLine(t *testing.T) {
 			}
 		}
 		if call.SeenAt.IsZero() || !call.MaybeReopened() {
-			t.Error("the second A does not say that it may be a re-opened case")
+			t.Error("the second A does not say that it may be a reopened case")
 		}
 	})
 }
@@ -464,7 +464,7 @@ func TestMemoryStoreBoundsTheStatusesOfACase(t *testing.T) {
 	}
 }
 
-// modelStore is the rule in its shortest form.
+// modelStore is the rule in its simplest form.
 type modelStore struct {
 	maxCases int
 	maxAge   time.Duration
@@ -478,7 +478,7 @@ type modelCase struct {
 	seen map[pixmed.MEDStatus]time.Time
 }
 
-// result is what there is to see of a call of Do.
+// result is what a call of Do shows.
 type result struct {
 	Called     bool
 	Duplicate  bool
@@ -553,7 +553,7 @@ func TestMemoryStoreAgainstModel(t *testing.T) {
 	}
 }
 
-// A case that nobody handles any more costs nothing but its record.
+// A case that is not being handled takes no memory but its record's.
 func TestMemoryStoreKeepsNoEmptyLines(t *testing.T) {
 	t.Parallel()
 	store := &pixmed.MemoryStore{MaxCases: 1}
@@ -567,7 +567,7 @@ func TestMemoryStoreKeepsNoEmptyLines(t *testing.T) {
 	}
 }
 
-// A status or a digest that no Handler delivers is an error, and costs nothing.
+// A status or digest that is too long is an error and is not kept.
 func TestMemoryStoreRejectsLongRecords(t *testing.T) {
 	t.Parallel()
 	const want = "MemoryStore: the status or the digest has more than 64 bytes"

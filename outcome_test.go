@@ -94,7 +94,7 @@ func TestObserverPanics(t *testing.T) {
 	}
 }
 
-// The values are labels of metrics: changing one breaks a dashboard.
+// The values are labels of metrics: changing one breaks dashboards.
 func TestResultValues(t *testing.T) {
 	t.Parallel()
 	got := []pixmed.Result{
@@ -107,7 +107,7 @@ func TestResultValues(t *testing.T) {
 	}
 }
 
-// What stays out of the log is the body's; a receiver's error is the user's to word.
+// The text of a Receiver's error is logged as it is, whatever it wraps.
 func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
@@ -124,8 +124,8 @@ func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
 	}
 }
 
-// Of a body a log shows the transaction's id and the status, once both are
-// valid, and nothing else: what is wrong with it is told without quoting it.
+// The log shows the transaction id and the status of a valid body, and nothing
+// else of any body.
 func TestNoLogLineQuotesTheBody(t *testing.T) {
 	t.Parallel()
 	malformed, invalid, other := canaryBodies()

@@ -73,8 +73,7 @@ func TestInvalidAnswers(t *testing.T) {
 	})
 }
 
-// What the sender may not know stays out of the answer: a callback's error and
-// a panic's value.
+// No answer shows a callback's error or a panic's value.
 func TestAnswersDoNotTellWhatFailed(t *testing.T) {
 	t.Parallel()
 	for name, receiver := range map[string]pixmed.ReceiverFunc{

@@ -7,7 +7,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// Text from outside cannot pass for another line, nor fill the log.
+// Text from outside can neither fake a line nor fill the log.
 func TestPrintingOddText(t *testing.T) {
 	t.Parallel()
 	n := specNotification()

@@ -18,7 +18,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// specNotification has every field set, and a raw body whose text stands in no
+// specNotification has every field set, and a raw body whose text is in no
 // other field.
 func specNotification() pixmed.Notification {
 	return pixmed.Notification{
@@ -184,7 +184,7 @@ func TestKeyFoldsTheCaseOfTheUUIDAlone(t *testing.T) {
 func TestMaybeReopened(t *testing.T) {
 	t.Parallel()
 	statuses := []pixmed.MEDStatus{"", pixmed.Acknowledged, pixmed.Cancelled, pixmed.Debited, "REOPENED"}
-	// The whole truth: every other combination of the three is false.
+	// Every other combination of the three is false.
 	type question struct {
 		status, previous pixmed.MEDStatus
 		seen             bool
@@ -246,7 +246,7 @@ func TestNotificationMarshal(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if diff := cmp.Diff(n, back); diff != "" {
-			t.Errorf("%s: there and back (-want +got):\n%s", name, diff)
+			t.Errorf("%s: round trip (-want +got):\n%s", name, diff)
 		}
 	}
 }
@@ -365,7 +365,7 @@ func TestPrinting(t *testing.T) {
 			}
 		}
 	}
-	// Where it stands inside of something else.
+	// Inside something else.
 	for _, value := range []any{
 		[]pixmed.Notification{full},
 		[]*pixmed.Notification{&full},

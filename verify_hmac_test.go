@@ -75,7 +75,7 @@ func TestHMACSHA256(t *testing.T) {
 				r.Header.Add("X-Signature", value)
 			}
 			body := specBody
-			if tt.want != "" && tt.want != nothing { // what cannot be right is refused without the body
+			if tt.want != "" && tt.want != nothing { // what cannot be right is rejected without the body
 				body = noBody(t)
 			}
 			checkVerdict(t, pixmed.HMACSHA256("X-Signature", tt.prefix, old, "new").Verify(r, body), tt.want)
@@ -215,9 +215,9 @@ func TestHMACSHA256Keys(t *testing.T) {
 	}
 }
 
-// FuzzHMACSHA256 gives the verifier any header, a line of the text a value: it
-// accepts what holds an HMAC under a secret, in hex or in an alphabet of base64,
-// and nothing else.
+// FuzzHMACSHA256 gives the verifier any header values, one for each line. It
+// must accept those that hold an HMAC under a secret, in hex or either alphabet
+// of base64, and nothing else.
 func FuzzHMACSHA256(f *testing.F) {
 	const most = 16
 	secrets := []string{"current", "former"}
@@ -280,7 +280,7 @@ func FuzzHMACSHA256(f *testing.F) {
 				base64.URLEncoding.EncodeToString(sum), base64.RawURLEncoding.EncodeToString(sum),
 			} {
 				good = "sha256=" + good
-				// Alone, and beside whatever else is there.
+				// Alone, and beside other values.
 				for _, values := range [][]string{{good}, {given + "," + good}, {good + "," + given}, append(slices.Clone(values), good)} {
 					n := len(values) + strings.Count(strings.Join(values, ""), ",")
 					if err := verdict(body, values...); (err == nil) != (n <= most) {

@@ -39,8 +39,8 @@ func TestClientNetworks(t *testing.T) {
 		{"IPv6 with a zone", "[2001:db8:1::9%eth0]:4711", nil, ""},
 		{"IPv6 outside", "[2001:db8:2::9]:4711", nil, outside("2001:db8:2::9")},
 
-		{"peer inside and not a proxy: the header is not looked at", "203.0.113.5:1", []string{"junk"}, ""},
-		{"peer outside and not a proxy: neither", "192.0.2.1:1", []string{"203.0.113.5"}, outside("192.0.2.1")},
+		{"peer inside and not a proxy: the header is ignored", "203.0.113.5:1", []string{"junk"}, ""},
+		{"peer outside and not a proxy: the header is ignored too", "192.0.2.1:1", []string{"203.0.113.5"}, outside("192.0.2.1")},
 
 		{"one proxy", "10.0.0.1:1", []string{"203.0.113.5"}, ""},
 		{"one proxy, client outside", "10.0.0.1:1", []string{"192.0.2.1"}, outside("192.0.2.1")},
@@ -115,7 +115,7 @@ func TestClientNetworks(t *testing.T) {
 		r.Header.Set("X-Forwarded-For", "203.0.112.5")
 		checkVerdict(t, v.Verify(r, noBody(t)), outside("203.0.112.5"))
 	})
-	t.Run("network with bits behind its mask", func(t *testing.T) {
+	t.Run("network with bits after its mask", func(t *testing.T) {
 		t.Parallel()
 		v := pixmed.ClientNetworks(prefixes("203.0.113.77/24"))
 		r := webhookRequest(t)

@@ -117,7 +117,7 @@ func TestBasicAuth(t *testing.T) {
 	})
 }
 
-// Secrets that overlap, as while one is rotated.
+// Two secrets are accepted while one replaces the other.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	h := newHook(t, answer(nil), pixmed.WithVerifier(pixmed.HeaderSecret("X-Secret", strings.Fields(" old  new\n")...)))

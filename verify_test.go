@@ -124,7 +124,7 @@ func TestCombinationsKeepTheirVerifiers(t *testing.T) {
 	}
 }
 
-// verifierProblems are bad arguments, each with what NewHandler says.
+// verifierProblems returns verifiers with bad arguments, and NewHandler's errors.
 func verifierProblems() map[string]struct {
 	v    pixmed.Verifier
 	want []string
@@ -208,7 +208,7 @@ func TestVerifierProblemsAreReportedAtConstruction(t *testing.T) {
 			r.RemoteAddr = "10.0.0.1:1"
 			r.Header.Set("X", "")
 			if err := tt.v.Verify(r, specBody); err == nil {
-				t.Error("the verifier lets requests pass all the same")
+				t.Error("the verifier lets requests pass nevertheless")
 			}
 		})
 	}
@@ -231,7 +231,7 @@ func TestVerifierProblemsAreReportedAtConstruction(t *testing.T) {
 	})
 }
 
-// No way of printing a verifier shows a secret, be the arguments good or bad.
+// Printing a verifier never shows a secret, whether its arguments are good or bad.
 func TestVerifiersDoNotPrintTheirSecrets(t *testing.T) {
 	t.Parallel()
 	const canary = "canary"
@@ -275,7 +275,7 @@ func TestVerifiersDoNotPrintTheirSecrets(t *testing.T) {
 	}
 }
 
-// Neither what the verifiers know nor what a sender tried appears anywhere.
+// No answer, log line or outcome shows a secret or what a sender tried.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	const canary = "canary"

@@ -45,7 +45,7 @@ func TestNewHandlerProblems(t *testing.T) {
 		{"nil pointer", (*pixmed.Callbacks)(nil), options{open}, []string{noReceiver}},
 		{"Callbacks without Other", pixmed.Callbacks{Acknowledged: pixmed.Ignore}, options{open}, []string{otherIsNil}},
 		{"pointer to Callbacks without Other", &pixmed.Callbacks{}, options{open}, []string{otherIsNil}},
-		{"a Receiver of one's own that is not complete", problematicReceiver{}, options{open}, []string{"my own problem"}},
+		{"a Receiver with a problem of its own", problematicReceiver{}, options{open}, []string{"my own problem"}},
 		{"nil option", ignore, options{open, nil}, []string{nilOption}},
 		{"nil verifier", ignore, options{pixmed.WithVerifier(nil), open}, []string{"WithVerifier: the Verifier is nil"}},
 		{"nil verifier function", ignore, options{pixmed.WithVerifier(pixmed.VerifierFunc(nil)), open}, []string{"WithVerifier: the Verifier is nil"}},
@@ -152,8 +152,8 @@ func TestWithInvalid(t *testing.T) {
 	}
 }
 
-// What may be an infraction in a form that is not known is kept, though
-// AcknowledgeEvent is there too; another event is acknowledged, and not kept.
+// What may be an infraction in an unknown form is kept, even beside
+// AcknowledgeEvent; another event is acknowledged and not kept.
 func TestWithInvalidBesideAcknowledgeEvent(t *testing.T) {
 	t.Parallel()
 	pascal := strings.NewReplacer(`"t`, `"T`, `"v`, `"V`, `"ext`, `"Ext`, `"e2e`, `"E2e`, `"m`, `"M`).Replace(specPayload)

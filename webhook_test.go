@@ -31,7 +31,7 @@ var (
 	_ pixmed.Option   = pixmed.WithLogger(nil)
 )
 
-// afterDeadline is a Receiver that returns err once its time is up.
+// afterDeadline returns a Receiver that returns err after its deadline.
 func afterDeadline(err error) pixmed.ReceiverFunc {
 	return func(ctx context.Context, _ *pixmed.Notification) error {
 		<-ctx.Done()
@@ -111,6 +111,32 @@ func TestReceiverAnswers(t *testing.T) {
 	testAnswers(t, tests)
 }
 
+// A MED request without a status is for Other, whatever else is set.
+func TestMEDWithoutAStatusReachesOther(t *testing.T) {
+	t.Parallel()
+	for _, member := range []string{`"medStatus"`, `"medStatus": null`, `"medStatus": ""`} {
+		var got []*pixmed.Notification
+		unexpected := func(_ context.Context, n *pixmed.Notification) error {
+			t.Errorf("%s: it reached another callback than Other: %v", member, n)
+			return nil
+		}
+		h := newHook(t, pixmed.Callbacks{
+			Acknowledged: unexpected, Cancelled: unexpected, Debited: unexpected,
+			Other: func(_ context.Context, n *pixmed.Notification) error {
+				got = append(got, n)
+				return nil
+			},
+		}, pixmed.WithoutVerification(), pixmed.WithFallback(http.NotFoundHandler()), invalidResult(errBoom))
+		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(payloadWith(t, member))))
+		if w.Code != 200 || len(got) != 1 || got[0].MEDStatus != "" || got[0].Key() != specKey {
+			t.Errorf("%s: status %d, Other got %v", member, w.Code, got)
+		}
+		if o := h.outcome(t); o.Result != pixmed.ResultAccepted || o.MEDStatus != "" || o.Key != specKey {
+			t.Errorf("%s: outcome %+v", member, o)
+		}
+	}
+}
+
 func TestMethods(t *testing.T) {
 	t.Parallel()
 	var tests []answerTest
@@ -156,7 +182,7 @@ func TestNotificationThatTheReceiverGets(t *testing.T) {
 	})
 }
 
-// The Notification is the Receiver's to change, and to keep.
+// The Receiver may keep and change the Notification.
 func TestReceiverOwnsTheNotification(t *testing.T) {
 	t.Parallel()
 	var kept []*pixmed.Notification
@@ -176,7 +202,7 @@ func TestReceiverOwnsTheNotification(t *testing.T) {
 			t.Errorf("outcome %d is about %v, %q", i, o.Key, o.MEDStatus)
 		}
 		if want := strings.Repeat(strconv.Itoa(i+1), len(specPayload)); string(kept[i].Raw) != want {
-			t.Errorf("the body of notification %d changed behind its back", i)
+			t.Errorf("the body of notification %d changed later", i)
 		}
 	}
 }
@@ -234,8 +260,7 @@ func TestCallbackContext(t *testing.T) {
 	}
 }
 
-// A callback that ignores its context keeps the answer waiting: nothing goes on
-// behind it.
+// The answer waits for a callback that ignores its context.
 func TestCallbackRunsToItsEndBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -264,7 +289,7 @@ func TestContextEndsWithTheCallback(t *testing.T) {
 	}
 }
 
-// As t.FailNow does in a callback that a test gave.
+// A callback ends its goroutine, as t.FailNow does.
 func TestCallbackEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	h := newHook(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
@@ -314,7 +339,7 @@ func TestHandlerConcurrently(t *testing.T) {
 	}
 }
 
-// A request whose secret is wrong is answered while its body is still to come.
+// A request with a wrong secret is answered before its body is sent.
 func TestRefusedBeforeTheBodyIsSent(t *testing.T) {
 	t.Parallel()
 	h := newHook(t, answer(nil), pixmed.WithVerifier(pixmed.HeaderSecret("X-Secret", "s")))
@@ -402,7 +427,7 @@ func TestHTTP2(t *testing.T) {
 	}{
 		{"handled", "s", strings.NewReader(specPayload), int64(len(specPayload)), 200},
 		{"length not announced", "s", strings.NewReader(specPayload), -1, 200},
-		{"refused", "wrong", strings.NewReader(specPayload), int64(len(specPayload)), 401},
+		{"rejected", "wrong", strings.NewReader(specPayload), int64(len(specPayload)), 401},
 		{"too large", "s", strings.NewReader(strings.Repeat(" ", 1<<20)), 1 << 20, 413},
 		{"too large, not announced", "s", strings.NewReader(strings.Repeat(" ", 1<<20)), -1, 413},
 		{"too slow", "impatient", endless, 100, 408},
@@ -598,30 +623,4 @@ func FuzzHandler(f *testing.F) {
 			t.Fatalf("status %d, outcome %+v", w.Code, o)
 		}
 	})
-}
-
-// A MED request without a status is one that somebody must look at.
-func TestMEDWithoutAStatusReachesOther(t *testing.T) {
-	t.Parallel()
-	for _, member := range []string{`"medStatus"`, `"medStatus": null`, `"medStatus": ""`} {
-		var got []*pixmed.Notification
-		unexpected := func(_ context.Context, n *pixmed.Notification) error {
-			t.Errorf("%s: it reached another callback than Other: %v", member, n)
-			return nil
-		}
-		h := newHook(t, pixmed.Callbacks{
-			Acknowledged: unexpected, Cancelled: unexpected, Debited: unexpected,
-			Other: func(_ context.Context, n *pixmed.Notification) error {
-				got = append(got, n)
-				return nil
-			},
-		}, pixmed.WithoutVerification(), pixmed.WithFallback(http.NotFoundHandler()), invalidResult(errBoom))
-		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(payloadWith(t, member))))
-		if w.Code != 200 || len(got) != 1 || got[0].MEDStatus != "" || got[0].Key() != specKey {
-			t.Errorf("%s: status %d, Other got %v", member, w.Code, got)
-		}
-		if o := h.outcome(t); o.Result != pixmed.ResultAccepted || o.MEDStatus != "" || o.Key != specKey {
-			t.Errorf("%s: outcome %+v", member, o)
-		}
-	}
 }

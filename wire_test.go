@@ -127,8 +127,8 @@ func TestParseInfractionTenMebibytes(t *testing.T) {
 	}
 }
 
-// What may be an infraction in a form that the package does not know is not
-// ErrNotInfraction, which may be acknowledged.
+// What may be an infraction in an unknown form is not ErrNotInfraction, which
+// may be acknowledged.
 func TestParseInfractionInAnotherForm(t *testing.T) {
 	t.Parallel()
 	pascal := strings.NewReplacer(`"t`, `"T`, `"v`, `"V`, `"ext`, `"Ext`, `"e2e`, `"E2e`, `"m`, `"M`).Replace(specPayload)
@@ -194,16 +194,16 @@ func TestParseInfractionDoesNotChangeTheBody(t *testing.T) {
 	for _, text := range []string{
 		specPayload, bom + specPayload, specPayload + "x", `{"a":1,"a":2}`, strings.ReplaceAll(specPayload, "e", `\u0065`),
 	} {
-		body := append(make([]byte, 0, 1024), text...) // with room behind, which is not the parser's either
+		body := append(make([]byte, 0, 1024), text...) // the room after it is not the parser's either
 		room := body[len(body):cap(body)]
 		_, _ = pixmed.ParseInfraction(body)
 		if string(body) != text || bytes.Trim(room, "\x00") != nil {
-			t.Errorf("%q became %q, and %q behind it", text, body, bytes.Trim(room, "\x00"))
+			t.Errorf("%q became %q, with %q after it", text, body, bytes.Trim(room, "\x00"))
 		}
 	}
 }
 
-// A decoder that was used for a bad body must not spoil the next one, and
+// A decoder that was used for a bad body must not affect the next one, and
 // goroutines must not share one.
 func TestParseInfractionConcurrently(t *testing.T) {
 	t.Parallel()
