@@ -522,6 +522,7 @@ func TestMemoryStoreAgainstModel(t *testing.T) {
 		{Status: statusD},
 		{Status: statusD, Value: 5},
 		{Status: "OTHER"},
+		{},
 		{Digest: "one"},
 		{Digest: "two"},
 		{Digest: "two", Value: 5},

@@ -330,6 +330,14 @@ func TestWire(t *testing.T) {
 			name: "in chunks", text: head("Transfer-Encoding: chunked") + chunk(specPayload[:100]) + chunk(specPayload[100:]) + "0\r\n\r\n",
 			status: 200,
 		},
+		{
+			name: "gzip", text: head("Content-Encoding: gzip", fmt.Sprint("Content-Length: ", len(gzipOf(specPayload)))) + gzipOf(specPayload),
+			status: 200,
+		},
+		{
+			name: "gzip in chunks", text: head("Content-Encoding: gzip", "Transfer-Encoding: chunked") + chunk(gzipOf(specPayload)[:50]) + chunk(gzipOf(specPayload)[50:]) + "0\r\n\r\n",
+			status: 200,
+		},
 		{name: "HTTP/1.0", text: fmt.Sprintf("POST /hook HTTP/1.0\r\nContent-Length: %d\r\n\r\n", n) + specPayload, status: 200},
 		{name: "HTTP/1.0 without a length", text: "POST /hook HTTP/1.0\r\n\r\n", status: 400, detail: "The body is empty."},
 		{name: "empty", text: head("Content-Length: 0"), status: 400, detail: "The body is empty."},
