@@ -1,7 +1,6 @@
 package pixmed
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,38 +42,16 @@ type clientConfig struct {
 	logger           *slog.Logger
 }
 
-// applyEach applies each option, and joins what is wrong with them.
-func applyEach[Option any](opts []Option, apply func(Option) error) error {
-	var errs []error
-	for _, o := range opts {
-		if any(o) == nil {
-			errs = append(errs, errors.New("an option is nil"))
-			continue
-		}
-		errs = append(errs, apply(o))
-	}
-	return errors.Join(errs...)
-}
-
 type clientOption func(*clientConfig) error
 
 func (o clientOption) applyClient(c *clientConfig) error { return o(c) }
 
 // newClientOption returns an option that may be given once, with a value that is
 // valid or else has a problem.
-func newClientOption(name string, valid bool, problem string, apply func(*clientConfig)) ClientOption {
+func newClientOption(name string, valid bool, problem string, set func(*clientConfig)) ClientOption {
 	return clientOption(func(c *clientConfig) error {
-		if !valid {
-			return fmt.Errorf("%s: %s", name, problem)
-		}
-		apply(c)
-		return c.given.once(name)
+		return c.given.once(name, valid, problem, func() { set(c) })
 	})
-}
-
-func (o loggerOption) applyClient(c *clientConfig) error {
-	c.logger = o.logger
-	return o.check(c.given)
 }
 
 // WithHTTPClient sets the client that sends the requests, for mutual TLS,
@@ -129,9 +106,5 @@ func WithMaxReceiptSize(bytes int64) ReceiptOption { return maxReceiptSize(bytes
 func (m maxReceiptSize) applyClient(c *clientConfig) error { return m.applyReceipt(&c.receiptConfig) }
 
 func (m maxReceiptSize) applyReceipt(c *receiptConfig) error {
-	if m < 1 {
-		return fmt.Errorf("WithMaxReceiptSize: %d is not a positive number of bytes", m)
-	}
-	c.maxReceipt = int64(m)
-	return c.given.once("WithMaxReceiptSize")
+	return c.given.once("WithMaxReceiptSize", m > 0, fmt.Sprintf("%d is not a positive number of bytes", m), func() { c.maxReceipt = int64(m) })
 }

@@ -79,12 +79,10 @@ func (c *clientConfig) setHeader(what, name, value string, secrets ...string) er
 	if hasControl(value) {
 		return fmt.Errorf("%s has a line break or another control character in it", what)
 	}
-	if err := c.given.once("the header " + name); err != nil {
-		return err
-	}
-	c.header.Set(name, value)
-	c.secrets = append(c.secrets, secrets...)
-	return nil
+	return c.given.once("the header "+name, true, "", func() {
+		c.header.Set(name, value)
+		c.secrets = append(c.secrets, secrets...)
+	})
 }
 
 // credentials are the headers of every request. They are kept in closures, where

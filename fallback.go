@@ -31,7 +31,8 @@ type acknowledger struct{ logger *slog.Logger }
 
 func (a acknowledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // of the Handler's own making
-	members, _ := decodeWire(body)
+	var members wire
+	_ = members.decode(body)
 	event, _ := members.infraction() // what is absent or not text stays empty
 	a.logger.LogAttrs(r.Context(), slog.LevelInfo, "pixmed: acknowledged an event that is not an infraction",
 		slog.String("transaction_status", loggable(string(event.TransactionStatus))),

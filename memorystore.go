@@ -44,7 +44,7 @@ type MemoryStore struct {
 	mu    sync.Mutex
 	cases map[caseID]*list.Element // of *memoryCase
 	byAge list.List                // the oldest record first
-	lines map[caseID][]*memoryCall // the calls of a case, the running one first
+	lines map[caseID]*memoryCall   // the last call of each case that is running or waits
 }
 
 // caseID is a digest of the key, so that a long external id costs no memory.
@@ -68,7 +68,7 @@ const maxSeen = 8
 // memoryCall is a call of Do in its case's line.
 type memoryCall struct {
 	record Recorded
-	turn   chan struct{} // closed when the call is first in line
+	ahead  *memoryCall   // the call before it in line, nil if there was none
 	done   chan struct{} // closed when it has ended
 
 	// To be read after done.
@@ -113,12 +113,14 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, r Recorded, fn func(previ
 	// Whatever happens in fn, a panic or runtime.Goexit included, the line goes on.
 	err = errUnfinished
 	defer func() { s.leave(id, call, err) }()
-	select {
-	case <-call.turn:
-	case <-ctx.Done():
-		call.abandoned = true
-		err = ctx.Err()
-		return false, err
+	for ahead := call.ahead; ahead != nil; ahead = ahead.ahead { // more than one if the next was abandoned
+		select {
+		case <-ahead.done:
+		case <-ctx.Done():
+			call.abandoned = true
+			err = ctx.Err()
+			return false, err
+		}
 	}
 	previous, previousAt, seenAt := s.lookup(id, r.Status)
 	if previous == r && !previousAt.IsZero() {
@@ -143,39 +145,43 @@ var errUnfinished = errors.New("the identical delivery that was being handled pa
 func (s *MemoryStore) enter(id caseID, r Recorded) (call *memoryCall, joined bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line := s.lines[id]
-	if n := len(line); n > 0 && line[n-1].record == r {
-		return line[n-1], true
-	}
-	call = &memoryCall{record: r, turn: make(chan struct{}), done: make(chan struct{})}
-	if len(line) == 0 {
-		close(call.turn)
+	last := s.lines[id]
+	if last != nil && last.record == r {
+		return last, true
 	}
 	if s.lines == nil {
-		s.lines = make(map[caseID][]*memoryCall)
+		s.lines = make(map[caseID]*memoryCall)
 	}
-	s.lines[id] = append(line, call)
+	call = &memoryCall{record: r, ahead: last, done: make(chan struct{})}
+	s.lines[id] = call
 	return call, false
 }
 
-// leave ends a call, wherever in the line it is.
+// leave ends a call.
 func (s *MemoryStore) leave(id caseID, call *memoryCall, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line := s.lines[id]
-	at := slices.Index(line, call)
-	line = slices.Delete(line, at, at+1)
+	for call.ahead != nil && call.ahead.hasEnded() { // all of them, unless call was abandoned
+		call.ahead = call.ahead.ahead
+	}
 	switch {
-	case len(line) == 0:
-		delete(s.lines, id)
-	case at == 0:
-		close(line[0].turn)
-		fallthrough
+	case s.lines[id] != call:
+	case call.ahead != nil:
+		s.lines[id] = call.ahead
 	default:
-		s.lines[id] = line
+		delete(s.lines, id)
 	}
 	call.err = err
 	close(call.done)
+}
+
+func (c *memoryCall) hasEnded() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *MemoryStore) lookup(id caseID, status MEDStatus) (previous Recorded, previousAt, seenAt time.Time) {

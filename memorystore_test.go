@@ -656,3 +656,51 @@ func liveHeap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// A call that gives up in the middle or at the end of its line leaves the calls
+// around it in their order, and nothing that a later call could join.
+func TestMemoryStoreAbandonedCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var (
+			store pixmed.MemoryStore
+			order []pixmed.MEDStatus
+		)
+		call := func(ctx context.Context, status pixmed.MEDStatus, takes time.Duration) <-chan error {
+			ended := make(chan error, 1)
+			go func() {
+				_, err := store.Do(ctx, pixmed.Key{}, recorded(status), func(pixmed.Recorded, time.Time, time.Time) error {
+					time.Sleep(takes) // on the bubble's clock
+					order = append(order, status)
+					return nil
+				})
+				ended <- err
+			}()
+			synctest.Wait()
+			return ended
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		long, cancelLong := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancelLong()
+
+		first := call(t.Context(), "1", 2*time.Second)
+		second := call(short, "2", 0) // gives up after a second
+		third := call(t.Context(), "3", 2*time.Second)
+		fourth := call(long, "4", 0) // gives up after three, while 3 runs and 1 and 2 have ended
+		for i, ended := range []<-chan error{second, first, fourth, third} {
+			if err := <-ended; (err != nil) != (i%2 == 0) {
+				t.Errorf("call %d ended with %v", i, err)
+			}
+		}
+		if n := store.Lines(); n != 0 {
+			t.Errorf("%d lines are left", n)
+		}
+		if err := <-call(t.Context(), "4", 0); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]pixmed.MEDStatus{"1", "3", "4"}, order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -6,15 +6,32 @@ import (
 	"log/slog"
 )
 
+// applyEach applies each option, and joins what is wrong with them.
+func applyEach[O any](opts []O, apply func(O) error) error {
+	var errs []error
+	for _, o := range opts {
+		if any(o) == nil {
+			errs = append(errs, errors.New("an option is nil"))
+			continue
+		}
+		errs = append(errs, apply(o))
+	}
+	return errors.Join(errs...)
+}
+
 // given holds the names of the options that were given.
 type given map[string]bool
 
-// once notes that an option is given, and returns an error if it was before.
-func (g given) once(option string) error {
-	if g[option] {
+// once calls set, unless the option was given before or its value is not valid.
+func (g given) once(option string, valid bool, problem string, set func()) error {
+	switch {
+	case g[option]:
 		return fmt.Errorf("%s is given twice", option)
+	case !valid:
+		return fmt.Errorf("%s: %s", option, problem)
 	}
 	g[option] = true
+	set()
 	return nil
 }
 
@@ -34,14 +51,9 @@ type loggerOption struct{ logger *slog.Logger }
 // failures at error. The Client logs its retries at info.
 func WithLogger(l *slog.Logger) Option { return loggerOption{l} }
 
-func (o loggerOption) applyHandler(c *handlerConfig) error {
-	c.logger = o.logger
-	return o.check(c.given)
-}
+func (o loggerOption) applyHandler(c *handlerConfig) error { return o.apply(c.given, &c.logger) }
+func (o loggerOption) applyClient(c *clientConfig) error   { return o.apply(c.given, &c.logger) }
 
-func (o loggerOption) check(g given) error {
-	if o.logger == nil {
-		return errors.New("WithLogger: the logger is nil")
-	}
-	return g.once("WithLogger")
+func (o loggerOption) apply(g given, logger **slog.Logger) error {
+	return g.once("WithLogger", o.logger != nil, "the logger is nil", func() { *logger = o.logger })
 }

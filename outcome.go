@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -64,19 +65,20 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", loggable(string(o.MEDStatus))))
 	}
 	if o.Err != nil {
-		attrs = append(attrs, slog.Any("error", o.logged()))
+		attrs = append(attrs, slog.String("error", o.logged()))
 	}
 	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
 }
 
 // logged returns the error as a log may show it. An answer may quote what its
 // sender sent, a log may not. An error of the user's own is the user's to word.
-func (o Outcome) logged() slog.Value {
-	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok && o.Result == ResultInvalid {
-		return invalid.LogValue()
-	}
+func (o Outcome) logged() string {
 	if o.Result == ResultOther { // see ErrNotInfraction, whose text goes on with what was found
-		return slog.StringValue(ErrNotInfraction.Error())
+		return ErrNotInfraction.Error()
 	}
-	return slog.StringValue(o.Err.Error())
+	text := o.Err.Error()
+	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok { // perhaps wrapped by WithInvalid's callback
+		text = strings.ReplaceAll(text, invalid.Error(), invalid.LogValue().String())
+	}
+	return text
 }

@@ -3,6 +3,7 @@ package pixmed
 import (
 	"fmt"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
@@ -21,8 +22,12 @@ import (
 // says that it is another kind of event; a [*ValidationError] that names every
 // bad field at once. The result does not refer to body.
 func ParseInfraction(body []byte) (*Infraction, error) {
-	w, err := decodeWire(body)
-	if err != nil {
+	w := wires.Get().(*wire)
+	defer func() {
+		*w = wire{}
+		wires.Put(w)
+	}()
+	if err := w.decode(body); err != nil {
 		return nil, err
 	}
 	i, problems := w.infraction()
@@ -35,6 +40,8 @@ func ParseInfraction(body []byte) (*Infraction, error) {
 	}
 	return i, nil
 }
+
+var wires = sync.Pool{New: func() any { return new(wire) }}
 
 // Validate checks an infraction that was decoded by other means, such as a web
 // framework's binding, by the rules of [ParseInfraction]. It sees no members but
@@ -134,19 +141,19 @@ func (w *wire) infraction() (*Infraction, fieldErrors) {
 	}
 
 	i := &Infraction{
-		TransactionID:     text("transactionId", w.transactionID),
-		TransactionStatus: TransactionStatus(text("transactionStatus", w.transactionStatus, string(TransactionMED))),
-		TransactionType:   TransactionType(text("transactionType", w.transactionType, string(CashIn))),
-		ExternalID:        textOrNumber("externalId", w.externalID),
-		MEDStatus:         MEDStatus(text("medStatus", w.medStatus, string(Acknowledged), string(Cancelled), string(Debited))),
+		TransactionID:     text("transactionId", w.TransactionID.Value),
+		TransactionStatus: TransactionStatus(text("transactionStatus", w.TransactionStatus.Value, string(TransactionMED))),
+		TransactionType:   TransactionType(text("transactionType", w.TransactionType.Value, string(CashIn))),
+		ExternalID:        textOrNumber("externalId", w.ExternalID.Value),
+		MEDStatus:         MEDStatus(text("medStatus", w.MEDStatus.Value, string(Acknowledged), string(Cancelled), string(Debited))),
 	}
-	if k := w.endToEndID.Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
-		i.EndToEndID = EndToEndID(textOrNumber("e2e_id", w.endToEndID))
+	if k := w.EndToEndID.Value.Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
+		i.EndToEndID = EndToEndID(textOrNumber("e2e_id", w.EndToEndID.Value))
 	}
-	if w.value == nil {
+	if w.Value.Value == nil {
 		problems = append(problems, FieldError{"value", missing})
-	} else if amount, reason := amountFromJSON(w.value); reason != "" {
-		problems = append(problems, FieldError{"value", reason + ", found " + found(w.value)})
+	} else if amount, reason := amountFromJSON(w.Value.Value); reason != "" {
+		problems = append(problems, FieldError{"value", reason + ", found " + found(w.Value.Value)})
 	} else {
 		i.Value = amount
 	}

@@ -78,13 +78,7 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 	} else {
 		errs = append(errs, validate(receiver))
 	}
-	for _, o := range opts {
-		if o == nil {
-			errs = append(errs, errors.New("an option is nil"))
-			continue
-		}
-		errs = append(errs, o.applyHandler(&c))
-	}
+	errs = append(errs, applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }), validate(c.verifier))
 	switch {
 	case c.verifier == nil && !c.unverified:
 		errs = append(errs, errors.New("no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))

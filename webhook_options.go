@@ -2,7 +2,6 @@ package pixmed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,39 +17,29 @@ type handlerConfig struct {
 	given      given
 }
 
-// handlerOption is an option with its name.
-type handlerOption struct {
-	name  string
-	apply func(*handlerConfig) error
-}
+type handlerOption func(*handlerConfig) error
 
-func (o handlerOption) applyHandler(c *handlerConfig) error {
-	if err := c.given.once(o.name); err != nil {
-		return err
-	}
-	return o.apply(c)
+func (o handlerOption) applyHandler(c *handlerConfig) error { return o(c) }
+
+// newHandlerOption returns an option that may be given once, with a value that is
+// valid or else has a problem.
+func newHandlerOption(name string, valid bool, problem string, set func(*handlerConfig)) HandlerOption {
+	return handlerOption(func(c *handlerConfig) error {
+		return c.given.once(name, valid, problem, func() { set(c) })
+	})
 }
 
 // WithVerifier sets what decides whether a request comes from the gateway. To
 // combine several, use [All] or [Any].
 func WithVerifier(v Verifier) HandlerOption {
-	return handlerOption{"WithVerifier", func(c *handlerConfig) error {
-		if isNil(v) {
-			return errors.New("WithVerifier: the Verifier is nil")
-		}
-		c.verifier = v
-		return validate(v)
-	}}
+	return newHandlerOption("WithVerifier", !isNil(v), "the Verifier is nil", func(c *handlerConfig) { c.verifier = v })
 }
 
 // WithoutVerification accepts requests from anybody. It is for handlers behind
 // something that verifies, such as a proxy with mutual TLS: whoever can reach
 // the handler can otherwise release blocked money in the merchant's books.
 func WithoutVerification() HandlerOption {
-	return handlerOption{"WithoutVerification", func(c *handlerConfig) error {
-		c.unverified = true
-		return nil
-	}}
+	return newHandlerOption("WithoutVerification", true, "", func(c *handlerConfig) { c.unverified = true })
 }
 
 // WithFallback sets the handler of requests that are verified and well formed
@@ -60,13 +49,7 @@ func WithoutVerification() HandlerOption {
 // nothing answers 200, and its context ends when the client hangs up. Without a
 // fallback such requests are answered 422. See [AcknowledgeEvent] for one.
 func WithFallback(next http.Handler) HandlerOption {
-	return handlerOption{"WithFallback", func(c *handlerConfig) error {
-		if isNil(next) {
-			return errors.New("WithFallback: the handler is nil")
-		}
-		c.fallback = next
-		return nil
-	}}
+	return newHandlerOption("WithFallback", !isNil(next), "the handler is nil", func(c *handlerConfig) { c.fallback = next })
 }
 
 // WithInvalid sets a callback for bodies that are verified and not empty, but
@@ -77,26 +60,15 @@ func WithFallback(next http.Handler) HandlerOption {
 // Without it the answer is 400, 415 or 422, and the gateway may give up on the
 // notification after some retries.
 func WithInvalid(callback func(ctx context.Context, body []byte, cause error) error) HandlerOption {
-	return handlerOption{"WithInvalid", func(c *handlerConfig) error {
-		if callback == nil {
-			return errors.New("WithInvalid: the callback is nil")
-		}
-		c.invalid = callback
-		return nil
-	}}
+	return newHandlerOption("WithInvalid", callback != nil, "the callback is nil", func(c *handlerConfig) { c.invalid = callback })
 }
 
 // WithBodyLimit sets the largest body that is accepted, in bytes, as it comes and
 // decompressed. The default is [DefaultBodyLimit]; the spec's example has 245
 // bytes.
 func WithBodyLimit(bytes int64) HandlerOption {
-	return handlerOption{"WithBodyLimit", func(c *handlerConfig) error {
-		if bytes < 1 {
-			return fmt.Errorf("WithBodyLimit: %d is not a positive number of bytes", bytes)
-		}
-		c.bodyLimit = bytes
-		return nil
-	}}
+	return newHandlerOption("WithBodyLimit", bytes > 0, fmt.Sprintf("%d is not a positive number of bytes", bytes),
+		func(c *handlerConfig) { c.bodyLimit = bytes })
 }
 
 // WithCallbackTimeout sets how long a Receiver may take before its context
@@ -106,24 +78,13 @@ func WithBodyLimit(bytes int64) HandlerOption {
 // answer, so slow work belongs behind the durable inbox of module
 // github.com/pixmed-go/pixmed/inbox.
 func WithCallbackTimeout(d time.Duration) HandlerOption {
-	return handlerOption{"WithCallbackTimeout", func(c *handlerConfig) error {
-		if d <= 0 {
-			return fmt.Errorf("WithCallbackTimeout: %v is not a positive duration", d)
-		}
-		c.callbackTimeout = d
-		return nil
-	}}
+	return newHandlerOption("WithCallbackTimeout", d > 0, fmt.Sprintf("%v is not a positive duration", d),
+		func(c *handlerConfig) { c.callbackTimeout = d })
 }
 
 // WithObserver sets a function that is called once for each request, after the
 // answer is written, for metrics. It must be quick: the answer may leave only
 // when it returns. A panic in it is logged and changes nothing.
 func WithObserver(observe func(context.Context, Outcome)) HandlerOption {
-	return handlerOption{"WithObserver", func(c *handlerConfig) error {
-		if observe == nil {
-			return errors.New("WithObserver: the function is nil")
-		}
-		c.observe = observe
-		return nil
-	}}
+	return newHandlerOption("WithObserver", observe != nil, "the function is nil", func(c *handlerConfig) { c.observe = observe })
 }

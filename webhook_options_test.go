@@ -70,11 +70,11 @@ func TestNewHandlerProblems(t *testing.T) {
 				pixmed.WithCallbackTimeout(-5), pixmed.WithFallback(nil), pixmed.WithInvalid(nil), pixmed.WithObserver(nil), pixmed.WithLogger(nil),
 			},
 			[]string{
-				otherIsNil, "HeaderSecret: secret 1 is empty", "HeaderSecret: the header's name is empty",
-				"Any: no verifier was given", twice, nilOption,
+				otherIsNil, twice, nilOption,
 				"WithBodyLimit: -5 is not a positive number of bytes", "WithCallbackTimeout: -5ns is not a positive duration",
 				"WithFallback: the handler is nil", "WithInvalid: the callback is nil", "WithObserver: the function is nil",
-				"WithLogger: the logger is nil", both,
+				"WithLogger: the logger is nil",
+				"HeaderSecret: secret 1 is empty", "HeaderSecret: the header's name is empty", "Any: no verifier was given", both,
 			},
 		},
 	} {

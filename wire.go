@@ -7,60 +7,32 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // wire holds an infraction's members as they stand in the body, nil where
 // absent: that tells a missing field from a zero one.
 type wire struct {
-	transactionID, transactionStatus, transactionType,
-	value, externalID, endToEndID, medStatus jsontext.Value
+	TransactionID     member `json:"transactionId"`
+	TransactionStatus member `json:"transactionStatus"`
+	TransactionType   member `json:"transactionType"`
+	Value             member `json:"value"`
+	ExternalID        member `json:"externalId"`
+	EndToEndID        member `json:"e2e_id"`
+	MEDStatus         member `json:"medStatus"`
 }
 
-func (w *wire) member(name []byte) *jsontext.Value {
-	switch string(name) {
-	case "transactionId":
-		return &w.transactionID
-	case "transactionStatus":
-		return &w.transactionStatus
-	case "transactionType":
-		return &w.transactionType
-	case "value":
-		return &w.value
-	case "externalId":
-		return &w.externalID
-	case "e2e_id":
-		return &w.endToEndID
-	case "medStatus":
-		return &w.medStatus
-	}
-	return nil
-}
+// member is a JSON value of any type that refers to the text it is decoded from,
+// so that a wrong type does not end the decoding at the first bad field.
+type member struct{ jsontext.Value }
 
-// decoder is a JSON decoder with the buffer that it reads from, kept for reuse:
-// making one costs more than decoding a notification.
-type decoder struct {
-	jsontext.Decoder
-	input bytes.Buffer
-}
-
-var decoders = sync.Pool{New: func() any { return new(decoder) }}
-
-// newDecoder returns a decoder of text, which the caller must release.
-func newDecoder(text []byte) *decoder {
-	d := decoders.Get().(*decoder)
-	d.input = *bytes.NewBuffer(text) // the decoder reads from a Buffer in place
-	d.Reset(&d.input)
-	return d
-}
-
-func (d *decoder) release() {
-	d.input = bytes.Buffer{}
-	d.Reset(&d.input) // let go of the text
-	decoders.Put(d)
+// UnmarshalJSONFrom keeps the value as it stands.
+func (m *member) UnmarshalJSONFrom(d *jsontext.Decoder) (err error) {
+	m.Value, err = d.ReadValue() // stays valid: json.Unmarshal decodes its input in place
+	return err
 }
 
 const (
@@ -73,71 +45,33 @@ var byteOrderMark = []byte("\ufeff")
 // blank reports whether text has nothing but JSON's white space.
 func blank(text []byte) bool { return len(bytes.TrimLeft(text, " \t\r\n")) == 0 }
 
-// decodeWire splits a body into its members, which refer to body. It does not
-// unmarshal into a struct, so that a wrong type does not end it at the first bad
-// field.
-func decodeWire(body []byte) (wire, error) {
+// decode splits a body into its members.
+func (w *wire) decode(body []byte) error {
 	text := bytes.TrimPrefix(body, byteOrderMark)
 	skipped := int64(len(body) - len(text))
-	if blank(text) {
-		return wire{}, &SyntaxError{Offset: skipped, Reason: emptyBody}
+	switch text := bytes.TrimLeft(text, " \t\r\n"); {
+	case len(text) == 0:
+		return &SyntaxError{Offset: skipped, Reason: emptyBody}
+	case jsontext.Value(text[:1]).Kind() != jsontext.KindInvalid && text[0] != '{':
+		return &SyntaxError{Offset: skipped, Reason: "the body is not a JSON object"}
 	}
-	d := newDecoder(text)
-	defer d.release()
-	w, err := d.members(text)
-	if err != nil {
-		err := syntaxError(err, d.InputOffset())
-		err.Offset += skipped
-		return wire{}, err
+	if err := json.Unmarshal(text, w); err != nil {
+		return syntaxError(err, skipped)
 	}
-	return w, nil
-}
-
-func (d *decoder) members(text []byte) (w wire, err error) {
-	if k := d.PeekKind(); k != jsontext.KindBeginObject && k != jsontext.KindInvalid {
-		return w, &SyntaxError{Offset: d.InputOffset(), Reason: "the body is not a JSON object"}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return w, err
-	}
-	for d.PeekKind() != jsontext.KindEndObject {
-		name, err := d.ReadValue()
-		if err != nil {
-			return w, err
-		}
-		name, _ = unquote(name)  // the decoder has checked it
-		member := w.member(name) // before the next read, which may move name
-		value, err := d.ReadValue()
-		if err != nil {
-			return w, err
-		}
-		if member != nil {
-			end := d.InputOffset()
-			*member = text[end-int64(len(value)) : end]
-		}
-	}
-	_, _ = d.ReadToken() // the end of the object, which PeekKind has seen
-	end := d.InputOffset()
-	if _, err := d.ReadToken(); err != io.EOF {
-		return w, &SyntaxError{Offset: end, Reason: "data after the JSON object"}
-	}
-	return w, nil
+	return nil
 }
 
 // syntaxError turns a decoder's error into the package's own, whose reason
 // quotes nothing of the body.
-func syntaxError(err error, offset int64) *SyntaxError {
-	if own, ok := errors.AsType[*SyntaxError](err); ok {
-		return own
-	}
-	e := &SyntaxError{Offset: offset, Reason: endsTooEarly}
-	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
-	if ok {
+func syntaxError(err error, skipped int64) *SyntaxError {
+	e := &SyntaxError{Reason: endsTooEarly}
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		e.Offset, e.Pointer = syntactic.ByteOffset, string(syntactic.JSONPointer)
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			e.Reason = withoutQuote(syntactic.Err.Error())
+		}
 	}
-	if ok && !errors.Is(err, io.ErrUnexpectedEOF) {
-		e.Reason = withoutQuote(syntactic.Err.Error())
-	}
+	e.Offset += skipped
 	return e
 }
 
@@ -168,8 +102,7 @@ func unquote(raw jsontext.Value) ([]byte, error) {
 // that is named like a MED status or an infraction and is neither null nor "".
 // It returns "" if there is none.
 func findMED(body []byte) (name string) {
-	d := newDecoder(bytes.TrimPrefix(body, byteOrderMark))
-	defer d.release()
+	d := jsontext.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
 	for {
 		token, err := d.ReadToken()
 		if err != nil {

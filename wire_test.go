@@ -15,7 +15,7 @@ import (
 
 func TestParseInfractionSyntaxError(t *testing.T) {
 	t.Parallel()
-	const notObject, follows, early = "the body is not a JSON object", "data after the JSON object", "the body ends too early"
+	const notObject, follows, early = "the body is not a JSON object", "invalid character after top-level value", "the body ends too early"
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	big := `"` + strings.Repeat("x", 10<<20) + `"`
 	end := int64(len(specPayload))
@@ -75,10 +75,10 @@ func TestParseInfractionSyntaxError(t *testing.T) {
 		{"lone surrogate in a name", `{"\ud800":1}`, 2, "invalid surrogate pair"},
 
 		{"another object", specPayload + specPayload, end, follows},
-		{"another object on the next line", specPayload + "\n{}", end, follows},
+		{"another object on the next line", specPayload + "\n{}", end + 1, follows},
 		{"bracket", specPayload + "]", end, follows},
 		{"comma after it", specPayload + ",", end, follows},
-		{"word after it", specPayload + " null", end, follows},
+		{"word after it", specPayload + " null", end + 1, follows},
 		{"NUL after it", specPayload + "\x00", end, follows},
 		{"byte order mark after it", specPayload + bom, end, follows},
 		{"byte order marks on both sides", bom + specPayload + bom, end + 3, follows},
