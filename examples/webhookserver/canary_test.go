@@ -46,14 +46,19 @@ func testCanaries(t *testing.T, engine, database string) {
 	t.Cleanup(collector.Close)
 	env := settings(gateway, database, t.TempDir())
 	env["PIXMED_LOG_LEVEL"], env["PIXMED_TRACES"] = "debug", collector.URL
-	const older, databasePassword = "an-older-webhook-secret", "the-database-password"
+	const older = "an-older-webhook-secret"
+	databasePassword := "the-database-password"
 	env["PIXMED_WEBHOOK_SECRETS"] = older + " " + secret
 	if engine == "postgres" {
 		u, err := url.Parse(database)
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.User = url.UserPassword(u.User.Username(), databasePassword)
+		if password, ok := u.User.Password(); ok {
+			databasePassword = password
+		} else { // a server that asks for none
+			u.User = url.UserPassword(u.User.Username(), databasePassword)
+		}
 		env["PIXMED_DATABASE"] = u.String()
 	}
 	canaries := []string{secret, older, apiKey, apiSecret, opsPassword, databasePassword}
