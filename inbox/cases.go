@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +15,7 @@ type Case struct {
 	// TransactionID names it, in lower case.
 	TransactionID string `json:"transactionId"`
 	// UpdatedAt is when something last happened to it, on the database's clock: a
-	// notification came, a duplicate included, or an attempt ended.
+	// notification was accepted, or an attempt ended.
 	UpdatedAt time.Time `json:"updatedAt"`
 	// Events are its notifications in the order in which they were accepted, at
 	// least one.
@@ -92,7 +91,7 @@ func (in *Inbox) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	}
 	rows, err := in.store.Cases(ctx, filter)
 	if err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
+		return nil, err
 	}
 	cases := make([]*Case, 0, len(rows))
 	for _, row := range rows {
@@ -112,22 +111,22 @@ type Received struct {
 	Pending, Done, Dead, Quarantined int64
 }
 
-// Received counts the notifications that were received in each of n spans of time,
-// at most 1000, one behind the other from the given time on.
-func (in *Inbox) Received(ctx context.Context, from time.Time, span time.Duration, n int) ([]Received, error) {
+// CountReceived counts the notifications that were received in each of n spans of
+// time, at most 1000, one after the other from the given time on.
+func (in *Inbox) CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]Received, error) {
 	switch {
 	case span < time.Microsecond:
-		return nil, invalidf("Received: a span of %v is too short", span)
+		return nil, invalidf("CountReceived: a span of %v is too short", span)
 	case n < 1 || n > 1000:
-		return nil, invalidf("Received: %d spans are not between 1 and 1000", n)
+		return nil, invalidf("CountReceived: %d spans are not between 1 and 1000", n)
 	}
 	from = from.Truncate(time.Microsecond)
-	counts, err := in.store.Received(ctx, ledger.Span{
+	counts, err := in.store.CountReceived(ctx, ledger.Span{
 		FromID: firstID(from).String(), ToID: firstID(from.Add(time.Duration(n) * span)).String(),
 		From: from, Length: span,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
+		return nil, err
 	}
 	received := make([]Received, n)
 	for i := range received {

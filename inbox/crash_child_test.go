@@ -22,7 +22,6 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
-	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
@@ -67,10 +66,6 @@ func (c *child) run(t *testing.T) {
 	t.Helper()
 	opts := []inbox.Option{
 		inbox.WithWorkers(8),
-		func(c *config.Config) error {
-			c.SweepInterval = 300 * time.Millisecond // less of the two processors' time
-			return nil
-		},
 		inbox.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	}
 	if c.AttemptTimeout != 0 {
@@ -91,7 +86,7 @@ func (c *child) run(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
-		s, err := in.Stats(r.Context())
+		s, err := enginetest.TryCount(r.Context(), in)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -278,7 +273,7 @@ func (p *process) stop(t *testing.T) {
 }
 
 // stats asks the process for its counts. It fails while the process is away.
-func (p *process) stats(ctx context.Context) (s inbox.Stats, err error) {
+func (p *process) stats(ctx context.Context) (s enginetest.Counts, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/stats", http.NoBody)
 	if err != nil {
 		return s, err

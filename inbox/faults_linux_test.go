@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pixmed-go/pixmed"
-	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 )
 
@@ -83,7 +82,7 @@ func TestReadOnly(t *testing.T) {
 			}
 			chmod(t, path, 0o700)
 			in = s.Start(t, enginetest.NewRecorder(nil))
-			if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+			if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 // ErrTxManaged is the error of Commit and Rollback of a transaction that [Tx]
 // returned: the inbox commits it when the callback returns nil, together with the
 // fact that the notification is done, and rolls it back otherwise.
-var ErrTxManaged = errors.New("postgres: the inbox itself commits the transaction of a callback when the callback returns nil, and rolls it back when it returns an error")
+var ErrTxManaged = errors.New("the inbox itself commits the transaction of a callback when the callback returns nil, and rolls it back when it returns an error")
 
 // Tx returns the transaction of a callback that an inbox in PostgreSQL calls, and
 // false in any other context. It is begun when Tx is called first. What is
@@ -38,10 +37,6 @@ func Tx(ctx context.Context) (pgx.Tx, bool) {
 }
 
 type sessionKey struct{}
-
-// txOptions are those of every transaction: in any other isolation level a
-// statement would not see what was committed while the one before it waited.
-var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
 // session is an attempt's transaction.
 type session struct {
@@ -72,20 +67,31 @@ func (s *session) begin(ctx context.Context) pgx.Tx {
 }
 
 func (s *session) beginTx(ctx context.Context) error {
+	if cap(s.store.transacting) == 0 {
+		return fmt.Errorf("the pool has at most %d connections, and the inbox needs all of them: raise its MaxConns (pool_max_conns in the URL)", ownConns)
+	}
+	select {
+	case s.store.transacting <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a connection of the pool, of which there are too few for all workers: %w", ctx.Err())
+	}
 	conn, err := s.store.pool.Acquire(ctx)
 	if err != nil {
+		<-s.store.transacting
 		return err
 	}
 	s.conn = conn
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
 	// A callback that hangs must not keep its locks when its attempt is given up.
-	idle := strconv.FormatInt(s.store.config.AttemptTimeout.Milliseconds()+1, 10)
-	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", idle)
+	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", millis(s.store.config.AttemptTimeout))
 	results := conn.SendBatch(ctx, &batch)
 	s.tx = results.Tx()
 	if err := results.Close(); err != nil {
 		s.end()
+		if isConnError(err) && ctx.Err() == nil {
+			s.store.reset()
+		}
 		return err
 	}
 	return nil
@@ -103,11 +109,12 @@ func (s *session) end() {
 	}
 	s.conn.Release() // closes it if it is broken
 	s.conn = nil
+	<-s.store.transacting
 }
 
 // Commit implements [ledger.Session]. It is called when the callback has
 // returned.
-func (s *session) Commit(ctx context.Context, op *ledger.Op) (ended bool, err error) {
+func (s *session) Commit(ctx context.Context, op *ledger.Op) (used bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -115,7 +122,7 @@ func (s *session) Commit(ctx context.Context, op *ledger.Op) (ended bool, err er
 		return false, nil // nobody asked for it
 	}
 	if err := s.commit(ctx, op); err != nil {
-		return false, fmt.Errorf("the transaction of the callback could not be committed: %w", err)
+		return true, fmt.Errorf("the transaction of the callback could not be committed: %w", err)
 	}
 	return true, nil
 }
@@ -134,27 +141,32 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 		return errors.New("it was ended by a statement of the callback's")
 	}
 	l := s.store.newLoad()
-	l.settings(lockTimeout)
-	l.lockedCase(op.TransactionID)
-	if err := l.read(s.tx.SendBatch(ctx, &l.batch)); err != nil {
+	l.exec(s.store.sql.settings, millis(lockTimeout), millis(s.store.config.CommitTimeout))
+	l.lock(s.store.sql.lockCase, []string{op.TransactionID}, nil)
+	if err := l.send(ctx, s.tx); err != nil {
 		return err
 	}
 	c := l.found[op.TransactionID]
-	if c == nil {
-		return nil // purged, and so another attempt has ended it
+	if c == nil { // it was purged, after another attempt has settled it
+		c = ledger.NewCase(op.TransactionID, ledger.Row{})
 	}
 	op.Apply(c)
 	if !c.Changes().RowChanged {
-		return nil // superseded: nothing is committed
+		return nil // another attempt has taken over: nothing is committed
 	}
-	woken, err := s.store.flush(ctx, s.tx, l.found, nil)
-	if err != nil {
+	w := s.store.newRound()
+	w.write(l.found, nil)
+	w.commit()
+	if err := w.send(ctx, s.tx); err != nil {
+		if isConnError(err) {
+			err = fmt.Errorf("%w: %w", ledger.ErrUnknown, err)
+		}
 		return err
 	}
-	s.end()
-	if woken {
-		s.store.Wake()
+	if c.Waits() {
+		s.store.tell()
 	}
+	s.end()
 	return nil
 }
 
@@ -164,21 +176,6 @@ func (s *session) Rollback() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.end()
-}
-
-// lockedCase locks one case that must be there. As in cases, what is pending is
-// read behind the lock.
-func (l *load) lockedCase(id string) {
-	l.queue(l.s.sql.lockCase, func(rows pgx.Rows) error {
-		var liveEvent string
-		var nextSeq, liveJob int64
-		_, err := pgx.ForEachRow(rows, []any{&nextSeq, &liveJob, &liveEvent}, func() error {
-			l.found[id] = ledger.NewCase(id, nextSeq, liveJob, liveEvent)
-			return nil
-		})
-		return err
-	}, id)
-	l.queue(l.s.sql.events, l.addEvents, []string{id}, []string{}, [][]byte{})
 }
 
 // callbackTx is what a callback gets.

@@ -2,7 +2,12 @@
 
 package sqlite
 
-import "golang.org/x/sys/unix"
+import (
+	"io/fs"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // freeDisk returns how many bytes an ordinary user may still write.
 func freeDisk(dir string) (uint64, error) {
@@ -11,4 +16,12 @@ func freeDisk(dir string) (uint64, error) {
 		return 0, err
 	}
 	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert,gosec // the types differ between systems; both are sizes
+}
+
+// links returns how many names a file has.
+func links(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink) //nolint:unconvert // the types differ between systems
+	}
+	return 1
 }
