@@ -24,6 +24,7 @@ var _ = func() struct{} {
 		New: func(store ledger.Store, receiver pixmed.Receiver, c *config.Config) any {
 			return newInbox(store, receiver, c)
 		},
+		NewReader: func(from ledger.Reader, closeIt func() error) any { return &Reader{reads{from}, closeIt} },
 	}
 	return struct{}{}
 }()

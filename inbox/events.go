@@ -119,7 +119,7 @@ type Filter struct {
 }
 
 // List returns a page of events, those received last first.
-func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
+func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
 	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined:
@@ -149,24 +149,24 @@ func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
 	if !f.Until.IsZero() {
 		filter.To = firstID(f.Until).String()
 	}
-	return own(in.store.List(ctx, filter))
+	return own(r.from.List(ctx, filter))
 }
 
 // Get returns one event, or [ErrNotFound].
-func (in *Inbox) Get(ctx context.Context, id string) (*Event, error) {
-	e, err := in.get(ctx, id)
+func (r *reads) Get(ctx context.Context, id string) (*Event, error) {
+	e, err := r.get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	return newOwnEvent(e), nil
 }
 
-func (in *Inbox) get(ctx context.Context, id string) (*ledger.Event, error) {
+func (r *reads) get(ctx context.Context, id string) (*ledger.Event, error) {
 	id, err := parseID("event id", id)
 	if err != nil {
 		return nil, err
 	}
-	e, err := in.store.Event(ctx, id)
+	e, err := r.from.Event(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNone):
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
@@ -178,12 +178,12 @@ func (in *Inbox) get(ctx context.Context, id string) (*ledger.Event, error) {
 
 // History returns all events of a transaction in the order in which they were
 // accepted.
-func (in *Inbox) History(ctx context.Context, transactionID string) ([]*Event, error) {
+func (r *reads) History(ctx context.Context, transactionID string) ([]*Event, error) {
 	id, err := parseID("transaction id", transactionID)
 	if err != nil {
 		return nil, err
 	}
-	return own(in.store.History(ctx, id))
+	return own(r.from.History(ctx, id))
 }
 
 func own(events []*ledger.Event, err error) ([]*Event, error) {
@@ -208,8 +208,8 @@ type Stats struct {
 
 // Stats counts the events that are not done. How long that takes depends on their
 // number, and not on how many are done.
-func (in *Inbox) Stats(ctx context.Context) (Stats, error) {
-	s, err := in.store.Stats(ctx)
+func (r *reads) Stats(ctx context.Context) (Stats, error) {
+	s, err := r.from.Stats(ctx)
 	if err != nil {
 		return Stats{}, err
 	}

@@ -17,6 +17,8 @@ import (
 // handler, and its workers call another one, yours. Open it with package sqlite or
 // postgres. Its methods may be called concurrently.
 type Inbox struct {
+	reads
+
 	store     ledger.Store
 	receiver  pixmed.Receiver
 	config    *config.Config
@@ -48,7 +50,7 @@ const (
 // newInbox returns an inbox that owns its store.
 func newInbox(store ledger.Store, receiver pixmed.Receiver, c *config.Config) *Inbox {
 	in := &Inbox{
-		store: store, receiver: receiver, config: c, log: c.Logger,
+		reads: reads{store}, store: store, receiver: receiver, config: c, log: c.Logger,
 		committer: newCommitter(store, c),
 		purged:    make(chan struct{}), ended: make(chan struct{}),
 	}

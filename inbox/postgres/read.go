@@ -57,7 +57,7 @@ func (s *store) events(ctx context.Context, sql string, args ...any) (events []*
 	return events, err
 }
 
-// Event implements [ledger.Store].
+// Event implements [ledger.Reader].
 func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	events, err := s.events(ctx, s.sql.event, id)
 	if err == nil && len(events) == 0 {
@@ -69,7 +69,7 @@ func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	return events[0], nil
 }
 
-// List implements [ledger.Store].
+// List implements [ledger.Reader].
 func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
 	query, args := s.sql.list, []any{}
 	where := func(condition, value string) {
@@ -94,12 +94,12 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 	return s.events(ctx, fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args...)
 }
 
-// History implements [ledger.Store].
+// History implements [ledger.Reader].
 func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
 	return s.events(ctx, s.sql.history, transactionID)
 }
 
-// Cases implements [ledger.Store].
+// Cases implements [ledger.Reader].
 func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
 	query, args := s.sql.listCases, []any{}
 	where := func(condition string, values ...any) {
@@ -148,7 +148,7 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger
 	return cases, err
 }
 
-// Stats implements [ledger.Store].
+// Stats implements [ledger.Reader].
 func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	var oldest float64
 	err = s.query(ctx, func(rows pgx.Rows) error {
@@ -159,7 +159,7 @@ func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	return st, err
 }
 
-// CountReceived implements [ledger.Store].
+// CountReceived implements [ledger.Reader].
 func (s *store) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		counts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ledger.Count, err error) {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,13 +44,4 @@ func (s *store) lookAtDisk() error {
 			ledger.ErrUnavailable, free>>20, s.path, floor>>20)
 	}
 	return nil
-}
-
-// syncFolder brings the names in a folder to disk.
-func syncFolder(path string) error {
-	folder, err := os.Open(path) //nolint:gosec // the path is the caller's
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

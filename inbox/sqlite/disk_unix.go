@@ -3,7 +3,9 @@
 package sqlite
 
 import (
+	"errors"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,4 +26,22 @@ func links(info fs.FileInfo) uint64 {
 		return uint64(st.Nlink) //nolint:unconvert // the types differ between systems
 	}
 	return 1
+}
+
+// owns reports whether a file is this user's.
+func owns(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(st.Uid) == os.Geteuid()
+}
+
+// knowsModes reports whether the mode of a file says who may read it.
+const knowsModes = true
+
+// syncFolder brings the names in a folder to disk.
+func syncFolder(path string) error {
+	folder, err := os.Open(path) //nolint:gosec // the path is the caller's
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

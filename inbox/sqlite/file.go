@@ -46,16 +46,41 @@ func resolve(path string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-// ensureFile creates the file if there is none, and makes all of its files readable
-// by their owner only: they hold personal data. SQLite gives its other files the
-// same mode. Where the file may not be written it fails; SQLite would open it, and
-// refuse every write.
+// ensureFile creates the file if there is none. Where it may not be written it
+// fails; SQLite would open it, and refuse every write.
 func ensureFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the caller's
 	if err != nil {
 		return err
 	}
 	return f.Close()
+}
+
+// keepPrivate makes the files readable by their owner only, since they hold
+// personal data. SQLite gives those that it creates the mode of the first.
+func (s *store) keepPrivate() error {
+	for _, path := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm()
+		if !knowsModes || mode&0o077 == 0 {
+			continue
+		}
+		switch err := os.Chmod(path, 0o600); {
+		case err == nil:
+			s.log.Warn("pixmed: a file of the inbox could be read by others; its mode is 0600 now", "path", path, "mode", mode.String())
+		case mode&0o007 != 0:
+			return fmt.Errorf("%s can be read by everybody, holds personal data, and its mode cannot be changed: %w", path, err)
+		default:
+			s.log.Warn("pixmed: a file of the inbox can be read by its group, and its mode cannot be changed", "path", path, "mode", mode.String(), "error", err)
+		}
+	}
+	return nil
 }
 
 // checkOurs fails if the file is somebody else's, before anything is written.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -32,7 +33,7 @@ SELECT ` + whole + ` FROM events e
 WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))) ORDER BY case_id, seq`
 )
 
-// Event implements [ledger.Store].
+// Event implements [ledger.Reader].
 func (r *reader) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	events, err := r.events(ctx, sqlEvent, id)
 	if err == nil && len(events) == 0 {
@@ -44,11 +45,15 @@ func (r *reader) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	return events[0], nil
 }
 
-func (r *reader) events(ctx context.Context, query string, args ...any) ([]*ledger.Event, error) {
-	return scanEvents(r.read.QueryContext(ctx, query, args...))
+func (r *reader) events(ctx context.Context, query string, args ...any) (events []*ledger.Event, err error) {
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		events, err = scanEvents(db.QueryContext(ctx, query, args...))
+		return err
+	})
+	return events, err
 }
 
-// List implements [ledger.Store].
+// List implements [ledger.Reader].
 func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
 	query, args := sqlList, []any{}
 	where := func(condition, value string) {
@@ -72,13 +77,21 @@ func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, er
 	return r.events(ctx, query+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
 }
 
-// History implements [ledger.Store].
+// History implements [ledger.Reader].
 func (r *reader) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
 	return r.events(ctx, sqlHistory, transactionID)
 }
 
-// Cases implements [ledger.Store].
+// Cases implements [ledger.Reader].
 func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		cases, err = listCases(ctx, db, f)
+		return err
+	})
+	return cases, err
+}
+
+func listCases(ctx context.Context, db *sql.DB, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
 	query, args := sqlListCases, []any{}
 	where := func(condition string, values ...any) {
 		query += " AND " + condition
@@ -97,7 +110,7 @@ func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledge
 	if f.BeforeID != "" {
 		where("(c.updated_at, c.transaction_id) < (?, ?)", f.Before.UnixMicro(), f.BeforeID)
 	}
-	rows, err := r.read.QueryContext(ctx, query+" ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT ?", append(args, f.Limit)...)
+	rows, err := db.QueryContext(ctx, query+" ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT ?", append(args, f.Limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +132,7 @@ func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledge
 	if err != nil {
 		return nil, err
 	}
-	events, err := r.events(ctx, sqlHistories, string(ids))
+	events, err := scanEvents(db.QueryContext(ctx, sqlHistories, string(ids)))
 	for _, e := range events {
 		c := byID[e.TransactionID]
 		c.Events = append(c.Events, e)
@@ -127,29 +140,34 @@ func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledge
 	return cases, err
 }
 
-// Stats implements [ledger.Store].
+// Stats implements [ledger.Reader].
 func (r *reader) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	var oldest int64
-	err = r.read.QueryRowContext(ctx, sqlStats).Scan(&st.Pending, &st.Dead, &st.Quarantined, &oldest)
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) error {
+		return db.QueryRowContext(ctx, sqlStats).Scan(&st.Pending, &st.Dead, &st.Quarantined, &oldest)
+	})
 	if oldest != 0 {
 		st.OldestPending = max(time.Since(time.UnixMicro(oldest)), 0)
 	}
 	return st, err
 }
 
-// CountReceived implements [ledger.Store].
+// CountReceived implements [ledger.Reader].
 func (r *reader) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
-	rows, err := r.read.QueryContext(ctx, sqlReceived, span.FromID, span.ToID, span.From.UnixMicro(), span.Length.Microseconds())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var c ledger.Count
-		if err := rows.Scan(&c.Span, &c.State, &c.Events); err != nil {
-			return nil, err
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		rows, err := db.QueryContext(ctx, sqlReceived, span.FromID, span.ToID, span.From.UnixMicro(), span.Length.Microseconds())
+		if err != nil {
+			return err
 		}
-		counts = append(counts, c)
-	}
-	return counts, rows.Err()
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			var c ledger.Count
+			if err := rows.Scan(&c.Span, &c.State, &c.Events); err != nil {
+				return err
+			}
+			counts = append(counts, c)
+		}
+		return rows.Err()
+	})
+	return counts, err
 }

@@ -108,9 +108,6 @@ type store struct {
 
 var _ ledger.Store = (*store)(nil)
 
-// reader answers queries for pages and counts.
-type reader struct{ read *sql.DB }
-
 func open(ctx context.Context, path string, c *config.Config) (_ *store, err error) {
 	if path, err = resolve(path); err != nil {
 		return nil, err
@@ -134,6 +131,9 @@ func open(ctx context.Context, path string, c *config.Config) (_ *store, err err
 		return nil, err
 	}
 	if err := ensureFile(path); err != nil {
+		return nil, err
+	}
+	if err := s.keepPrivate(); err != nil {
 		return nil, err
 	}
 	if s.file, err = os.Stat(path); err != nil {

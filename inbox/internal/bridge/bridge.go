@@ -23,4 +23,6 @@ type Functions struct {
 	CheckReceiver func(pixmed.Receiver) error
 	// New returns an *inbox.Inbox that owns the store.
 	New func(ledger.Store, pixmed.Receiver, *config.Config) any
+	// NewReader returns an *inbox.Reader, whose Close calls the function.
+	NewReader func(ledger.Reader, func() error) any
 }

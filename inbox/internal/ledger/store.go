@@ -101,18 +101,7 @@ type Store interface {
 	// Session returns what wraps an attempt, nil if the engine adds nothing to one.
 	Session() Session
 
-	// Event returns an event, or ErrNone.
-	Event(ctx context.Context, id string) (*Event, error)
-	// List returns a page of events, those received last first.
-	List(ctx context.Context, f Filter) ([]*Event, error)
-	// History returns the events of a transaction in their places.
-	History(ctx context.Context, transactionID string) ([]*Event, error)
-	// Cases returns a page of cases, those changed last first.
-	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
-	// Stats counts the events.
-	Stats(ctx context.Context) (Stats, error)
-	// CountReceived counts the events that were received in spans of time.
-	CountReceived(ctx context.Context, s Span) ([]Count, error)
+	Reader
 
 	// Purge looks at some cases after a cursor, those changed first first, and
 	// deletes those in which nothing has happened for an age and nothing is pending
@@ -128,6 +117,22 @@ type Store interface {
 	Held(ctx context.Context) ([]*Attempt, error)
 	// Close frees what the store holds.
 	Close() error
+}
+
+// Reader answers queries for pages and counts.
+type Reader interface {
+	// Event returns an event, or ErrNone.
+	Event(ctx context.Context, id string) (*Event, error)
+	// List returns a page of events, those received last first.
+	List(ctx context.Context, f Filter) ([]*Event, error)
+	// History returns the events of a transaction in their places.
+	History(ctx context.Context, transactionID string) ([]*Event, error)
+	// Cases returns a page of cases, those changed last first.
+	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
+	// Stats counts the events.
+	Stats(ctx context.Context) (Stats, error)
+	// CountReceived counts the events that were received in spans of time.
+	CountReceived(ctx context.Context, s Span) ([]Count, error)
 }
 
 // Session is an attempt that may have a transaction of its own.
