@@ -105,7 +105,7 @@ func (s *Store) Open(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Opti
 // TryOpen is Open with an error.
 func (s *Store) TryOpen(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	tb.Helper()
-	opts = append([]inbox.Option{Quick(), Configure(func(c *config.Config) { c.Logger = Logger(tb) })}, opts...)
+	opts = append([]inbox.Option{Quick(), Log(tb)}, opts...)
 	var in *inbox.Inbox
 	var err error
 	if s.Engine == "sqlite" {
@@ -168,6 +168,12 @@ func Configure(change func(*config.Config)) inbox.Option {
 		change(c)
 		return nil
 	}).(inbox.Option)
+}
+
+// Log has an inbox log to the test's log.
+func Log(tb testing.TB) inbox.Option {
+	tb.Helper()
+	return Configure(func(c *config.Config) { c.Logger = Logger(tb) })
 }
 
 // Logger returns a logger that writes to the test's log.
