@@ -46,7 +46,11 @@ type child struct {
 	AcceptOnly     bool // the inbox is not started
 	Fail           bool // one callback in ten fails after its effect or, on SQLite, before it
 	Block          bool // the first attempt never ends
+	Poison         bool // a notification with the status poison ends the process
+	MaxAttempts    int  // unless it is 0
 }
+
+const poison = pixmed.MEDStatus("POISON")
 
 // TestCrashChild is what a child process runs. In a test run it does nothing.
 func TestCrashChild(t *testing.T) {
@@ -70,6 +74,9 @@ func (c *child) run(t *testing.T) {
 	}
 	if c.AttemptTimeout != 0 {
 		opts = append(opts, inbox.WithAttemptTimeout(c.AttemptTimeout), inbox.WithOverdue(c.Overdue))
+	}
+	if c.MaxAttempts != 0 {
+		opts = append(opts, inbox.WithMaxAttempts(c.MaxAttempts))
 	}
 	receiver := c.receiver(t)
 	var in *inbox.Inbox
@@ -135,6 +142,9 @@ func (c *child) receiver(t *testing.T) pixmed.Receiver {
 		}
 	}
 	return pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
+		if c.Poison && n.MEDStatus == poison {
+			os.Exit(1)
+		}
 		fails := c.Fail && rand.N(10) == 0
 		if tx, ok := postgres.Tx(ctx); ok {
 			if err := insertEffect(ctx, tx, n); err != nil {

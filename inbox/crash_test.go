@@ -223,6 +223,7 @@ func kills() int {
 // the other, each notification again and again until the answer is 200.
 type load struct {
 	delivered, tries, allowed atomic.Int64
+	failed                    atomic.Int64 // answers 500
 	stopping                  chan struct{}
 	senders                   sync.WaitGroup
 
@@ -285,7 +286,9 @@ func (l *load) deliver(t *testing.T, g *pixmedtest.Gateway, address func() strin
 			case http.StatusOK:
 				l.delivered.Add(1)
 				return true
-			case 0, http.StatusInternalServerError, http.StatusServiceUnavailable:
+			case http.StatusInternalServerError:
+				l.failed.Add(1)
+			case 0, http.StatusServiceUnavailable:
 			default:
 				t.Errorf("an answer that does not ask to come again: %v", a)
 				return false

@@ -458,6 +458,11 @@ func (s *syncBuilder) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
+// option has an inbox log to it.
+func (s *syncBuilder) option() inbox.Option {
+	return enginetest.Configure(func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(s, nil)) })
+}
+
 func (s *syncBuilder) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

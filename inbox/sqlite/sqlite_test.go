@@ -137,9 +137,12 @@ func TestFileMovedAway(t *testing.T) {
 	if err := os.Rename(s.Path, s.Path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	until("it goes on accepting", func(err error) bool {
-		return errors.Is(err, pixmed.ErrBusy) && strings.Contains(err.Error(), "moved or deleted")
-	})
+	if err := accept(); !errors.Is(err, pixmed.ErrBusy) || !strings.Contains(err.Error(), "moved or deleted") {
+		t.Errorf("the first after it: %v, want ErrBusy", err)
+	}
+	if err := in.Ready(t.Context()); err == nil {
+		t.Error("it is ready")
+	}
 	if err := os.Rename(s.Path+".away", s.Path); err != nil {
 		t.Fatal(err)
 	}
