@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
@@ -19,21 +20,61 @@ import (
 // fact that the notification is done, and rolls it back otherwise.
 var ErrTxManaged = errors.New("the inbox itself commits the transaction of a callback when the callback returns nil, and rolls it back when it returns an error")
 
+// ErrNoTx is returned by [SQLTx] outside a callback that an inbox in PostgreSQL
+// calls.
+var ErrNoTx = errors.New("there is no transaction of a callback in this context")
+
 // Tx returns the transaction of a callback that an inbox in PostgreSQL calls, and
-// false in any other context. It is begun when Tx is called first. What is
-// written in it happens exactly once: it is committed together with the fact that
+// false in any other context. It is begun when Tx or [SQLTx] is called first. What
+// is written in it happens exactly once: it commits together with the fact that
 // the notification is done, and not at all if the callback fails or another
 // attempt has taken over meanwhile. It reads committed rows.
 //
 // A transaction that a failed statement has aborted cannot be committed: the
 // attempt fails, even if the callback returns nil; use Begin for a savepoint. If
-// it cannot be begun, all its methods return the error.
+// it cannot be begun, all its methods return the error. Commit and Rollback return
+// [ErrTxManaged].
+//
+// To call such a callback in a unit test, see [ContextWithTx].
 func Tx(ctx context.Context) (pgx.Tx, bool) {
-	s, ok := ctx.Value(sessionKey{}).(*session)
-	if !ok {
-		return nil, false
+	switch s := ctx.Value(sessionKey{}).(type) {
+	case *session:
+		s.begin(ctx)
+		return &callbackTx{s}, true
+	case pgx.Tx:
+		return &callbackTx{given{s}}, true
 	}
-	return s.begin(ctx), true
+	return nil, false
+}
+
+// SQLTx is [Tx] for database/sql, and with it for GORM, bun and sqlc. It is the
+// same transaction: the two may be mixed, and not used at the same time. It returns
+// [ErrNoTx] outside a callback. Commit and Rollback return [ErrTxManaged], and an
+// attempt in which one of them was called fails.
+//
+// To call such a callback in a unit test, see [ContextWithSQLTx].
+func SQLTx(ctx context.Context) (*sql.Tx, error) {
+	switch s := ctx.Value(sessionKey{}).(type) {
+	case *session:
+		return s.sqlTx(ctx)
+	case *sql.Tx:
+		return s, nil
+	case pgx.Tx:
+		return nil, errors.New("the context holds a pgx.Tx of a test's: use ContextWithSQLTx")
+	}
+	return nil, ErrNoTx
+}
+
+// ContextWithTx returns a context for which [Tx] returns the given transaction, for
+// unit tests of callbacks. The test commits it or rolls it back.
+func ContextWithTx(ctx context.Context, tx pgx.Tx) context.Context {
+	return context.WithValue(ctx, sessionKey{}, tx)
+}
+
+// ContextWithSQLTx returns a context for which [SQLTx] returns the given
+// transaction, for unit tests of callbacks. The test commits it or rolls it back.
+func ContextWithSQLTx(ctx context.Context, tx *sql.Tx) context.Context {
+	return context.WithValue(ctx, sessionKey{}, tx)
 }
 
 type sessionKey struct{}
@@ -43,10 +84,11 @@ type session struct {
 	store *store
 
 	mu     sync.Mutex
-	conn   *pgxpool.Conn // nil until the transaction is begun, and when it has ended
+	conn   *stdlib.Conn // nil until the transaction is begun, and when it has ended
 	tx     pgx.Tx
 	err    error // why it could not be begun
 	closed bool
+	sql    *sqlSession // nil until it is asked for
 }
 
 // Session implements [ledger.Store].
@@ -57,13 +99,17 @@ func (s *session) Context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-func (s *session) begin(ctx context.Context) pgx.Tx {
+// begin begins the transaction, unless that was done.
+func (s *session) begin(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beginLocked(ctx)
+}
+
+func (s *session) beginLocked(ctx context.Context) {
 	if s.conn == nil && s.err == nil && !s.closed {
 		s.err = s.beginTx(ctx)
 	}
-	return &callbackTx{session: s}
 }
 
 func (s *session) beginTx(ctx context.Context) error {
@@ -75,17 +121,18 @@ func (s *session) beginTx(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a connection of the pool, of which there are too few for all workers: %w", ctx.Err())
 	}
-	conn, err := s.store.pool.Acquire(ctx)
+	// By way of database/sql's driver, which can then be given to SQLTx.
+	conn, err := stdlib.GetPoolConnector(s.store.pool).Connect(ctx)
 	if err != nil {
 		<-s.store.transacting
 		return err
 	}
-	s.conn = conn
+	s.conn = conn.(*stdlib.Conn) //nolint:forcetypeassert // it says so
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
 	// A callback that hangs must not keep its locks when its attempt is given up.
 	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", millis(s.store.config.AttemptTimeout))
-	results := conn.SendBatch(ctx, &batch)
+	results := s.conn.Conn().SendBatch(ctx, &batch)
 	s.tx = results.Tx()
 	if err := results.Close(); err != nil {
 		s.end()
@@ -102,12 +149,13 @@ func (s *session) end() {
 	if s.conn == nil {
 		return
 	}
+	s.sql.close()
 	if s.conn.Conn().PgConn().TxStatus() != 'I' {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = s.tx.Rollback(ctx) // what cannot be rolled back is not committed either
 	}
-	s.conn.Release() // closes it if it is broken
+	_ = s.conn.Close() // gives it back to the pool, which closes it if it is broken
 	s.conn = nil
 	<-s.store.transacting
 }
@@ -133,6 +181,13 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.store.config.CommitTimeout)
 	defer cancel()
+	if s.sql.ended() {
+		return fmt.Errorf("the callback has tried to end it: %w", ErrTxManaged)
+	}
+	s.sql.close()
+	if s.conn.Conn().IsClosed() {
+		return errors.New("its connection is closed: the callback has left rows open, or a context ended while a statement ran")
+	}
 	switch s.conn.Conn().PgConn().TxStatus() {
 	case 'T':
 	case 'E':
@@ -178,21 +233,29 @@ func (s *session) Rollback() {
 	s.end()
 }
 
-// callbackTx is what a callback gets.
-type callbackTx struct{ session *session }
+// opener is where a callback's transaction comes from.
+type opener interface{ open() (pgx.Tx, error) }
 
 // open returns the transaction, unless the callback has returned.
-func (t *callbackTx) open() (pgx.Tx, error) {
-	t.session.mu.Lock()
-	defer t.session.mu.Unlock()
+func (s *session) open() (pgx.Tx, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case t.session.err != nil:
-		return nil, t.session.err
-	case t.session.closed:
+	case s.err != nil:
+		return nil, s.err
+	case s.closed:
 		return nil, pgx.ErrTxClosed
 	}
-	return t.session.tx, nil
+	return s.tx, nil
 }
+
+// given is a transaction of a test's.
+type given struct{ tx pgx.Tx }
+
+func (g given) open() (pgx.Tx, error) { return g.tx, nil }
+
+// callbackTx is what a callback gets.
+type callbackTx struct{ opener }
 
 func (t *callbackTx) Begin(ctx context.Context) (pgx.Tx, error) {
 	tx, err := t.open()
