@@ -102,6 +102,19 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 			c.PollInterval = 100 * time.Millisecond
 		}
 	}
+	s, err := newStore(ctx, pool, c)
+	if err != nil {
+		return nil, err
+	}
+	if transactions := cap(s.transacting); transactions < c.Workers {
+		c.Logger.WarnContext(ctx, "pixmed: the pool has fewer connections than callbacks with postgres.Tx may need; such callbacks wait for each other",
+			"pool_max_conns", pool.Config().MaxConns, "workers", c.Workers, "tx_at_a_time", transactions)
+	}
+	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
+}
+
+// newStore returns the engine, with its tables up to date.
+func newStore(ctx context.Context, pool *pgxpool.Pool, c *config.Config) (*store, error) {
 	conns := int(pool.Config().MaxConns)
 	if conns < ownConns {
 		return nil, fmt.Errorf("the pool has at most %d connections, and the inbox needs %d: raise its MaxConns (pool_max_conns in the URL)", conns, ownConns)
@@ -118,13 +131,9 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if err := s.migrate(ctx); err != nil {
 		return nil, err
 	}
-	if transactions := conns - ownConns; transactions < c.Workers {
-		c.Logger.WarnContext(ctx, "pixmed: the pool has fewer connections than callbacks with postgres.Tx may need; such callbacks wait for each other",
-			"pool_max_conns", conns, "workers", c.Workers, "tx_at_a_time", transactions)
-	}
 	s.background, s.stop = context.WithCancel(context.Background())
 	s.goroutines.Go(s.notifyLoop)
-	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
+	return s, nil
 }
 
 // store is the engine.
