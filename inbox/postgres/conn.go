@@ -148,7 +148,8 @@ func (s *store) checkPooler(ctx context.Context) error {
 	defer b.Release()
 	session := func(q interface {
 		QueryRow(context.Context, string, ...any) pgx.Row
-	}) (pid int64, err error) {
+	},
+	) (pid int64, err error) {
 		err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
 		return pid, err
 	}
