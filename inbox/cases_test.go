@@ -193,27 +193,6 @@ func TestReceived(t *testing.T) {
 	})
 }
 
-func TestReady(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-		if err := in.Ready(t.Context()); err != nil {
-			t.Error(err)
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := in.Ready(ended); !errors.Is(err, context.Canceled) {
-			t.Errorf("with a context that has ended: %v", err)
-		}
-		if err := in.Stop(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := in.Ready(t.Context()); !errors.Is(err, pixmed.ErrBusy) {
-			t.Errorf("after Stop: %v, want ErrBusy", err)
-		}
-	})
-}
-
 func TestCasesMisused(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))

@@ -3,8 +3,9 @@ package inbox_test
 import (
 	"context"
 	"errors"
-	"strings"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,28 +15,144 @@ import (
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// An attempt timeout that is barely below the time after which an attempt is
-// overdue, which leaves little for everything else: all is done in the end, and
-// nothing is given back again and again.
-func TestOverdueBarelyAboveTheTimeout(t *testing.T) {
+func TestReplay(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
-			if n.Attempt == 1 {
-				<-ctx.Done() // all of its time
-				return ctx.Err()
+		var broken atomic.Bool
+		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
+			if broken.Load() && n.MEDStatus == pixmed.Acknowledged {
+				return errors.New("broken")
 			}
 			return nil
 		})
-		in := s.Start(t, r, inbox.WithAttemptTimeout(200*time.Millisecond), inbox.WithOverdue(240*time.Millisecond))
-		const notifications = 30
-		for range notifications {
-			mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		in := s.Start(t, r, inbox.WithMaxAttempts(3))
+		broken.Store(true)
+		id := enginetest.NewTransaction()
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
+		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Dead == 1 })
+		dead := historyOf(t, in, id)[0]
+
+		// All attempts again, and a count that goes on.
+		if err := in.Replay(t.Context(), dead.ID); err != nil {
+			t.Fatal(err)
 		}
-		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: notifications}); got != want {
-			t.Errorf("got %+v, want %+v", got, want)
+		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Dead == 1 })
+		if e := historyOf(t, in, id)[0]; e.Attempts != 6 || e.LastError != "broken" {
+			t.Errorf("%v, %q, want 6 attempts", e, e.LastError)
+		}
+		// Not behind a newer one that is done, unless it is forced.
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Cancelled))
+		enginetest.Await(t, in)
+		if err := in.Replay(t.Context(), dead.ID); !errors.Is(err, inbox.ErrSuperseded) {
+			t.Errorf("%v, want ErrSuperseded", err)
+		}
+		broken.Store(false)
+		for len(r.Got) > 0 {
+			<-r.Got
+		}
+		if err := in.Replay(t.Context(), dead.ID, inbox.Force()); err != nil {
+			t.Fatal(err)
+		}
+		// The receiver learns what came in between.
+		if n := r.Next(t); n.MEDStatus != pixmed.Acknowledged || n.Previous != pixmed.Cancelled || n.Attempt != 7 {
+			t.Errorf("got %v", n)
+		}
+		enginetest.Await(t, in)
+		if err := in.Replay(t.Context(), dead.ID); !errors.Is(err, inbox.ErrNotReplayable) {
+			t.Errorf("%v, want ErrNotReplayable", err)
+		}
+	})
+}
+
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		in := s.Start(t, r)
+		handler := newHandler(t, in)
+		id := enginetest.NewTransaction()
+		for _, body := range []string{"{", `{"transactionStatus":"MED"}`, "\x00\xff"} {
+			if code := post1(t, handler, body); code != http.StatusOK {
+				t.Fatalf("%q: %d", body, code)
+			}
+		}
+		events, err := in.List(t.Context(), inbox.Filter{State: inbox.Quarantined})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies := map[string]bool{}
+		for _, e := range events {
+			bodies[string(e.Raw)] = true
+			if e.LastError == "" || e.Seq != 0 {
+				t.Errorf("%v, %q", e, e.LastError)
+			}
+			// The SDK still does not know it.
+			err := in.Replay(t.Context(), e.ID)
+			var syntax *pixmed.SyntaxError
+			var invalid *pixmed.ValidationError
+			if !errors.As(err, &syntax) && !errors.As(err, &invalid) {
+				t.Errorf("Replay: %v", err)
+			}
+		}
+		if diff := cmp.Diff(map[string]bool{"{": true, `{"transactionStatus":"MED"}`: true, "\x00\xff": true}, bodies); diff != "" {
+			t.Errorf("bodies (-want +got):\n%s", diff)
+		}
+
+		// After an update of the SDK the body may be valid.
+		n := enginetest.Notification(id, pixmed.Acknowledged)
+		invalid := func() string {
+			t.Helper()
+			if err := in.Quarantine(t.Context(), n.Raw, errors.New("an older SDK did not know it")); err != nil {
+				t.Fatal(err)
+			}
+			events, err := in.List(t.Context(), inbox.Filter{State: inbox.Quarantined, Limit: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return events[0].ID
+		}
+		first := invalid()
+		if again := invalid(); again != first {
+			t.Errorf("the same body is stored as %s and as %s", first, again)
+		}
+		if e, err := in.Get(t.Context(), first); err != nil || e.Deliveries != 2 || e.LastAt.Before(e.ReceivedAt) {
+			t.Errorf("%v, %v: %d deliveries, the last at %v", e, err, e.Deliveries, e.LastAt)
+		}
+		if err := in.Replay(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Next(t); string(got.Raw) != string(n.Raw) {
+			t.Errorf("got %s", got.Raw)
+		}
+		enginetest.Await(t, in)
+		if e := historyOf(t, in, id)[0]; e.ID != first || e.State != inbox.Done || e.Key.ExternalID != n.ExternalID {
+			t.Errorf("the history begins with %v", e)
+		}
+		if err := in.Receive(t.Context(), n); !errors.Is(err, pixmed.ErrDuplicate) {
+			t.Errorf("a delivery of the replayed one: %v, want ErrDuplicate", err)
+		}
+		second := invalid()
+		if err := in.Replay(t.Context(), second); !errors.Is(err, pixmed.ErrDuplicate) {
+			t.Errorf("a replay of its copy: %v, want ErrDuplicate", err)
+		}
+		if err := in.Replay(t.Context(), second, inbox.Force()); err != nil {
+			t.Error(err)
+		}
+		r.Next(t)
+
+		// One from before what was done since.
+		n.MEDStatus, n.Raw = pixmed.Cancelled, nil
+		n.Raw = pixmedtest.Payload(n.Infraction)
+		third := invalid()
+		newer := enginetest.Notification(id, pixmed.Debited)
+		newer.ReceivedAt = time.Now().Add(time.Second)
+		mustReceive(t, in, newer)
+		enginetest.Await(t, in)
+		if err := in.Replay(t.Context(), third); !errors.Is(err, inbox.ErrSuperseded) {
+			t.Errorf("%v, want ErrSuperseded", err)
 		}
 	})
 }
@@ -129,83 +246,6 @@ func TestReplayBeforeARetry(t *testing.T) {
 		}
 	})
 }
-
-// A notification that kills its process is dead after its attempts, and others are
-// worked.
-func TestPoison(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		c := newEffects(t, s).child()
-		c.Poison, c.Fail, c.MaxAttempts = true, false, 2
-		if s.Engine == "postgres" {
-			c.AttemptTimeout, c.Overdue = time.Second, 1500*time.Millisecond
-		}
-		good, bad := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged), enginetest.Notification(enginetest.NewTransaction(), poison)
-		c.AcceptOnly = true // or it would die before it has answered
-		p := serve(t, c)
-		deliver(t, "http://"+p.address, bad.Infraction)
-		p.stop(t)
-		c.AcceptOnly = false
-		for range c.MaxAttempts {
-			<-spawn(t, c).ended
-		}
-		p = serve(t, c)
-		deliver(t, "http://"+p.address, good.Infraction)
-		want := enginetest.Counts{Done: 1, Dead: 1}
-		poll(t, "one to be done and one to be dead", func() bool {
-			got, err := p.stats(t.Context())
-			return err == nil && got == want
-		})
-		p.stop(t)
-	})
-}
-
-// Logs stay short, whatever is in a notification and in the errors about it.
-func TestLogsAreBounded(t *testing.T) {
-	t.Parallel()
-	s := enginetest.SQLite(t)
-	var log syncBuilder
-	long := strings.Repeat("x", 60<<10)
-	r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
-		if n.Attempt%2 == 0 {
-			panic(long)
-		}
-		return errors.New(long)
-	})
-	const attempts = 20
-	in := s.Start(t, r, inbox.WithMaxAttempts(attempts), log.option())
-	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-	n.ExternalID, n.Raw = long, nil
-	mustReceive(t, in, n)
-	enginetest.Await(t, in)
-	mustStop(t, in)
-	if size := len(log.String()); size > attempts*16<<10 {
-		t.Errorf("%d KiB of log", size>>10)
-	}
-}
-
-func TestMisuse(t *testing.T) {
-	t.Parallel()
-	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err := in.Receive(t.Context(), nil); err == nil || errors.Is(err, pixmed.ErrBusy) {
-		t.Errorf("Receive(nil): %v", err)
-	}
-	id := enginetest.NewTransaction()
-	if err := in.Replay(t.Context(), id, nil); !errors.Is(err, inbox.ErrInvalidArgument) {
-		t.Errorf("Replay: %v", err)
-	}
-	if err := in.Replay(t.Context(), id, twice(inbox.Force())...); !errors.Is(err, inbox.ErrInvalidArgument) {
-		t.Errorf("Replay: %v", err)
-	}
-	if _, err := in.Purge(t.Context(), 0, nil); !errors.Is(err, inbox.ErrInvalidArgument) {
-		t.Errorf("Purge: %v", err)
-	}
-	if _, err := in.Purge(t.Context(), 0, twice(inbox.IncludeDead())...); !errors.Is(err, inbox.ErrInvalidArgument) {
-		t.Errorf("Purge: %v", err)
-	}
-}
-
-func twice[T any](option T) []T { return []T{option, option} }
 
 // An operator discards what is pending and does not run.
 func TestDiscardByAnOperator(t *testing.T) {
