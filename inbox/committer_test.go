@@ -144,7 +144,9 @@ func TestIsolation(t *testing.T) {
 				results[i] = r.done
 			}
 			close(s.gate)
-			<-first
+			if err := <-first; err != nil && !test.gone {
+				t.Error(err)
+			}
 			var got []string
 			for _, result := range results {
 				err := <-result
