@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
@@ -156,14 +157,7 @@ func (s *store) checkPooler(ctx context.Context) error {
 		return err
 	}
 	defer b.Release()
-	session := func(q interface {
-		QueryRow(context.Context, string, ...any) pgx.Row
-	},
-	) (pid int64, err error) {
-		err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
-		return pid, err
-	}
-	before, err := session(a)
+	before, err := backend(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -172,11 +166,11 @@ func (s *store) checkPooler(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	other, err := session(tx)
+	other, err := backend(ctx, tx)
 	if err != nil {
 		return err
 	}
-	after, err := session(a)
+	after, err := backend(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -188,26 +182,58 @@ func (s *store) checkPooler(ctx context.Context) error {
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
-		// The statement is prepared in a session that a does not get again now.
-		const name = "pixmed_pooler_check"
-		if _, err := tx.Prepare(ctx, name, "SELECT 1"); err != nil {
-			return err
-		}
 		if err := tx.Rollback(ctx); err != nil {
 			return err
 		}
-		other, err := a.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }()
-		if _, err := session(other); err != nil {
-			return err
-		}
-		if _, err := b.Exec(ctx, name); err != nil {
-			return fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
+		for try := range 10 {
+			prepared, err := checkPrepared(ctx, a, b, fmt.Sprintf("pixmed_pooler_check_%d", try))
+			if prepared || err != nil {
+				return err
+			}
 		}
 	default:
 	}
 	return nil
+}
+
+// checkPrepared prepares a statement through b, has a occupy the session in which
+// it was prepared, and uses it through b. It reports false if the pooler gave a
+// another session.
+func checkPrepared(ctx context.Context, a, b *pgxpool.Conn, name string) (done bool, err error) {
+	tx, err := b.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	preparedIn, err := backend(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	if _, err := tx.Prepare(ctx, name, "SELECT 1"); err != nil {
+		return false, err
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		return false, err
+	}
+	other, err := a.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }()
+	if occupied, err := backend(ctx, other); err != nil || occupied != preparedIn {
+		return false, err
+	}
+	if _, err := b.Exec(ctx, name); err != nil {
+		return false, fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
+	}
+	return true, nil
+}
+
+// backend returns the session that serves q now.
+func backend(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+},
+) (pid int64, err error) {
+	err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
+	return pid, err
 }
