@@ -157,24 +157,16 @@ func (s *store) checkPooler(ctx context.Context) error {
 		return err
 	}
 	defer b.Release()
-	before, err := backend(ctx, a)
-	if err != nil {
-		return err
+	pooled := false
+	for range 5 { // others may take the sessions meanwhile
+		if pooled, err = sharesSessions(ctx, a, b); err != nil {
+			return err
+		}
+		if pooled {
+			break
+		}
 	}
-	tx, err := b.Begin(ctx) // occupies one of the pooler's sessions, probably a's
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	other, err := backend(ctx, tx)
-	if err != nil {
-		return err
-	}
-	after, err := backend(ctx, a)
-	if err != nil {
-		return err
-	}
-	if other != before && after == before {
+	if !pooled {
 		return nil
 	}
 	if !s.config.PollOnly {
@@ -182,9 +174,6 @@ func (s *store) checkPooler(ctx context.Context) error {
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
-		if err := tx.Rollback(ctx); err != nil {
-			return err
-		}
 		for try := range 10 {
 			prepared, err := checkPrepared(ctx, a, b, fmt.Sprintf("pixmed_pooler_check_%d", try))
 			if prepared || err != nil {
@@ -194,6 +183,26 @@ func (s *store) checkPooler(ctx context.Context) error {
 	default:
 	}
 	return nil
+}
+
+// sharesSessions reports whether a and b are served by the same session, or a by
+// another one while b is in a transaction.
+func sharesSessions(ctx context.Context, a, b *pgxpool.Conn) (bool, error) {
+	before, err := backend(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	tx, err := b.Begin(ctx) // occupies one of the pooler's sessions, probably a's
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	other, err := backend(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	after, err := backend(ctx, a)
+	return other == before || after != before, err
 }
 
 // checkPrepared prepares a statement through b, has a occupy the session in which

@@ -157,7 +157,8 @@ func (p *pooler) transaction(client net.Conn) error {
 	}
 	ended := make(chan error, 1)
 	syncs := make(chan bool, 1000) // one for each message that is answered by ReadyForQuery
-	go func() { ended <- answers(client, session, syncs) }()
+	answer := func() { ended <- p.answers(client, session, syncs) }
+	go answer()
 	for {
 		if kind == 'S' || kind == 'Q' {
 			syncs <- true
@@ -168,12 +169,11 @@ func (p *pooler) transaction(client net.Conn) error {
 		if kind == 'S' || kind == 'Q' {
 			if err := <-ended; err != nil {
 				if errors.Is(err, errOpen) {
-					go func() { ended <- answers(client, session, syncs) }()
+					go answer()
 				} else {
 					return err
 				}
 			} else {
-				p.put(session)
 				return nil
 			}
 		}
@@ -187,22 +187,28 @@ func (p *pooler) transaction(client net.Conn) error {
 var errOpen = errors.New("the transaction is open")
 
 // answers passes on what a session says until it is ready: nil if its transaction
-// has ended.
-func answers(client, session net.Conn, syncs <-chan bool) error {
+// has ended. Then the session is idle before the client knows.
+func (p *pooler) answers(client, session net.Conn, syncs <-chan bool) error {
 	for {
 		kind, message, err := readMessage(session)
 		if err != nil {
 			return err
+		}
+		idle := kind == 'Z' && message[5] == 'I'
+		if idle {
+			p.put(session)
 		}
 		if _, err := client.Write(message); err != nil {
 			return err
 		}
 		if kind == 'Z' {
 			<-syncs
-			if message[5] != 'I' {
-				return errOpen
-			}
+		}
+		if idle {
 			return nil
+		}
+		if kind == 'Z' {
+			return errOpen
 		}
 	}
 }
