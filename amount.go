@@ -29,7 +29,7 @@ const (
 func ParseAmount(s string) (Amount, error) {
 	a, reason := parseAmount(s)
 	if reason != "" {
-		return 0, fmt.Errorf("%w: %q %s", ErrInvalidAmount, clip(s, maxFound), reason)
+		return 0, fmt.Errorf("%w: %q %s", ErrInvalidAmount, clip(s), reason)
 	}
 	return a, nil
 }
@@ -138,7 +138,7 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	v, reason := amountFromJSON(data)
 	if reason != "" {
-		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data), maxFound), reason)
+		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data)), reason)
 	}
 	*a = v
 	return nil

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // Errors of the [Client] that errors.Is finds in an [*APIError], by its status
@@ -128,18 +130,18 @@ func (c *Client) newAPIError(resp *http.Response, body []byte, attempts int) *AP
 	message, code := describe(body)
 	e := &APIError{
 		StatusCode: resp.StatusCode,
-		Message:    c.credentials.show(message, maxMessage),
-		Code:       c.credentials.show(code, maxFound),
+		Message:    c.credentials.Show(message, maxMessage),
+		Code:       c.credentials.Show(code, maxFound),
 		RetryAfter: retryAfterOf(resp.Header),
 		Attempts:   attempts,
 		Body:       body,
 	}
-	if c.credentials.shownIn(string(body)) || e.Message == redacted || e.Code == redacted {
+	if c.credentials.In(string(body)) || e.Message == text.Redacted || e.Code == text.Redacted {
 		e.Body = nil
 	}
 	for _, name := range []string{"X-Request-Id", "X-Correlation-Id", "Cf-Ray"} {
 		if id := resp.Header.Get(name); id != "" {
-			e.RequestID = c.credentials.show(id, maxFound)
+			e.RequestID = c.credentials.Show(id, maxFound)
 			break
 		}
 	}

@@ -42,7 +42,7 @@ const maxAnswer = 4 << 20
 // errors are [ErrRedirect], [ErrStalled], or those of ctx and of the connection.
 func (c *Client) Get(ctx context.Context, path string, into any) error {
 	path, query, _ := strings.Cut(path, "?")
-	shown := c.credentials.show(path, maxFound)
+	shown := c.credentials.Show(path, maxFound)
 	if v := reflect.ValueOf(into); v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("get %s: into must be a pointer to store the answer in, not %T", shown, into)
 	}
@@ -58,7 +58,7 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("get %s: the answer is not the JSON that was expected: %w", shown, c.credentials.clean(err))
+		return fmt.Errorf("get %s: the answer is not the JSON that was expected: %w", shown, c.credentials.Clean(err, maxText))
 	}
 	return nil
 }

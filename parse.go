@@ -54,7 +54,7 @@ func (i *Infraction) Validate() error { return i.check(nil, string(i.MEDStatus))
 // status, "" if there is none.
 func (i *Infraction) check(problems fieldErrors, named string) error {
 	if otherEvent(i.TransactionStatus) && named == "" {
-		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus), maxFound))
+		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus)))
 	}
 
 	// In the spec's order, decoding's problems and these together.
@@ -70,22 +70,22 @@ func (i *Infraction) check(problems fieldErrors, named string) error {
 		if i.TransactionID == "" {
 			return missing
 		}
-		return fmt.Sprintf("must be a UUID of 36 characters, found %q", clip(i.TransactionID, maxFound))
+		return fmt.Sprintf("must be a UUID of 36 characters, found %q", clip(i.TransactionID))
 	})
 	field("transactionStatus", i.TransactionStatus == TransactionMED, func() string {
 		if i.TransactionStatus == "" {
 			return missing
 		}
-		return fmt.Sprintf("must be %q, found %q", TransactionMED, clip(string(i.TransactionStatus), maxFound))
+		return fmt.Sprintf("must be %q, found %q", TransactionMED, clip(string(i.TransactionStatus)))
 	})
 	field("transactionType", i.TransactionType != "", func() string { return missing })
 	field("value", i.Value >= 0, func() string { return "is negative" })
 	field("externalId", true, nil)
 	field("medStatus", len(i.MEDStatus) <= maxStatus && (i.MEDStatus != "" || named == ""), func() string {
 		if i.MEDStatus == "" {
-			return fmt.Sprintf("is missing, found a member named %q", clip(named, maxFound))
+			return fmt.Sprintf("is missing, found a member named %q", clip(named))
 		}
-		return fmt.Sprintf("must have at most %d bytes, found %q", maxStatus, clip(string(i.MEDStatus), maxFound))
+		return fmt.Sprintf("must have at most %d bytes, found %q", maxStatus, clip(string(i.MEDStatus)))
 	})
 	if len(all) > 0 {
 		return &ValidationError{Fields: all}
@@ -169,7 +169,7 @@ func found(raw jsontext.Value) string {
 		return "an array"
 	case jsontext.KindString:
 		text, _ := unquote(raw)
-		return strconv.QuoteToGraphic(clip(string(text), maxFound))
+		return strconv.QuoteToGraphic(clip(string(text)))
 	}
-	return clip(string(raw), maxFound)
+	return clip(string(raw))
 }

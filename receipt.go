@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // ReceiptInfo describes a receipt (spec: Consulta de Comprovante).
@@ -33,14 +34,14 @@ func (i ReceiptInfo) String() string {
 	if i.SHA256 == "" {
 		return fmt.Sprintf("receipt%s (%d bytes so far)", of, i.Size)
 	}
-	return fmt.Sprintf("receipt%s (%s, %d bytes, SHA-256 %s)", of, escape(i.MIMEType), i.Size, i.SHA256)
+	return fmt.Sprintf("receipt%s (%s, %d bytes, SHA-256 %s)", of, text.Escape(i.MIMEType), i.Size, i.SHA256)
 }
 
 // LogValue groups the fields for log/slog.
 func (i ReceiptInfo) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("transaction_id", i.TransactionID),
-		slog.String("mime_type", escape(i.MIMEType)),
+		slog.String("mime_type", text.Escape(i.MIMEType)),
 		slog.Int64("size", i.Size),
 		slog.String("sha256", i.SHA256),
 	)
@@ -112,7 +113,6 @@ func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 	}
 	//nolint:forbidigo // no caller's context is cut off: reading r cannot be cancelled
 	reader := newReceiptReader(context.Background(), "receipt")
-	reader.show = newCredentials(nil, nil).show
 	reader.decoder = envelope.NewDecoder(&source{Reader: r, ctx: reader.ctx}, envelope.Options{MaxBytes: cfg.maxReceipt})
 	return reader, nil
 }
@@ -121,10 +121,10 @@ func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 // no error, only for a PDF that is whole: after any other error, what was
 // delivered is a part at best. It must not be used concurrently, except for Close.
 type ReceiptReader struct {
-	info ReceiptInfo
-	what string // for errors
-	show func(text string, most int) string
-	hash hash.Hash
+	info    ReceiptInfo
+	what    string // for errors
+	secrets text.Secrets
+	hash    hash.Hash
 
 	// ctx ends when the user's does, with Close, and when there is nothing more to
 	// read.
@@ -232,7 +232,7 @@ func (r *ReceiptReader) settle(err error) {
 		err = r.download.resume(r, err)
 	}
 	if err == io.EOF {
-		r.info.MIMEType = r.show(r.decoder.MIMEType(), 255)
+		r.info.MIMEType = r.secrets.Show(r.decoder.MIMEType(), 255)
 		if r.info.MIMEType == "" {
 			r.info.MIMEType = "application/pdf"
 		}

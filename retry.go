@@ -34,7 +34,7 @@ type call struct {
 // newCall returns a call for a path below the base URL, and maybe a query.
 func (c *Client) newCall(path, query string, about slog.Attr) *call {
 	base := c.base.String() // ends with a slash
-	shown := base + c.credentials.show(path, maxText)
+	shown := base + c.credentials.Show(path, maxText)
 	if query != "" {
 		path += "?" + query
 	}
@@ -66,7 +66,7 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 // checkEncoding returns an error if a response's body is compressed.
 func (c *Client) checkEncoding(resp *http.Response) error {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.show(e, maxFound)))
+		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.Show(e, maxFound)))
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func ClientNetworks(networks []netip.Prefix, trustedProxies ...netip.Prefix) Ver
 func clientAddr(r *http.Request, trusted prefixes) (netip.Addr, error) {
 	client, ok := parseHop(r.RemoteAddr)
 	if !ok {
-		return client, fmt.Errorf("the connection's peer %q has no IP address", clip(r.RemoteAddr, maxFound))
+		return client, fmt.Errorf("the connection's peer %q has no IP address", clip(r.RemoteAddr))
 	}
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
 	for more := forwarded != ""; more && trusted.contain(client); {
@@ -51,7 +51,7 @@ func clientAddr(r *http.Request, trusted prefixes) (netip.Addr, error) {
 			forwarded = forwarded[:comma]
 		}
 		if client, ok = parseHop(hop); !ok {
-			return client, fmt.Errorf("X-Forwarded-For has %q in place of an address", clip(hop, maxFound))
+			return client, fmt.Errorf("X-Forwarded-For has %q in place of an address", clip(hop))
 		}
 	}
 	return client, nil
