@@ -59,8 +59,12 @@ func (o loggerOption) apply(g given, logger **slog.Logger) error {
 	return g.once("WithLogger", o.logger != nil, "the logger is nil", func() { *logger = o.logger })
 }
 
-// validate calls part's Validate method, if it has one.
-func validate(part any) error {
+// validate returns an error if a part of the configuration is nil, or what its
+// Validate method returns, if it has one.
+func validate(name string, part any) error {
+	if isNil(part) {
+		return fmt.Errorf("%s is nil", name)
+	}
 	if v, ok := part.(interface{ Validate() error }); ok {
 		return v.Validate()
 	}

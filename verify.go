@@ -95,11 +95,7 @@ func combine(name string, verifiers []Verifier, check func(*http.Request, func()
 	}
 	challenge := ""
 	for i, child := range verifiers {
-		if isNil(child) {
-			problems = append(problems, fmt.Errorf("%s: verifier %d is nil", name, i+1))
-			continue
-		}
-		problems = append(problems, validate(child))
+		problems = append(problems, validate(fmt.Sprintf("%s: verifier %d", name, i+1), child))
 		if own, ok := child.(verifier); ok {
 			challenge = cmp.Or(challenge, own.challenge)
 		}

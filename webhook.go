@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -72,13 +73,13 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 		},
 		given: given{},
 	}
-	var errs []error
-	if isNil(receiver) {
-		errs = append(errs, errors.New("the Receiver is nil"))
-	} else {
-		errs = append(errs, validate(receiver))
+	errs := []error{
+		validate("the Receiver", receiver),
+		applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }),
 	}
-	errs = append(errs, applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }), validate(c.verifier))
+	if c.verifier != nil {
+		errs = append(errs, validate("the Verifier", c.verifier))
+	}
 	switch {
 	case c.verifier == nil && !c.unverified:
 		errs = append(errs, errors.New("no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))
@@ -115,7 +116,7 @@ var errUnanswered = errors.New("no answer was written: the fallback panicked, or
 // serve answers the request, the cheapest checks first.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
 	h.limitBody(w, r)
-	body := (&lazyBody{h: h, w: w, r: r}).read
+	body := sync.OnceValues(func() ([]byte, error) { return h.readBody(w, r) })
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", printable(r.Method)),
