@@ -25,7 +25,7 @@ func WithHeader(name, value string) ClientOption {
 		case "Accept-Encoding":
 			return errors.New("WithHeader: Accept-Encoding is set by the transport, which would otherwise leave receipts compressed")
 		}
-		if !validToken(name) {
+		if !token.MatchString(name) {
 			return fmt.Errorf("WithHeader: %q is not a header's name", clip(name))
 		}
 		if strings.TrimSpace(value) == "" {

@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"log/slog"
-	"math"
 	"sync"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
@@ -73,21 +72,14 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 }
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
-// a Content-Length says how much room the PDF needs at most. One far out of the
-// ordinary is not believed before a sixteenth of it has come.
+// a Content-Length says how much room the PDF needs at most. One that is far out of
+// the ordinary is not believed.
 func (r *ReceiptReader) readAll() ([]byte, error) {
-	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt, math.MaxInt/2)
-	if likely <= 0 {
+	room := min(r.download.contentLength/4*3, r.download.client.maxReceipt, DefaultMaxReceiptSize)
+	if room <= 0 {
 		return io.ReadAll(r)
 	}
-	pdf := &bytes.Buffer{}
-	if likely <= DefaultMaxReceiptSize {
-		pdf = bytes.NewBuffer(make([]byte, 0, likely+bytes.MinRead))
-	} else if _, err := pdf.ReadFrom(io.LimitReader(r, likely/16)); err != nil || r.err != nil {
-		return pdf.Bytes(), err
-	} else {
-		pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
-	}
+	pdf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
 	_, err := pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
@@ -157,7 +149,8 @@ func (r *ReceiptReader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		n, err := r.decoder.Read(p)
-		r.count(p[:n])
+		r.hash.Write(p[:n])
+		r.info.Size += int64(n)
 		if err != nil {
 			r.settle(err)
 		}
@@ -175,24 +168,12 @@ var chunks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
 	chunk := chunks.Get().(*[32 << 10]byte)
 	defer chunks.Put(chunk)
-	for {
-		n, err := r.Read(chunk[:])
-		if err == io.EOF {
-			return written, nil
-		}
-		if err != nil {
-			return written, err
-		}
-		n2, err := w.Write(chunk[:n])
-		written += int64(n2)
-		if err == nil && n2 < n {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			r.end(fmt.Errorf("writing it: %w", err))
-			return written, r.err
-		}
+	written, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, chunk[:])
+	if err != nil && err != r.err { //nolint:errorlint // the writer's, not what Read has returned
+		r.end(fmt.Errorf("writing it: %w", err))
+		err = r.err
 	}
+	return written, err
 }
 
 // Close ends the download. It may be called while another goroutine is in Read or
@@ -219,12 +200,6 @@ func (r *ReceiptReader) more() bool {
 	return r.err == nil
 }
 
-// count takes note of bytes that the decoder has delivered.
-func (r *ReceiptReader) count(p []byte) {
-	r.hash.Write(p)
-	r.info.Size += int64(len(p))
-}
-
 // settle handles the end of the decoder's bytes: it ends the stream, or leaves it
 // where reading can go on.
 func (r *ReceiptReader) settle(err error) {
@@ -249,7 +224,7 @@ func (r *ReceiptReader) settle(err error) {
 func (r *ReceiptReader) end(err error) {
 	r.err = err
 	if err != io.EOF {
-		r.err = r.fail(err)
+		r.err = fmt.Errorf("%s: %w", r.what, err)
 	}
 	r.head = nil
 	if r.decoder != nil {
@@ -260,6 +235,3 @@ func (r *ReceiptReader) end(err error) {
 	}
 	r.cancel(nil)
 }
-
-// fail says what an error is about.
-func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("%s: %w", r.what, err) }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/pixmed-go/pixmed/internal/retryafter"
 )
 
 // call is the state of one call of the user. Its requests share one budget of
@@ -140,7 +143,8 @@ func (c *Client) checkStatus(call *call, resp *http.Response) (bool, error) {
 	if resp.StatusCode == http.StatusOK {
 		return false, nil
 	}
-	answer := c.apiError(resp, call.requests)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what arrived is enough
+	answer := c.newAPIError(resp, body, call.requests)
 	call.lastAnswer = answer
 	temporary := resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented ||
 		slices.Contains([]int{http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode)
@@ -195,7 +199,7 @@ func isType[E error](err error) bool {
 // last time. checkRetry has made sure that the gateway does not ask for too much.
 func backoff(shortest, longest time.Duration, retry int, resp *http.Response) time.Duration {
 	if resp != nil {
-		if asked := retryAfterOf(resp.Header); asked > 0 {
+		if asked := retryAfterOf(resp); asked > 0 {
 			return asked
 		}
 	}
@@ -219,17 +223,6 @@ func (c *Client) pause(ctx context.Context) error {
 }
 
 // retryAfterOf returns how long a response asks to wait, 0 if it does not say.
-func retryAfterOf(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if len(value) > maxFound {
-		return 0
-	}
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		const most = uint64(1<<63-1) / uint64(time.Second)
-		return time.Duration(min(seconds, most)) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(date))
-	}
-	return 0
+func retryAfterOf(resp *http.Response) time.Duration {
+	return retryafter.Parse(resp.Header.Get("Retry-After"), time.Now())
 }

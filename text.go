@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/pixmed-go/pixmed/internal/text"
@@ -17,15 +18,8 @@ func clip(s string) string      { return text.Cut(s, maxFound) }
 func printable(s string) string { return text.Printable(s, maxFound) }
 func loggable(s string) string  { return text.Printable(s, maxLogged) }
 
-// validToken reports whether s may be the name of a header.
-func validToken(s string) bool {
-	for _, b := range []byte(s) {
-		if b <= ' ' || b >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, b) >= 0 {
-			return false
-		}
-	}
-	return s != ""
-}
+// token matches what may be the name of a header (RFC 9110, section 5.6.2).
+var token = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
 
 // hasControl reports whether s has a control character other than a tab.
 func hasControl(s string) bool {

@@ -108,7 +108,7 @@ func checkHeader(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the header's name is empty")
-	case !validToken(name):
+	case !token.MatchString(name):
 		return errors.New("the header's name has a character that no header's name may have")
 	case strings.EqualFold(name, "Host"):
 		return errors.New("Host is where the request goes, not where it comes from")
