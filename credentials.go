@@ -19,16 +19,14 @@ import (
 func WithHeader(name, value string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		canonical := http.CanonicalHeaderKey(name)
-		switch canonical {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+		switch {
+		case slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, canonical):
 			return fmt.Errorf("WithHeader: %s is set by net/http", canonical)
-		case "Accept-Encoding":
+		case canonical == "Accept-Encoding":
 			return errors.New("WithHeader: Accept-Encoding is set by the transport, which would otherwise leave receipts compressed")
-		}
-		if !token.MatchString(name) {
+		case !token.MatchString(name):
 			return fmt.Errorf("WithHeader: %q is not a header's name", clip(name))
-		}
-		if strings.TrimSpace(value) == "" {
+		case strings.TrimSpace(value) == "":
 			return fmt.Errorf("WithHeader: the value of %s is empty", canonical)
 		}
 		var secrets []string

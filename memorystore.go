@@ -5,7 +5,6 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,9 +164,5 @@ func (s *MemoryStore) time() time.Time {
 }
 
 func newCaseID(k Key) caseID {
-	b := make([]byte, 0, 128)
-	b = binary.AppendUvarint(b, uint64(len(k.TransactionID))) // tells a|bc from ab|c
-	b = append(b, k.TransactionID...)
-	b = append(b, k.ExternalID...)
-	return sha256.Sum256(b)
+	return sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.TransactionID), k.TransactionID, k.ExternalID)) // tells a|bc from ab|c
 }

@@ -2,6 +2,7 @@ package pixmed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -142,7 +143,13 @@ func (r *ReceiptReader) Info() ReceiptInfo { return r.info }
 
 // Read reads the next bytes of the PDF.
 func (r *ReceiptReader) Read(p []byte) (int, error) {
-	for r.more() {
+	for {
+		if err := ended(r.ctx); err != nil && r.err == nil {
+			r.end(err)
+		}
+		if r.err != nil {
+			return 0, r.err
+		}
 		if len(r.head) > 0 {
 			n := copy(p, r.head)
 			r.head = r.head[n:]
@@ -158,7 +165,6 @@ func (r *ReceiptReader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, r.err
 }
 
 // chunks are what WriteTo writes from.
@@ -190,16 +196,6 @@ func (r *ReceiptReader) Close() error {
 	return r.download.stop()
 }
 
-// more reports whether there may be more to read, and notices the end of ctx.
-func (r *ReceiptReader) more() bool {
-	if r.err == nil {
-		if err := ended(r.ctx); err != nil {
-			r.end(err)
-		}
-	}
-	return r.err == nil
-}
-
 // settle handles the end of the decoder's bytes: it ends the stream, or leaves it
 // where reading can go on.
 func (r *ReceiptReader) settle(err error) {
@@ -207,10 +203,7 @@ func (r *ReceiptReader) settle(err error) {
 		err = r.download.resume(r, err)
 	}
 	if err == io.EOF {
-		r.info.MIMEType = r.secrets.Show(r.decoder.MIMEType(), 255)
-		if r.info.MIMEType == "" {
-			r.info.MIMEType = "application/pdf"
-		}
+		r.info.MIMEType = cmp.Or(r.secrets.Show(r.decoder.MIMEType(), 255), "application/pdf")
 		r.info.SHA256 = hex.EncodeToString(r.hash.Sum(nil))
 	}
 	if err != nil {

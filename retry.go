@@ -190,11 +190,6 @@ func hopeless(err error) bool {
 		isType[x509.CertificateInvalidError](err)
 }
 
-func isType[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
-}
-
 // backoff waits as long as the gateway asks, or else about twice as long as the
 // last time. checkRetry has made sure that the gateway does not ask for too much.
 func backoff(shortest, longest time.Duration, retry int, resp *http.Response) time.Duration {
@@ -213,12 +208,9 @@ func backoff(shortest, longest time.Duration, retry int, resp *http.Response) ti
 // pause waits before a broken download is fetched again, as before a first retry:
 // the gateway did answer.
 func (c *Client) pause(ctx context.Context) error {
-	timer := time.NewTimer(backoff(c.http.RetryWaitMin, c.http.RetryWaitMax, 0, nil))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	wait, cancel := context.WithTimeout(ctx, backoff(c.http.RetryWaitMin, c.http.RetryWaitMax, 0, nil))
+	defer cancel()
+	<-wait.Done()
 	return ended(ctx)
 }
 

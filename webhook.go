@@ -51,7 +51,6 @@ type Handler struct {
 	bodyLimit       int64
 	bodyTimeout     time.Duration
 	callbackTimeout time.Duration
-	now             func() time.Time
 }
 
 // NewHandler returns a [Handler] that hands notifications to receiver.
@@ -69,7 +68,6 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 			bodyTimeout:     bodyTimeout,
 			callbackTimeout: DefaultCallbackTimeout,
 			logger:          slog.Default(),
-			now:             time.Now,
 		},
 		given: given{},
 	}
@@ -94,15 +92,15 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 
 // ServeHTTP handles a webhook request. See [Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := h.now()
+	start := time.Now()
 	// A panic of the fallback is the server's to handle, as any handler's is, and
 	// a callback may end the goroutine. Both are logged and observed.
 	o := Outcome{Result: ResultFailed, Err: errUnanswered}
 	defer func() {
-		o.Duration = h.now().Sub(start)
+		o.Duration = time.Since(start)
 		h.log(r, o)
 		if h.observe != nil {
-			_ = h.guard(r.Context(), "observer", func() error {
+			_, _ = h.guard(r.Context(), "observer", func() error {
 				h.observe(r.Context(), o)
 				return nil
 			})
@@ -152,7 +150,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 		return o
 	case errors.Is(err, ErrNotInfraction):
 		return h.other(w, r, text, err)
-	case h.invalid != nil && !tooLarge(err):
+	case h.invalid != nil && !isType[*http.MaxBytesError](err):
 		o := h.call(w, r, "WithInvalid callback", func(ctx context.Context) error { return h.invalid(ctx, raw, err) })
 		if o.Result == ResultAccepted {
 			o.Result, o.Err = ResultInvalid, err
@@ -169,13 +167,12 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 		return Outcome{}, true
 	}
 	var bodyErr error
-	err := h.guard(r.Context(), "Verifier", func() error {
+	panicked, err := h.guard(r.Context(), "Verifier", func() error {
 		return h.verifier.Verify(r, func() (b []byte, err error) {
 			b, bodyErr = body()
 			return b, bodyErr
 		})
 	})
-	_, panicked := errors.AsType[*panicError](err)
 	switch {
 	case err == nil:
 		return Outcome{}, true
@@ -197,9 +194,9 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 	// context keeps the request's values but not its end.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.callbackTimeout)
 	defer cancel()
-	start := h.now()
+	start := time.Now()
 	var duplicate, busy bool
-	err := h.guard(ctx, what, func() error {
+	_, err := h.guard(ctx, what, func() error {
 		err := callback(ctx)
 		if err != nil { // its methods are the user's, and may panic as well
 			duplicate, busy = isDuplicate(err), errors.Is(err, ErrBusy)
@@ -207,7 +204,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 		}
 		return err
 	})
-	took := h.now().Sub(start)
+	took := time.Since(start)
 
 	var o Outcome
 	switch {
@@ -239,22 +236,13 @@ func isDuplicate(err error) bool {
 }
 
 // guard calls f and turns a panic into an error, after logging its stack.
-func (h *Handler) guard(ctx context.Context, what string, f func() error) (err error) {
+func (h *Handler) guard(ctx context.Context, what string, f func() error) (panicked bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{what, v}
+			panicked, err = true, fmt.Errorf("the %s panicked: %v", what, v)
 			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",
 				slog.String("error", err.Error()), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	return f()
-}
-
-type panicError struct {
-	what  string
-	value any
-}
-
-func (e *panicError) Error() string {
-	return fmt.Sprintf("the %s panicked: %v", e.what, e.value)
+	return false, f()
 }

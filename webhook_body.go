@@ -112,11 +112,6 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-func tooLarge(err error) bool {
-	_, ok := errors.AsType[*http.MaxBytesError](err)
-	return ok
-}
-
 // other answers an event that is not an infraction: the fallback does, with the
 // body as if nobody had read it.
 func (h *Handler) other(w http.ResponseWriter, r *http.Request, text []byte, err error) Outcome {
