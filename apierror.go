@@ -83,7 +83,7 @@ type answerKind struct {
 	hint string // what to do
 }
 
-// kind returns what the status code stands for.
+// kind returns what the status code means.
 func (e *APIError) kind() answerKind {
 	kinds := map[int]answerKind{
 		http.StatusOK:              {nil, "its body reports an error"},
@@ -102,7 +102,7 @@ func (e *APIError) kind() answerKind {
 // quoted quotes a text that has been made printable already.
 func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"` }
 
-// Is matches the error that stands for the status code, such as [ErrNotFound].
+// Is matches the error of the status code, such as [ErrNotFound].
 func (e *APIError) Is(target error) bool { return target == e.kind().err }
 
 // Unwrap returns Err.

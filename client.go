@@ -80,12 +80,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 	retrying.RetryWaitMax = cfg.waitMax
 	retrying.CheckRetry = c.checkRetry
 	retrying.Backoff = backoff
-	retrying.ErrorHandler = func(resp *http.Response, err error, _ int) (*http.Response, error) {
-		if resp != nil {
-			_ = resp.Body.Close()
-		}
-		return nil, err
-	}
+	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the error is checkRetry's
 	return c, nil
 }
 

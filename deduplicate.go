@@ -65,7 +65,7 @@ func (d *deduplicator) Validate() error {
 
 func (d *deduplicator) Receive(ctx context.Context, n *Notification) error {
 	r := Recorded{Status: n.MEDStatus, Value: n.Value}
-	if r.Status == "" { // which tells nothing apart
+	if r.Status == "" { // which distinguishes nothing
 		digest := sha256.Sum256(n.Raw)
 		r.Digest = hex.EncodeToString(digest[:])
 	}

@@ -35,7 +35,7 @@ const maxAnswer = 4 << 20
 // and invalid UTF-8 are errors, and unknown members are ignored. Amounts should be
 // decoded into an [Amount], never into a float.
 //
-// An answer other than 200 is an [*APIError]; a 202, which says that the answer is
+// An answer other than 200 is an [*APIError]; a 202, which means that the answer is
 // not ready yet, is retried before that and is [ErrNotReady]. A 200 with a JSON
 // object that has a statusCode of 400 or more, or an error and no data, is an
 // *APIError too, with that status code if there is one. It is not retried. Other

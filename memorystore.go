@@ -164,5 +164,5 @@ func (s *MemoryStore) time() time.Time {
 }
 
 func newCaseID(k Key) caseID {
-	return sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.TransactionID), k.TransactionID, k.ExternalID)) // tells a|bc from ab|c
+	return sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.TransactionID), k.TransactionID, k.ExternalID)) // a|bc is not ab|c
 }

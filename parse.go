@@ -54,7 +54,7 @@ func (i *Infraction) Validate() error { return i.check(nil, string(i.MEDStatus))
 // decode. named is the name of a member that may hold a MED status, "" if there is
 // none.
 func (i *Infraction) check(bad fieldErrors, named string) error {
-	if otherEvent(i.TransactionStatus) && named == "" {
+	if i.TransactionStatus != TransactionMED && named == "" && otherEvent(i.TransactionStatus) {
 		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus)))
 	}
 	if i.TransactionID == "" {

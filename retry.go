@@ -61,6 +61,9 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 	c.credentials.setHeader(r.Header)
 	resp, err := c.http.Do(r)
 	if err != nil {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
 		return nil, call.explain(ctx, err)
 	}
 	return resp, nil

@@ -11,7 +11,7 @@ import (
 )
 
 // transport makes errors that quote the gateway fit to be shown, and says why a
-// context has ended. It stands between the http.Client and the user's transport.
+// context has ended. It sits between the http.Client and the user's transport.
 type transport struct {
 	stall.Transport
 	credentials credentials
@@ -58,7 +58,7 @@ func (b explainedBody) Read(p []byte) (int, error) {
 }
 
 // ended returns why ctx has ended, or nil: its error together with its cause.
-// [ErrClosed] stands alone, since it was not the caller's context that ended.
+// [ErrClosed] comes alone, since it was not the caller's context that ended.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if err == nil || errors.Is(cause, err) || cause == ErrClosed { //nolint:errorlint // a caller's cause may be another call's

@@ -93,7 +93,7 @@ type Notification struct {
 	// notification.
 	PreviousValue Amount `json:"previousValue,omitzero"`
 	// PreviousAt is when Previous was recorded, zero for the first notification.
-	// It tells the first from one that follows an empty status.
+	// It distinguishes the first from one that follows an empty status.
 	PreviousAt time.Time `json:"previousAt,omitzero"`
 	// SeenAt is when this same status, whatever its value, was last recorded
 	// for the Key, zero if it never was.

@@ -111,7 +111,7 @@ func checkHeader(name string) error {
 	case !token.MatchString(name):
 		return errors.New("the header's name has a character that no header's name may have")
 	case strings.EqualFold(name, "Host"):
-		return errors.New("Host is where the request goes, not where it comes from")
+		return fmt.Errorf("%s is where the request goes, not where it comes from", http.CanonicalHeaderKey(name))
 	}
 	return nil
 }

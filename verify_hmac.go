@@ -67,7 +67,7 @@ func signaturesIn(header, prefix string, values []string) ([][]byte, error) {
 		return nil, fmt.Errorf("header %s has more than %d values", header, maxSignatures)
 	}
 	var signatures [][]byte
-	for _, text := range append(strings.Split(all, ","), values...) {
+	for _, text := range slices.Compact(append(strings.Split(all, ","), values...)) {
 		encoded, hasPrefix := strings.CutPrefix(strings.TrimSpace(text), prefix)
 		if signature, ok := decodeSignature(encoded); ok && hasPrefix {
 			signatures = append(signatures, signature)

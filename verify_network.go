@@ -56,13 +56,11 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) (netip.Addr, error) {
 func parseHop(s string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
 	if err != nil {
-		withPort, err := netip.ParseAddrPort(s)
-		if err != nil {
-			return netip.Addr{}, false
-		}
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(s)
 		addr = withPort.Addr()
 	}
-	return addr.Unmap().WithZone(""), true
+	return addr.Unmap().WithZone(""), err == nil
 }
 
 func contain(networks []netip.Prefix, a netip.Addr) bool {

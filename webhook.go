@@ -208,11 +208,11 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 
 	var o Outcome
 	switch {
-	case err == nil:
-		o = Outcome{Result: ResultAccepted, StatusCode: http.StatusOK}
-		w.WriteHeader(http.StatusOK)
-	case duplicate:
-		o = Outcome{Result: ResultDuplicate, StatusCode: http.StatusOK, Err: err}
+	case err == nil || duplicate:
+		o = Outcome{Result: ResultAccepted, StatusCode: http.StatusOK, Err: err}
+		if duplicate {
+			o.Result = ResultDuplicate
+		}
 		w.WriteHeader(http.StatusOK)
 	case busy, ctx.Err() != nil:
 		w.Header().Set("Retry-After", retryAfter)

@@ -31,12 +31,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	lift := h.limitBody(w, r) // again: a verifier may have taken its time
-	var b bytes.Buffer
-	if r.ContentLength > 0 {
-		// ReadFrom wants room for one more read to see the end.
-		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
-	}
+	lift := h.limitBody(w, r)                                              // again: a verifier may have taken its time
+	room := max(0, min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead // which ReadFrom wants to see the end
+	b := bytes.NewBuffer(make([]byte, 0, room))
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
 	if err == nil {
 		lift()

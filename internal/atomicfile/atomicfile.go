@@ -39,7 +39,7 @@ type File struct {
 // hour, since they may hold personal data. sync makes a file or a directory durable,
 // as os.File.Sync does.
 //
-// It returns an error if path is there and is not a regular file.
+// It returns an error if path exists and is not a regular file.
 func Create(path, prefix string, sync func(*os.File) error) (*File, error) {
 	switch stat, err := os.Stat(path); {
 	case err == nil && !stat.Mode().IsRegular():

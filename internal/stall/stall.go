@@ -77,7 +77,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // explain replaces an error that follows from the end of the timeout.
 func (b *body) explain(err error) error {
-	if err != nil && err != io.EOF && context.Cause(b.ctx) == b.stalled { //nolint:errorlint // a caller's cause may be another request's
+	if err != nil && err != io.EOF && context.Cause(b.ctx) == b.stalled { // a caller's cause may be another request's
 		return b.stalled
 	}
 	return err
