@@ -229,7 +229,8 @@ func checkPrepared(ctx context.Context, a, b *pgxpool.Conn) error {
 // sessionOf returns the number of the session that a connection leads to.
 func sessionOf(ctx context.Context, q interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) (pid int64, err error) {
+},
+) (pid int64, err error) {
 	err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
 	return pid, err
 }
