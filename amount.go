@@ -36,7 +36,7 @@ func ParseAmount(s string) (Amount, error) {
 
 // parseAmount returns the amount, or the reason why there is none, in words
 // that follow the text itself.
-func parseAmount(number jsontext.Value) (amount Amount, reason string) {
+func parseAmount(number jsontext.Value) (Amount, string) {
 	text := string(number)
 	switch {
 	case text == "":
@@ -45,16 +45,22 @@ func parseAmount(number jsontext.Value) (amount Amount, reason string) {
 		return 0, "has a comma; the decimal point is a dot and thousands are not separated"
 	case strings.Trim(text, "-+.0123456789eE") != "" || !number.IsValid():
 		return 0, "is not a number of reais such as 18 or 18.50"
-	case text[0] == '-':
+	}
+	return amountOf(text)
+}
+
+// amountOf is parseAmount for a JSON number.
+func amountOf(number string) (Amount, string) {
+	if number[0] == '-' {
 		return 0, "is negative"
 	}
-	mantissa, shift := text, 0
-	if i := strings.IndexAny(text, "eE"); i >= 0 {
+	mantissa, shift := number, 0
+	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		var err error
-		if shift, err = strconv.Atoi(text[i+1:]); err != nil || shift < -99 || shift > 99 {
+		if shift, err = strconv.Atoi(number[i+1:]); err != nil || shift < -99 || shift > 99 {
 			return 0, "has an absurd exponent"
 		}
-		mantissa = text[:i]
+		mantissa = number[:i]
 	}
 
 	// The value is all digits, without the zeros on both sides, times a power of
@@ -132,7 +138,7 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 func amountFromJSON(raw jsontext.Value) (Amount, string) {
 	switch raw.Kind() {
 	case jsontext.KindNumber:
-		return parseAmount(raw)
+		return amountOf(string(raw)) // the decoder has checked it
 	case jsontext.KindString:
 		number, err := unquote(raw)
 		if err != nil {

@@ -81,9 +81,8 @@ func (i *Infraction) check(bad fieldErrors, named string) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	order := []string{"transactionId", "transactionStatus", "transactionType", "value", "externalId", "medStatus"} // the spec's
 	slices.SortFunc(bad, func(a, b FieldError) int {
-		return slices.Index(order, a.Field) - slices.Index(order, b.Field)
+		return slices.Index(names[:], a.Field) - slices.Index(names[:], b.Field)
 	})
 	return &ValidationError{Fields: bad}
 }
@@ -107,35 +106,35 @@ func validUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
 // infraction decodes the members, and returns those that it could not decode.
 func (w *wire) infraction() (*Infraction, fieldErrors) {
 	var bad fieldErrors
-	text := func(field string, m member, kinds string) string {
-		switch kind := m.Kind(); {
+	text := func(member int, kinds string) string {
+		switch kind := w[member].Kind(); {
 		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // absent, or as good as
 		case kind == jsontext.KindString:
-			b, _ := unquote(m.Value) // the decoder has checked it
+			b, _ := unquote(w[member]) // the decoder has checked it
 			return intern(b)
 		case kind == jsontext.KindNumber && kinds == textOrNumber:
-			return string(m.Value)
+			return string(w[member])
 		default:
-			bad.add(field, "must be %s, found %s", kinds, found(m.Value))
+			bad.add(names[member], "must be %s, found %s", kinds, found(w[member]))
 		}
 		return ""
 	}
 	i := &Infraction{
-		TransactionID:     text("transactionId", w.TransactionID, "a string"),
-		TransactionStatus: TransactionStatus(text("transactionStatus", w.TransactionStatus, "a string")),
-		TransactionType:   TransactionType(text("transactionType", w.TransactionType, "a string")),
-		ExternalID:        text("externalId", w.ExternalID, textOrNumber),
-		MEDStatus:         MEDStatus(text("medStatus", w.MEDStatus, "a string")),
+		TransactionID:     text(transactionID, "a string"),
+		TransactionStatus: TransactionStatus(text(transactionStatus, "a string")),
+		TransactionType:   TransactionType(text(transactionType, "a string")),
+		ExternalID:        text(externalID, textOrNumber),
+		MEDStatus:         MEDStatus(text(medStatus, "a string")),
 	}
-	if k := w.EndToEndID.Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
-		i.EndToEndID = EndToEndID(text("e2e_id", w.EndToEndID, textOrNumber))
+	if k := w[endToEndID].Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
+		i.EndToEndID = EndToEndID(text(endToEndID, textOrNumber))
 	}
-	amount, reason := amountFromJSON(w.Value.Value)
+	amount, reason := amountFromJSON(w[value])
 	switch {
-	case w.Value.Value == nil:
+	case w[value] == nil:
 		bad.add("value", missing)
 	case reason != "":
-		bad.add("value", "%s, found %s", reason, found(w.Value.Value))
+		bad.add("value", "%s, found %s", reason, found(w[value]))
 	}
 	i.Value = amount
 	return i, bad

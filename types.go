@@ -219,10 +219,10 @@ func (id EndToEndID) Time() time.Time {
 	return t
 }
 
-var endToEndID = regexp.MustCompile("^E[0-9A-Za-z]{31}$")
+var endToEndForm = regexp.MustCompile("^E[0-9A-Za-z]{31}$")
 
 func (id EndToEndID) parse() (time.Time, bool) {
-	if !endToEndID.MatchString(string(id)) {
+	if !endToEndForm.MatchString(string(id)) {
 		return time.Time{}, false
 	}
 	t, err := time.Parse("200601021504", string(id[9:21]))

@@ -13,25 +13,43 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// wire holds the text of an infraction's members, nil where absent: that
-// distinguishes a missing field from a zero one.
-type wire struct {
-	TransactionID     member `json:"transactionId"`
-	TransactionStatus member `json:"transactionStatus"`
-	TransactionType   member `json:"transactionType"`
-	Value             member `json:"value"`
-	ExternalID        member `json:"externalId"`
-	EndToEndID        member `json:"e2e_id"`
-	MEDStatus         member `json:"medStatus"`
-}
+// The members of an infraction, in the spec's order.
+const (
+	transactionID = iota
+	transactionStatus
+	transactionType
+	value
+	externalID
+	endToEndID
+	medStatus
+)
 
-// member is a JSON value of any type that refers to the text it is decoded from,
-// so that a wrong type does not end the decoding at the first bad field.
-type member struct{ jsontext.Value }
+var names = [...]string{"transactionId", "transactionStatus", "transactionType", "value", "externalId", "e2e_id", "medStatus"}
 
-// UnmarshalJSONFrom keeps the value's text.
-func (m *member) UnmarshalJSONFrom(d *jsontext.Decoder) (err error) {
-	m.Value, err = d.ReadValue() // stays valid: json.Unmarshal decodes its input in place
+// wire holds the text of each member, nil where absent: that distinguishes a
+// missing field from a zero one.
+type wire [len(names)]jsontext.Value
+
+// UnmarshalJSONFrom keeps values of any type, so that a wrong one does not end
+// the decoding at the first bad field.
+func (w *wire) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	_, _ = d.ReadToken() // decode has seen the brace
+	for d.PeekKind() != jsontext.KindEndObject {
+		quoted, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		name, _ := unquote(quoted) // the decoder has checked it
+		member := slices.Index(names[:], string(name))
+		text, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if member >= 0 {
+			w[member] = text // stays valid: json.Unmarshal decodes its input in place
+		}
+	}
+	_, err := d.ReadToken()
 	return err
 }
 
