@@ -83,7 +83,7 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, r Recorded, fn func(previ
 	// The strings may be parts of something large.
 	r.Status, r.Digest = MEDStatus(strings.Clone(string(r.Status))), strings.Clone(r.Digest)
 
-	id := newCaseID(key)
+	id := caseID(sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(key.TransactionID), key.TransactionID, key.ExternalID))) // a|bc is not ab|c
 	known := false
 	joined, err := s.lines.Do(ctx, id, r, func() error {
 		previous, previousAt, seenAt := s.lookup(id, r.Status)
@@ -161,8 +161,4 @@ func (s *MemoryStore) time() time.Time {
 		return s.now()
 	}
 	return time.Now()
-}
-
-func newCaseID(k Key) caseID {
-	return sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.TransactionID), k.TransactionID, k.ExternalID)) // a|bc is not ab|c
 }

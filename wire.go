@@ -13,18 +13,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The members of an infraction, in the spec's order.
-const (
-	transactionID = iota
-	transactionStatus
-	transactionType
-	value
-	externalID
-	endToEndID
-	medStatus
-)
-
+// names are those of an infraction's members, in the spec's order, and the
+// constants are their places.
 var names = [...]string{"transactionId", "transactionStatus", "transactionType", "value", "externalId", "e2e_id", "medStatus"}
+
+const transactionID, transactionStatus, transactionType, value, externalID, endToEndID, medStatus = 0, 1, 2, 3, 4, 5, 6
 
 // wire holds the text of each member, nil where absent: that distinguishes a
 // missing field from a zero one.
@@ -35,11 +28,8 @@ type wire [len(names)]jsontext.Value
 func (w *wire) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	_, _ = d.ReadToken() // decode has seen the brace
 	for d.PeekKind() != jsontext.KindEndObject {
-		quoted, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		name, _ := unquote(quoted) // the decoder has checked it
+		quoted, _ := d.ReadValue() // an error stays, for the next
+		name, _ := unquote(quoted)
 		member := slices.Index(names[:], string(name))
 		text, err := d.ReadValue()
 		if err != nil {
@@ -53,10 +43,7 @@ func (w *wire) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-const (
-	emptyBody    = "the body is empty"
-	endsTooEarly = "the body ends too early"
-)
+const emptyBody = "the body is empty"
 
 var byteOrderMark = []byte("\ufeff")
 
@@ -82,14 +69,13 @@ func (w *wire) decode(body []byte) error {
 // syntaxError turns a decoder's error into the package's own, whose reason
 // quotes nothing of the body.
 func syntaxError(err error, skipped int64) *SyntaxError {
-	e := &SyntaxError{Reason: endsTooEarly}
+	e := &SyntaxError{Offset: skipped, Reason: "the body ends too early"}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		e.Offset, e.Pointer = syntactic.ByteOffset, string(syntactic.JSONPointer)
+		e.Offset, e.Pointer = skipped+syntactic.ByteOffset, string(syntactic.JSONPointer)
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			e.Reason = withoutQuote(syntactic.Err.Error())
 		}
 	}
-	e.Offset += skipped
 	return e
 }
 
@@ -132,9 +118,7 @@ func findMED(body []byte) (name string) {
 		if name = token.String(); !namesMED(name) {
 			continue
 		}
-		switch value, _ := d.ReadValue(); string(value) {
-		case `null`, `""`:
-		default:
+		if value, _ := d.ReadValue(); string(value) != `null` && string(value) != `""` {
 			return name
 		}
 	}
