@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -164,6 +165,8 @@ func (co *committer) run() {
 		var look bool
 		select {
 		case first = <-co.own:
+			// Callbacks that have begun together and are quick return together.
+			runtime.Gosched()
 		case first = <-co.accepts:
 		case <-co.look:
 			look = true
