@@ -155,12 +155,20 @@ func TestOutage(t *testing.T) {
 	s := enginetest.Postgres(t)
 	n := &network{}
 	var log syncBuilder
-	r := enginetest.NewRecorder(nil)
+	gone := make(chan struct{})
+	r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
+		if n.MEDStatus == pixmed.Debited {
+			<-gone // and cannot be settled then
+		}
+		return nil
+	})
 	in := start(t, n.pool(t, s), r, log.option())
-	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
-	r.Next(t)
-	enginetest.Await(t, in)
+	for range 3 {
+		receive(t, in, enginetest.NewTransaction(), pixmed.Debited)
+		r.Next(t)
+	}
 	n.away.Store(true)
+	close(gone)
 	refused := 0
 	for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
 		err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
