@@ -46,7 +46,7 @@ func TestNoSecretInHelp(t *testing.T) {
 	for _, cmd := range commands(newTestRoot()) {
 		for _, args := range [][]string{{"--help"}, {"--no-such-flag"}, {"--no-such-flag=" + webhookSecret}, {"-z" + webhookSecret}, {"--help=" + webhookSecret}} {
 			args = append(words(cmd), args...)
-			got := pixmed(t, env, args...)
+			got := try(t, env, args...)
 			want := exitUsage
 			if args[len(args)-1] == "--help" {
 				want = exitOK
@@ -110,7 +110,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := pixmed(t, nil, test.args...)
+			got := try(t, nil, test.args...)
 			if got.code != test.code || strings.Contains(got.err, "\x1b") {
 				t.Errorf("%+v, want code %d", got, test.code)
 			}
@@ -127,7 +127,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		t.Run(shell, func(t *testing.T) {
 			t.Parallel()
-			got := pixmed(t, nil, "completion", shell)
+			got := try(t, nil, "completion", shell)
 			if got.code != exitOK || len(got.out) < 1000 || got.err != "" {
 				t.Fatalf("%d, %d bytes: %s", got.code, len(got.out), got.err)
 			}
@@ -145,14 +145,14 @@ func TestCompletion(t *testing.T) {
 			}
 		})
 	}
-	if got := pixmed(t, nil, "__complete", "ver"); got.code != exitOK || !strings.HasPrefix(got.out, "version\t") {
+	if got := try(t, nil, "__complete", "ver"); got.code != exitOK || !strings.HasPrefix(got.out, "version\t") {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	got := pixmed(t, nil, "version")
+	got := try(t, nil, "version")
 	if !regexp.MustCompile(`^pixmed \S+ \(go1\.\d+\S*, \w+/\w+(, commit [0-9a-f]+)?\)\n$`).MatchString(got.out) || got.code != exitOK || got.err != "" {
 		t.Errorf("%+v", got)
 	}

@@ -26,13 +26,13 @@ type outcome struct {
 	out, err string
 }
 
-// pixmed runs the program in this process.
-func pixmed(t *testing.T, env map[string]string, args ...string) outcome {
+// try runs the program in this process.
+func try(t *testing.T, env map[string]string, args ...string) outcome {
 	t.Helper()
-	return pixmedWith(t.Context(), t, &process{in: strings.NewReader(""), env: env}, args...)
+	return tryWith(t.Context(), t, &process{in: strings.NewReader(""), env: env}, args...)
 }
 
-func pixmedWith(ctx context.Context, t *testing.T, p *process, args ...string) outcome {
+func tryWith(ctx context.Context, t *testing.T, p *process, args ...string) outcome {
 	t.Helper()
 	var out, errs lockedBuffer
 	p.out, p.err = &out, &errs

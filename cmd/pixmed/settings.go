@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -134,11 +136,11 @@ func (v *values) oneOf(s *setting, choices ...string) string {
 	return value
 }
 
-// number returns a whole number between two others.
-func (v *values) number(s *setting, least, most int) int {
+// number returns a whole number from 1 to most.
+func (v *values) number(s *setting, most int) int {
 	n, err := strconv.Atoi(v.text(s))
-	if err != nil || n < least || n > most {
-		v.problem(s, "want a number from %d to %d, not %s", least, most, quote(v.text(s)))
+	if err != nil || n < 1 || n > most {
+		v.problem(s, "want a number from 1 to %d, not %s", most, quote(v.text(s)))
 	}
 	return n
 }
@@ -189,19 +191,62 @@ func (v *values) hidden(s *setting) string {
 	return strings.TrimRight(text, "\r\n") // editors and echo end a file so
 }
 
-// several returns secrets with blanks or line breaks between. Each has to be as
-// long as minSecret.
-func (v *values) several(s *setting) []string {
+// several returns secrets with blanks or line breaks between, each of least
+// characters or more.
+func (v *values) several(s *setting, least int) []string {
 	secrets := strings.Fields(v.hidden(s))
 	for i, secret := range secrets {
-		if len(secret) < minSecret {
-			v.problem(s, "secret %d has fewer than %d characters, and can be guessed: make one with openssl rand -hex 32", i+1, minSecret)
+		if strings.ContainsFunc(secret, unicode.IsControl) {
+			v.problem(s, "secret %d has a control character in it", i+1)
+		}
+		if len(secret) < least {
+			v.problem(s, "secret %d has fewer than %d characters, and can be guessed: make one with openssl rand -hex 32", i+1, least)
 		}
 	}
 	return secrets
 }
 
+// minSecret is how many characters a secret has at least where it guards something.
 const minSecret = 16
+
+// header returns a setting that is the name of a header.
+func (v *values) header(s *setting) string {
+	name := v.text(s)
+	if !isHeader(name) {
+		v.problem(s, "%s is no header's name", quote(name))
+	}
+	return name
+}
+
+// isHeader reports whether a text is one that a header may be called by.
+func isHeader(name string) bool {
+	return name != "" && !strings.EqualFold(name, "Host") && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+	})
+}
+
+// user returns a setting that is a user name of HTTP Basic.
+func (v *values) user(s *setting) string {
+	name := v.text(s)
+	if name == "" || strings.Contains(name, ":") || strings.ContainsFunc(name, unicode.IsControl) {
+		v.problem(s, "a user name is not empty, and has neither a colon nor a control character")
+	}
+	return name
+}
+
+// timeout returns how long one delivery or download may take.
+func timeout(v *values, unset time.Duration) time.Duration {
+	if !v.isSet(timeLimit) {
+		return unset
+	}
+	return v.duration(timeLimit, time.Millisecond, time.Hour)
+}
+
+// loopback reports whether a host is this one.
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
 
 // readSmall reads a file that is no larger than a secret may be. Anything but a
 // regular file would make the program wait, or is a mistake.

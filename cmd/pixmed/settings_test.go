@@ -65,8 +65,8 @@ func TestParsers(t *testing.T) {
 		"negative":        {"-1s", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},
 		"too long":        {"2d", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},
 		"days without":    {"d", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},
-		"a number":        {"7", func(v *values) any { return v.number(s, 1, 7) }, 7, ""},
-		"a large number":  {"8", func(v *values) any { v.number(s, 1, 7); return 0 }, 0, `PIXMED_X: want a number from 1 to 7, not "8"`},
+		"a number":        {"7", func(v *values) any { return v.number(s, 7) }, 7, ""},
+		"a large number":  {"8", func(v *values) any { v.number(s, 7); return 0 }, 0, `PIXMED_X: want a number from 1 to 7, not "8"`},
 		"a choice":        {"b", func(v *values) any { return v.oneOf(s, "a", "b") }, "b", ""},
 		"no choice":       {"c", func(v *values) any { v.oneOf(s, "a", "b"); return 0 }, 0, `PIXMED_X: want a or b, not "c"`},
 		"a secret's text": {webhookSecret, func(v *values) any { v.oneOf(s, "a", "b"); return 0 }, 0, `not "cana"…`},
@@ -121,7 +121,7 @@ func TestSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := newTestValues(t, test.env, nil, s)
-			got, err := v.several(s), v.err()
+			got, err := v.several(s, minSecret), v.err()
 			if test.err == "" {
 				if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 					t.Errorf("%v (-want +got):\n%s", err, diff)
