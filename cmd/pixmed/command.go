@@ -54,8 +54,9 @@ func usageError(err error) error {
 // run runs the command line and returns the program's exit code.
 func run(ctx context.Context, args []string, p *process) int {
 	safe := *p
+	safe.raw, safe.rawErr = p.out, p.err
 	safe.out, safe.err = &escaper{w: p.out}, &escaper{w: p.err}
-	root := newRoot(&safe, p.out)
+	root := newRoot(&safe)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -74,8 +75,8 @@ func run(ctx context.Context, args []string, p *process) int {
 	return coded.code
 }
 
-// newRoot returns the program's command. What is not text goes to raw.
-func newRoot(p *process, raw io.Writer) *cobra.Command {
+// newRoot returns the program's command.
+func newRoot(p *process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pixmed",
 		Short: "Receive, try out and operate MED (Pix infraction) webhooks",
@@ -90,12 +91,12 @@ ends in _FILE and names a file with the secret in it.`,
 	}
 	asGroup(root)
 	root.SetIn(p.in)
-	root.SetOut(raw) // completion scripts
+	root.SetOut(p.raw) // completion scripts
 	root.SetErr(p.err)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(p.out, cmd) })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(flagError(cmd, err)) })
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
-	root.AddCommand(newSend(p), newVersion(p))
+	root.AddCommand(newReceipts(p), newSend(p), newVersion(p))
 	return root
 }
 

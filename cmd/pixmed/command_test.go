@@ -12,7 +12,7 @@ import (
 )
 
 func newTestRoot() *cobra.Command {
-	return newRoot(&process{in: strings.NewReader(""), out: io.Discard, err: io.Discard}, io.Discard)
+	return newRoot(&process{in: strings.NewReader(""), out: io.Discard, err: io.Discard, raw: io.Discard})
 }
 
 // commands are all that the program has, without cobra's own.

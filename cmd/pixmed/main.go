@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -33,6 +34,9 @@ type process struct {
 	out, err io.Writer
 	env      map[string]string
 	terminal bool // whether err is one
+
+	raw, rawErr io.Writer     // out and err for what is no text; run sets them
+	tick        time.Duration // how often progress is told; 0 for the default
 }
 
 func environment(environ []string) map[string]string {

@@ -17,12 +17,10 @@ import (
 )
 
 var (
-	sendCount   = &setting{flag: "count", variable: "PIXMED_COUNT", arg: "N", value: "100", usage: "burst: how many notifications"}
-	parallelism = &setting{flag: "parallel", variable: "PIXMED_PARALLEL", arg: "N", value: "4", usage: "how many at a time"}
-	timeLimit   = &setting{flag: "timeout", variable: "PIXMED_TIMEOUT", arg: "TIME", usage: "how long one may take, retries included (10s for a delivery, 5m for a receipt)"}
-	sendCase    = &setting{flag: "transaction", variable: "PIXMED_TRANSACTION", arg: "ID", usage: "the transaction id to send, a UUID; a new one for each unless set"}
-	sendSeed    = &setting{flag: "seed", variable: "PIXMED_SEED", arg: "N", usage: "shuffled: repeats the order that was printed with this number"}
-	sendPlain   = &setting{flag: "webhook-plain-http", variable: "PIXMED_WEBHOOK_PLAIN_HTTP", usage: "allow a secret over http:// to another host, which shows it to the network"}
+	sendCount = &setting{flag: "count", variable: "PIXMED_COUNT", arg: "N", value: "100", usage: "burst: how many notifications"}
+	sendCase  = &setting{flag: "transaction", variable: "PIXMED_TRANSACTION", arg: "ID", usage: "the transaction id to send, a UUID; a new one for each unless set"}
+	sendSeed  = &setting{flag: "seed", variable: "PIXMED_SEED", arg: "N", usage: "shuffled: repeats the order that was printed with this number"}
+	sendPlain = &setting{flag: "webhook-plain-http", variable: "PIXMED_WEBHOOK_PLAIN_HTTP", usage: "allow a secret over http:// to another host, which shows it to the network"}
 )
 
 func newSend(p *process) *cobra.Command {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,21 +247,18 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// readSmall reads a file that is no larger than a secret may be. Anything but a
-// regular file would make the program wait, or is a mistake.
+// readSmall reads a file that is no larger than a secret may be.
 func readSmall(name string) (string, error) {
-	info, err := os.Stat(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return "", err
 	}
+	defer func() { _ = f.Close() }()
 	const most = 64 << 10
-	switch {
-	case !info.Mode().IsRegular():
-		return "", &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
-	case info.Size() > most:
-		return "", &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", most)}
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if len(text) > most {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", most)}
 	}
-	text, err := os.ReadFile(name)
 	return string(text), err
 }
 
