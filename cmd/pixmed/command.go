@@ -96,7 +96,7 @@ ends in _FILE and names a file with the secret in it.`,
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(p.out, cmd) })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(flagError(cmd, err)) })
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
-	root.AddCommand(newReceipts(p), newSend(p), newVersion(p))
+	root.AddCommand(newServe(p), newReceipts(p), newSend(p), newVersion(p))
 	return root
 }
 

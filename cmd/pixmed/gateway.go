@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -72,7 +71,13 @@ func readGateway(v *values) *gateway {
 		}
 	}
 	g.authorize(v, headers)
-	g.certify(v)
+	if identity := v.certificate(gatewayCert, gatewayCertKey); identity != nil {
+		g.transport.TLSClientConfig = identity
+	}
+	// All that is known was looked for above; the SDK has the last word.
+	if _, err := g.client(g.transport); err != nil && g.url != "" && len(v.errs) == 0 {
+		v.problem(gatewayURL, "%w", err)
+	}
 	return g
 }
 
@@ -98,36 +103,11 @@ func (g *gateway) authorize(v *values, headers map[string]*setting) {
 	}
 }
 
-// certify loads the client's certificate.
-func (g *gateway) certify(v *values) {
-	certFile, keyFile := v.text(gatewayCert), v.text(gatewayCertKey)
-	switch {
-	case certFile == "" && keyFile == "":
-		return
-	case certFile == "" || keyFile == "":
-		v.problem(gatewayCert, "it goes together with --%s", gatewayCertKey.flag)
-		return
-	}
-	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		v.problem(gatewayCert, "%w", err)
-		return
-	}
-	g.transport.TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-}
-
 // client returns a client that sends by base, which is the gateway's transport or
 // something around it.
-func (g *gateway) client(v *values, base http.RoundTripper, more ...pixmed.ClientOption) *pixmed.Client {
-	if len(v.errs) > 0 {
-		return nil
-	}
+func (g *gateway) client(base http.RoundTripper, more ...pixmed.ClientOption) (*pixmed.Client, error) {
 	options := append(slices.Clone(g.options), pixmed.WithHTTPClient(&http.Client{Transport: base}))
-	client, err := pixmed.NewClient(g.url, append(options, more...)...)
-	if err != nil { // all that is known was looked for before
-		v.problem(gatewayURL, "%w", err)
-	}
-	return client
+	return pixmed.NewClient(g.url, append(options, more...)...)
 }
 
 // endpoint returns a setting that is the URL of somebody who gets secrets or personal

@@ -63,7 +63,11 @@ func TestGatewayMutualTLS(t *testing.T) {
 	g.transport.TLSClientConfig.RootCAs = pool
 	pool.AddCert(server.Certificate())
 	defer g.transport.CloseIdleConnections()
-	_, err := g.client(v, g.transport).Receipt(t.Context(), uuid.NewString())
+	client, err := g.client(g.transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Receipt(t.Context(), uuid.NewString())
 	if err == nil || !strings.HasPrefix(explain(err), "the gateway answered 404 Not Found") {
 		t.Errorf("%v", err)
 	}
@@ -86,6 +90,7 @@ func TestGatewayMistakes(t *testing.T) {
 		"no header":          {map[string]string{"PIXMED_GATEWAY_HEADERS": "X-A: b\n" + gatewayPass + "\nX-B:"}, []string{"line 2 is not", "line 3 is not"}},
 		"certificate alone":  {map[string]string{"PIXMED_GATEWAY_CERT": "x"}, []string{"PIXMED_GATEWAY_CERT: it goes together with --gateway-cert-key"}},
 		"certificate absent": {map[string]string{"PIXMED_GATEWAY_CERT": "/none", "PIXMED_GATEWAY_CERT_KEY": "/none"}, []string{"PIXMED_GATEWAY_CERT: open /none"}},
+		"key alone":          {map[string]string{"PIXMED_GATEWAY_CERT_KEY": "x"}, []string{"PIXMED_GATEWAY_CERT_KEY: it goes together with --gateway-cert"}},
 		"a query":            {map[string]string{"PIXMED_GATEWAY": "https://x/?k=" + gatewayPass}, []string{"PIXMED_GATEWAY: it has a query"}},
 		"several":            {map[string]string{"PIXMED_GATEWAY": "x", "PIXMED_GATEWAY_PLAIN_HTTP": "x", "PIXMED_GATEWAY_TOKEN_FILE": "/none"}, []string{"PIXMED_GATEWAY: it should look like", "PIXMED_GATEWAY_PLAIN_HTTP: want true or false", "PIXMED_GATEWAY_TOKEN_FILE: stat /none"}},
 	} {

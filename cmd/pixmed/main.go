@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -35,8 +36,9 @@ type process struct {
 	env      map[string]string
 	terminal bool // whether err is one
 
-	raw, rawErr io.Writer     // out and err for what is no text; run sets them
-	tick        time.Duration // how often progress is told; 0 for the default
+	listening   func(webhook, admin net.Addr) // serve calls it, if it is set, once it listens
+	raw, rawErr io.Writer                     // out and err for what is no text; run sets them
+	tick        time.Duration                 // how often progress is told; 0 for the default
 }
 
 func environment(environ []string) map[string]string {

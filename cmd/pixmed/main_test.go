@@ -18,7 +18,10 @@ const (
 	opsPass        = "canary-of-the-operations-page"
 )
 
-var canaries = []string{webhookSecret, olderSecret, gatewayKeyText, gatewayPass, opsPass}
+var canaries = []string{webhookSecret, olderSecret, gatewayKeyText, gatewayPass, opsPass, forwardSecret}
+
+// forwardSecret is one of those too, in the form that it has to have.
+const forwardSecret = "whsec_Y2FuYXJ5LW9mLWEtZm9yd2FyZGVkLW1lc3NhZ2U="
 
 // outcome is what a run of the program leaves.
 type outcome struct {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -107,11 +109,40 @@ func (p *proof) signers() (signers []pixmedtest.Signer) {
 	return signers
 }
 
+// uses reports whether an alternative asks for a kind.
+func (p *proof) uses(kind string) bool {
+	return slices.ContainsFunc(p.any, func(all []string) bool { return slices.Contains(all, kind) })
+}
+
+// verifier checks what the settings ask for.
+func (p *proof) verifier(networks, proxies []netip.Prefix) pixmed.Verifier {
+	var alternatives []pixmed.Verifier
+	for _, kinds := range p.any {
+		var all []pixmed.Verifier
+		for _, kind := range kinds {
+			switch secrets := p.secrets[kind]; kind {
+			case byHeader:
+				all = append(all, pixmed.HeaderSecret(p.header, secrets...))
+			case byQuery:
+				all = append(all, pixmed.QuerySecret(p.query, secrets...))
+			case byBasic:
+				all = append(all, pixmed.BasicAuth(p.user, secrets...))
+			case byHMAC:
+				all = append(all, pixmed.HMACSHA256(p.hmacHeader, p.hmacPrefix, secrets...))
+			case byNetworks:
+				all = append(all, pixmed.ClientNetworks(networks, proxies...))
+			}
+		}
+		alternatives = append(alternatives, pixmed.All(all...))
+	}
+	return pixmed.Any(alternatives...)
+}
+
 // hide takes the secrets out of a stranger's text.
 func (p *proof) hide(text string) string {
 	for _, secrets := range p.secrets {
 		for _, secret := range secrets {
-			text = strings.ReplaceAll(text, secret, "[a secret]")
+			text = hide(text, secret)
 		}
 	}
 	return text

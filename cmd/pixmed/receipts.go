@@ -66,9 +66,13 @@ code is 0 if all are there, and 3 if the gateway refuses the credentials.`,
 			v.problem(gatewayURL, "it is not set: receipts come from there")
 		}
 		d.progress = newProgress(p, len(ids))
-		d.client = g.client(v, &watcher{g.transport, d.progress}, pixmed.WithMaxReceiptSize(int64(size)<<20),
-			pixmed.WithLogger(slog.New(slog.DiscardHandler))) // the errors say it all
 		if err := v.err(); err != nil {
+			return err
+		}
+		var err error
+		d.client, err = g.client(&watcher{g.transport, d.progress}, pixmed.WithMaxReceiptSize(int64(size)<<20),
+			pixmed.WithLogger(slog.New(slog.DiscardHandler))) // the errors say it all
+		if err != nil {
 			return err
 		}
 		if d.dir == "-" {

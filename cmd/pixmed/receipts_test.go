@@ -30,7 +30,8 @@ import (
 
 func newGateway(t *testing.T) *pixmedtest.Gateway {
 	t.Helper()
-	gateway := pixmedtest.NewGateway(pixmedtest.WithCredential("api_key", gatewayKeyText), pixmedtest.WithCredential("api_secret", gatewayPass))
+	gateway := pixmedtest.NewGateway(pixmedtest.WithCredential("api_key", gatewayKeyText), pixmedtest.WithCredential("api_secret", gatewayPass),
+		pixmedtest.WithSigner(pixmedtest.HeaderSecret("X-Webhook-Secret", webhookSecret)))
 	t.Cleanup(gateway.Close)
 	return gateway
 }

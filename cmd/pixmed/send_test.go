@@ -153,7 +153,7 @@ func TestSendVerdicts(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = fmt.Fprintf(w, "\x1b[2J\u202eyou sent %s\n1  content", r.Header.Get("X-Webhook-Secret"))
 		}, exitFailed, []string{"500 Internal Server Error", other, `\x1b[2J`, "you sent [a secret]"}},
-		"cut":  {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, exitFailed, []string{"no answer (EOF)", never}},
+		"cut":  {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, exitFailed, []string{"no answer (", never}},
 		"slow": {func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }, exitFailed, []string{"no answer (context deadline exceeded)", never}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestSendVerdicts(t *testing.T) {
 			contains(t, got.out, append(test.want, "1 sent, 0 as they should be")...)
 		})
 	}
-	if got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}, "send", "http://127.0.0.1:1/"); got.code != exitFailed || !strings.Contains(got.out, "connection refused") {
+	if got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}, "send", "http://127.0.0.1:1/"); got.code != exitFailed || !strings.Contains(got.out, "refused") {
 		t.Errorf("nobody listens: %+v", got)
 	}
 }

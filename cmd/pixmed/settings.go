@@ -193,7 +193,11 @@ func (v *values) hidden(s *setting) string {
 // several returns secrets with blanks or line breaks between, each of least
 // characters or more.
 func (v *values) several(s *setting, least int) []string {
+	before := len(v.errs)
 	secrets := strings.Fields(v.hidden(s))
+	if len(secrets) == 0 && v.isSet(s) && len(v.errs) == before {
+		v.problem(s, "it is empty")
+	}
 	for i, secret := range secrets {
 		if strings.ContainsFunc(secret, unicode.IsControl) {
 			v.problem(s, "secret %d has a control character in it", i+1)
