@@ -83,8 +83,8 @@ func newRoot(p *process) *cobra.Command {
 		Long: `pixmed receives a payment gateway's MED (Pix infraction) webhooks, sends test
 deliveries, downloads receipts, operates the inbox, and checks a configuration.
 
-Every flag can be set by the environment variable in brackets behind it; a flag
-wins over its variable. Secrets are read from variables only, since everybody on
+A flag with a name in brackets behind it can be set by the environment variable of
+that name; a flag wins over its variable. Secrets are read from variables only, since everybody on
 the machine can see a command's arguments. Each secret's variable has a twin that
 ends in _FILE and names a file with the secret in it.`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -96,7 +96,7 @@ ends in _FILE and names a file with the secret in it.`,
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(p.out, cmd) })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(flagError(cmd, err)) })
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
-	root.AddCommand(newServe(p), newReceipts(p), newSend(p), newVersion(p))
+	root.AddCommand(newServe(p), newReceipts(p), newSend(p), newInbox(p), newDoctor(p), newVersion(p))
 	return root
 }
 

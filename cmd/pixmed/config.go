@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ type config struct {
 	webhookTLS        *tls.Config // nil for plain http
 	adminTLS          *tls.Config
 	verifier          pixmed.Verifier // nil for none at all
+	onlyNetworks      bool            // whether an alternative asks for no secret
 	acknowledgeOthers bool
 	db                *database
 	gateway           *gateway // nil without one
@@ -86,7 +88,7 @@ func readConfig(v *values) *config {
 	if c.listen == c.admin && c.listen != "" && !strings.HasSuffix(c.listen, ":0") {
 		v.problem(adminListen, "it is the webhook's own address: the metrics would be public")
 	}
-	c.verifier = readVerifier(v)
+	c.verifier, c.onlyNetworks = readVerifier(v)
 	if v.text(gatewayURL) != "" {
 		c.gateway = readGateway(v)
 	} else {
@@ -104,7 +106,7 @@ func readConfig(v *values) *config {
 	return c
 }
 
-func readVerifier(v *values) pixmed.Verifier {
+func readVerifier(v *values) (verifier pixmed.Verifier, onlyNetworks bool) {
 	p := readProof(v, minSecret)
 	networks, proxies := v.networks(serveNetworks), v.networks(serveProxies)
 	if used := p.uses(byNetworks); used && len(networks) == 0 && !v.isSet(serveNetworks) {
@@ -113,16 +115,16 @@ func readVerifier(v *values) pixmed.Verifier {
 		v.problem(serveNetworks, "it is set, and --verify does not ask for networks")
 	}
 	if p.uses(byNothing) {
-		return nil
+		return nil, false
 	}
-	verifier := p.verifier(networks, proxies)
+	verifier = p.verifier(networks, proxies)
 	// All that is known was looked for before; the SDK has the last word.
 	if s, ok := verifier.(interface{ Validate() error }); ok && len(v.errs) == 0 {
 		if err := s.Validate(); err != nil {
 			v.problem(proofVerify, "%w", err)
 		}
 	}
-	return verifier
+	return verifier, slices.ContainsFunc(p.any, func(all []string) bool { return len(all) == 1 && all[0] == byNetworks })
 }
 
 func (c *config) readForward(v *values) {

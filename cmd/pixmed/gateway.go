@@ -35,11 +35,13 @@ type gateway struct {
 	url       string
 	transport *http.Transport
 	options   []pixmed.ClientOption
+	valid     bool // whether nothing is wrong with its settings
 }
 
 // readGateway reads the settings.
 func readGateway(v *values) *gateway {
 	g := &gateway{url: v.text(gatewayURL), transport: http.DefaultTransport.(*http.Transport).Clone()}
+	before := len(v.errs)
 	plain := v.on(gatewayPlain)
 	if plain {
 		g.options = append(g.options, pixmed.WithPlainHTTP())
@@ -75,8 +77,11 @@ func readGateway(v *values) *gateway {
 		g.transport.TLSClientConfig = identity
 	}
 	// All that is known was looked for above; the SDK has the last word.
-	if _, err := g.client(g.transport); err != nil && g.url != "" && len(v.errs) == 0 {
-		v.problem(gatewayURL, "%w", err)
+	if g.valid = g.url != "" && len(v.errs) == before; g.valid {
+		if _, err := g.client(g.transport); err != nil {
+			v.problem(gatewayURL, "%w", err)
+			g.valid = false
+		}
 	}
 	return g
 }

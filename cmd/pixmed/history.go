@@ -144,11 +144,11 @@ func (v *values) transaction(s *setting) string {
 	return id
 }
 
-// parseID reads a transaction id.
+// parseID reads the id of a transaction or of an event.
 func parseID(text string) (string, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 {
-		return "", fmt.Errorf("%s is not a transaction id, a UUID of 36 characters", printable(strconv.Quote(text), 80))
+		return "", fmt.Errorf("%s is not an id: want a UUID of 36 characters", printable(strconv.Quote(text), 80))
 	}
 	return id.String(), nil
 }

@@ -2,12 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"fmt"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -92,53 +87,13 @@ func forwardKeys(t *testing.T, secrets ...string) [][]byte {
 }
 
 // startReceiver starts a program in deploy/receivers, and returns where it listens and
-// what it says. Without its interpreter it skips the test, and in CI it fails.
+// what it says.
 func startReceiver(t *testing.T, command []string) (url string, log *lockedBuffer) {
 	t.Helper()
-	if _, err := exec.LookPath(command[0]); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	// PHP's server chooses no port by itself.
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(address)
-	ctx, stop := context.WithCancel(t.Context())
-	arguments := strings.Split(strings.ReplaceAll(strings.Join(command[1:], "\n"), "PORT", port), "\n")
-	cmd := exec.CommandContext(ctx, command[0], arguments...)
-	cmd.Dir = filepath.Join("..", "..", "deploy", "receivers")
-	cmd.Env = append(os.Environ(), "PORT="+port, "PIXMED_FORWARD_SECRETS="+forwardSecret)
-	log = &lockedBuffer{}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		stop()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	for patience := time.After(time.Minute); ; {
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			_ = c.Close()
-			return fmt.Sprintf("http://%s/infractions", address), log
-		}
-		select {
-		case err := <-ended:
-			t.Fatalf("it ended: %v: %s", err, log.String())
-		case <-patience:
-			t.Fatalf("it does not listen: %s", log.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	need(t, command[0])
+	port := freePort(t)
+	command = strings.Split(strings.ReplaceAll(strings.Join(command, "\n"), "PORT", port), "\n")
+	env := []string{"PORT=" + port, "PIXMED_FORWARD_SECRETS=" + forwardSecret}
+	log = startProgram(t, "127.0.0.1:"+port, env, filepath.Join("..", "..", "deploy", "receivers"), command)
+	return "http://127.0.0.1:" + port + "/infractions", log
 }

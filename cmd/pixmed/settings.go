@@ -21,13 +21,20 @@ import (
 // variable, or by a variable alone if it is secret.
 type setting struct {
 	flag     string // its name without dashes; empty if it is secret
-	variable string
+	variable string // empty if there is none
 	arg      string // what the help calls its value; empty for a switch
 	value    string // the default
 	usage    string
 }
 
 func (s *setting) secret() bool { return s.flag == "" }
+
+func (s *setting) help() string {
+	if s.variable == "" {
+		return s.usage
+	}
+	return s.usage + " [" + s.variable + "]"
+}
 
 const settingAnnotation = "pixmed_setting"
 
@@ -38,9 +45,9 @@ func addSettings(cmd *cobra.Command, settings ...*setting) {
 		case s.secret():
 			annotate(cmd, s)
 		case s.arg == "":
-			cmd.Flags().Bool(s.flag, false, s.usage+" ["+s.variable+"]")
+			cmd.Flags().Bool(s.flag, false, s.help())
 		default:
-			cmd.Flags().Var(&textValue{s.value, s.arg}, s.flag, s.usage+" ["+s.variable+"]")
+			cmd.Flags().Var(&textValue{s.value, s.arg}, s.flag, s.help())
 		}
 	}
 }
