@@ -24,17 +24,6 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// programVariable has the test's program be the server.
-const programVariable = "PIXMED_TEST_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(programVariable) != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
 // dial connects to a server as somebody who writes HTTP by hand.
 func dial(t *testing.T, url string) net.Conn {
 	t.Helper()

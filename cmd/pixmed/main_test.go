@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +24,22 @@ var canaries = []string{webhookSecret, olderSecret, gatewayKeyText, gatewayPass,
 
 // forwardSecret is one of those too, in the form that it has to have.
 const forwardSecret = "whsec_Y2FuYXJ5LW9mLWEtZm9yd2FyZGVkLW1lc3NhZ2U="
+
+// programVariable has the test's program be pixmed itself.
+const programVariable = "PIXMED_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		main()
+		return
+	}
+	code := m.Run()
+	if err := endPostgres(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
 
 // outcome is what a run of the program leaves.
 type outcome struct {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,13 +29,21 @@ func databases() map[string]func(*testing.T) string {
 const serverVariable = "PIXMED_TEST_DATABASE_URL"
 
 // newPostgres returns the URL of an empty database, which goes with the test: on the
-// server that the environment names, or on one that it starts. Without either it
+// server that the environment names, or on one that all tests share. Without either it
 // skips the test, and in CI it fails.
 func newPostgres(t *testing.T) string {
 	t.Helper()
 	server := os.Getenv(serverVariable)
 	if server == "" {
-		server = startPostgres(t)
+		shared, err := sharedPostgres()
+		switch {
+		case err == nil:
+		case localpg.Skippable(err):
+			t.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", serverVariable, err)
+		default:
+			t.Fatal(err)
+		}
+		server = shared.URL()
 	}
 	name := "pixmed_cmd_" + strings.ToLower(rand.Text())
 	onPostgres(t, server, "CREATE DATABASE "+name)
@@ -47,25 +56,18 @@ func newPostgres(t *testing.T) string {
 	return u.String()
 }
 
-func startPostgres(t *testing.T) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+// sharedPostgres starts a server when it is first asked for. TestMain ends it.
+var sharedPostgres = sync.OnceValues(func() (*localpg.Server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	server, err := localpg.Start(ctx)
-	switch {
-	case err == nil:
-	case localpg.Skippable(err):
-		t.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", serverVariable, err)
-	default:
-		t.Fatal(err)
+	server, err := localpg.Start(ctx, localpg.WithSetting("max_connections", "500"))
+	if err == nil {
+		endPostgres = server.Close
 	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server.URL()
-}
+	return server, err
+})
+
+var endPostgres = func() error { return nil }
 
 func onPostgres(t *testing.T, url, sql string) {
 	t.Helper()
