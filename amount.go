@@ -2,33 +2,30 @@ package pixmed
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Amount is an amount of Brazilian reais, as an integer number of centavos,
-// much as time.Duration is a number of nanoseconds. It never passes through a
-// float.
+// Amount is an amount of money in centavos, as time.Duration is a time in
+// nanoseconds. It never passes through a float.
 //
 //	price := 18*pixmed.Real + 50*pixmed.Centavo
 type Amount int64
 
 const (
-	// Centavo is the hundredth of a real.
+	// Centavo is a hundredth of a real.
 	Centavo Amount = 1
 	// Real is 100 centavos.
 	Real Amount = 100 * Centavo
 )
 
-// ParseAmount parses a number of reais that is written as in JSON: 18, 18.5,
-// 18.50, 1e2.
+// ParseAmount parses a number of reais as JSON writes it: 18, 18.5, 18.50, 1e2.
 //
-// A negative number, a comma, anything that is not a number, more than two
-// significant decimals, more than an int64 of centavos and an exponent beyond
-// ±99 are refused with an error that says so; it is [ErrInvalidAmount].
+// The error is [ErrInvalidAmount] and gives the reason: a negative number, a
+// comma, text that is not a number, more than two significant decimals, more
+// centavos than an int64 holds, or an exponent beyond ±99.
 func ParseAmount(s string) (Amount, error) {
 	a, reason := parseAmount(s)
 	if reason != "" {
@@ -37,122 +34,67 @@ func ParseAmount(s string) (Amount, error) {
 	return a, nil
 }
 
-// parseAmount returns the amount, or the reason why there is none, as words
+// parseAmount returns the amount, or the reason why there is none, in words
 // that follow the text itself.
-func parseAmount[T ~string | ~[]byte](s T) (amount Amount, reason string) {
-	const notNumber = "is not a number of reais such as 18 or 18.50"
-	i := 0
-	digits := func() bool {
-		start := i
-		for i < len(s) && '0' <= s[i] && s[i] <= '9' {
-			i++
+func parseAmount(s string) (amount Amount, reason string) {
+	mantissa, exponent := s, ""
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		mantissa, exponent = s[:i], s[i+1:]
+		unsigned := strings.TrimPrefix(exponent, "-")
+		if unsigned == exponent {
+			unsigned = strings.TrimPrefix(exponent, "+")
 		}
-		return i > start
+		if !digits(unsigned) {
+			return 0, notNumber
+		}
 	}
-
-	// The grammar of a JSON number, first.
-	if len(s) == 0 {
+	whole, decimals, point := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+	switch {
+	case s == "":
 		return 0, "is empty"
-	}
-	negative := s[0] == '-'
-	if negative {
-		i++
-	}
-	mantissa := i
-	if !digits() || s[mantissa] == '0' && i > mantissa+1 {
+	case strings.Contains(s, ",") && strings.Trim(s, "-0123456789.,") == "":
+		return 0, "has a comma; the decimal point is a dot and thousands are not separated"
+	case !digits(whole) || point && !digits(decimals) || len(whole) > 1 && whole[0] == '0':
 		return 0, notNumber
-	}
-	decimals := 0
-	if i < len(s) && s[i] == '.' {
-		i++
-		point := i
-		if !digits() {
-			return 0, notNumber
-		}
-		decimals = i - point
-	}
-	mantissaEnd := i
-	exponent := 0
-	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
-		i++
-		sign := 1
-		if i < len(s) && (s[i] == '+' || s[i] == '-') {
-			if s[i] == '-' {
-				sign = -1
-			}
-			i++
-		}
-		first := i
-		if !digits() {
-			return 0, notNumber
-		}
-		for _, c := range []byte(s[first:i]) {
-			if exponent = exponent*10 + int(c-'0'); exponent > 99 {
-				return 0, "has an absurd exponent"
-			}
-		}
-		exponent *= sign
-	}
-	if i < len(s) {
-		if s[i] == ',' {
-			return 0, "has a comma; the decimal point is a dot and thousands are not separated"
-		}
-		return 0, notNumber
-	}
-	if negative {
+	case s[0] == '-':
 		return 0, "is negative"
 	}
-
-	// Then the value. Zeros count only once a digit follows them, so that
-	// 18.50000000000000000000 does not overflow.
-	var value uint64
-	zeros, fits := 0, true
-	for _, c := range []byte(s[mantissa:mantissaEnd]) {
-		switch c {
-		case '.':
-		case '0':
-			zeros++
-		default:
-			if digit := uint64(c - '0'); fits {
-				value, fits = scale(value, zeros+1)
-				fits = fits && value <= math.MaxInt64-digit
-				value += digit
-			}
-			zeros = 0
+	shift := 0
+	if exponent != "" {
+		var err error
+		if shift, err = strconv.Atoi(exponent); err != nil || shift < -99 || shift > 99 {
+			return 0, "has an absurd exponent"
 		}
 	}
-	if fits && value == 0 {
+
+	// The value is all digits, without the zeros on both sides, times a power of
+	// ten: centavos if it is 0.
+	all := strings.TrimLeft(whole+decimals, "0")
+	significant := strings.TrimRight(all, "0")
+	power := len(all) - len(significant) - len(decimals) + shift + 2
+	switch {
+	case significant == "":
 		return 0, ""
-	}
-	// Decimals first: 0.123456789012345678901 is not too large.
-	centavos := zeros - decimals + exponent + 2
-	if centavos < 0 {
+	case power < 0:
 		return 0, "has more than two decimals"
+	case len(significant)+power > len("9223372036854775807"):
+		return 0, tooMuch
 	}
-	if fits {
-		value, fits = scale(value, centavos)
+	centavos, err := strconv.ParseInt(significant+zeros[:power], 10, 64)
+	if err != nil {
+		return 0, tooMuch
 	}
-	if !fits || value > math.MaxInt64 {
-		return 0, tooLarge
-	}
-	return Amount(value), ""
+	return Amount(centavos), ""
 }
 
-const tooLarge = "is more than an int64 of centavos holds"
+const (
+	notNumber = "is not a number of reais such as 18 or 18.50"
+	tooMuch   = "is more than an int64 of centavos holds"
+	zeros     = "0000000000000000000"
+)
 
-// scale multiplies v by ten n times; ok is false if that overflows.
-func scale(v uint64, n int) (_ uint64, ok bool) {
-	if v == 0 {
-		return 0, true
-	}
-	for range n {
-		var high uint64
-		if high, v = bits.Mul64(v, 10); high != 0 {
-			return 0, false
-		}
-	}
-	return v, true
-}
+// digits reports whether s is one decimal digit or more.
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // String returns the amount in reais with two decimals: "18.00".
 func (a Amount) String() string {
@@ -168,10 +110,10 @@ func (a Amount) BRL() string {
 }
 
 func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
-	centavos := uint64(a) //nolint:gosec // a negative one is turned around below
+	centavos := uint64(a) //nolint:gosec // a negative one is negated below
 	if a < 0 {
 		b = append(b, '-')
-		centavos = -centavos // right for the smallest int64 too
+		centavos = -centavos // correct for the smallest int64 too
 	}
 	reais := strconv.FormatUint(centavos/100, 10)
 	for i := range len(reais) {
@@ -184,8 +126,8 @@ func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
 }
 
 // MarshalJSON returns the amount as a JSON string, the type that the spec
-// states: "18.00". A negative amount, which no transaction has, marshals but does
-// not decode.
+// states: "18.00". A negative amount, which no transaction has, does not decode
+// again.
 func (a Amount) MarshalJSON() ([]byte, error) {
 	return append(a.append([]byte{'"'}, '.', ""), '"'), nil
 }
@@ -205,14 +147,14 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 // amountFromJSON is parseAmount for a JSON value.
 func amountFromJSON(raw jsontext.Value) (Amount, string) {
 	switch raw.Kind() {
-	case '0':
-		return parseAmount(raw)
-	case '"':
+	case jsontext.KindNumber:
+		return parseAmount(string(raw))
+	case jsontext.KindString:
 		text, err := unquote(raw)
 		if err != nil {
 			return 0, "is not a JSON string"
 		}
-		return parseAmount(text)
+		return parseAmount(string(text))
 	default:
 		return 0, "is neither a number nor a string"
 	}

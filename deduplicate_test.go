@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -21,51 +20,17 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-const (
-	statusA = pixmed.Acknowledged
-	statusC = pixmed.Cancelled
-	statusD = pixmed.Debited
-)
-
-var errCallback = errors.New("callback failed")
-
-// notification is a delivery of the spec's example in some state.
-func notification(status pixmed.MEDStatus) *pixmed.Notification {
-	n := &pixmed.Notification{Infraction: specInfraction(), Attempt: 1}
-	n.MEDStatus = status
-	return n
-}
-
-// dedupClock is a clock that stands still until it is told.
-type dedupClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newDedupClock() *dedupClock {
-	return &dedupClock{now: time.Date(2025, 1, 18, 0, 0, 0, 0, time.UTC)}
-}
-
-func (c *dedupClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *dedupClock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 func TestDeduplicateSequences(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		deliver  pixmed.MEDStatus
+		value    pixmed.Amount
+		raw      string
 		fails    bool // the callback, if it is called
 		called   bool
 		previous pixmed.MEDStatus
-		seen     int // the step, from 1, that SeenAt names; 0 for never
+		before   pixmed.Amount // PreviousValue
+		seen     int           // the step, from 1, that SeenAt names; 0 for never
 		reopened bool
 	}
 	const reopening = "REOPENING" // a status that the package does not know
@@ -83,7 +48,7 @@ func TestDeduplicateSequences(t *testing.T) {
 			{deliver: statusC, called: true, previous: statusA},
 			{deliver: statusC},
 		}},
-		{"a case that is re-opened, or a late redelivery", []step{
+		{"a case that is reopened, or a late redelivery", []step{
 			{deliver: statusA, called: true},
 			{deliver: statusC, called: true, previous: statusA},
 			{deliver: statusA, called: true, previous: statusC, seen: 1, reopened: true},
@@ -129,6 +94,22 @@ func TestDeduplicateSequences(t *testing.T) {
 			{deliver: statusC},
 			{deliver: statusA, called: true, previous: statusC, seen: 1, reopened: true},
 		}},
+		{"a refund in parts", []step{
+			{deliver: statusA, value: 18, called: true},
+			{deliver: statusD, value: 18, called: true, previous: statusA, before: 18},
+			{deliver: statusD, value: 5, called: true, previous: statusD, before: 18, seen: 2},
+			{deliver: statusD, value: 5},
+			{deliver: statusD, value: 18, called: true, previous: statusD, before: 5, seen: 3},
+		}},
+		{"no status, told apart by the body", []step{
+			{deliver: "", raw: "one", called: true},
+			{deliver: "", raw: "one"},
+			{deliver: "", raw: "two", called: true, seen: 1},
+			{deliver: "", raw: "one", called: true, seen: 3},
+			{deliver: statusC, raw: "one", called: true},
+			{deliver: statusC, raw: "two"},
+			{deliver: "", raw: "one", called: true, previous: statusC, seen: 4, reopened: true},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -142,6 +123,7 @@ func TestDeduplicateSequences(t *testing.T) {
 				return result
 			}))
 			var at []time.Time
+			var lastAt time.Time // of the last step that was recorded
 			for i, step := range tt.steps {
 				clock.Advance(time.Minute)
 				at = append(at, clock.Now())
@@ -150,6 +132,7 @@ func TestDeduplicateSequences(t *testing.T) {
 					result = errCallback
 				}
 				n := notification(step.deliver)
+				n.Value, n.Raw = step.value, []byte(step.raw)
 				err := r.Receive(t.Context(), n)
 
 				if !step.called {
@@ -165,17 +148,110 @@ func TestDeduplicateSequences(t *testing.T) {
 				if step.seen > 0 {
 					seenAt = at[step.seen-1]
 				}
-				if n.Previous != step.previous || !n.SeenAt.Equal(seenAt) || n.MaybeReopened() != step.reopened {
-					t.Errorf("step %d: Previous %q, SeenAt %v, MaybeReopened %v; want %q, %v, %v",
-						i+1, n.Previous, n.SeenAt, n.MaybeReopened(), step.previous, seenAt, step.reopened)
+				if n.Previous != step.previous || n.PreviousValue != step.before || !n.PreviousAt.Equal(lastAt) ||
+					!n.SeenAt.Equal(seenAt) || n.MaybeReopened() != step.reopened {
+					t.Errorf("step %d: Previous %q, %v, at %v, SeenAt %v, MaybeReopened %v; want %+v, %v",
+						i+1, n.Previous, n.PreviousValue, n.PreviousAt, n.SeenAt, n.MaybeReopened(), step, lastAt)
+				}
+				if !step.fails {
+					lastAt = clock.Now()
 				}
 			}
 		})
 	}
 }
 
-// Where the next Receiver recognises a duplicate by itself, the case has the
-// status all the same.
+// Refunds come in parts: each part is a notification that says what came before
+// it.
+func TestDebitsOfTwoValues(t *testing.T) {
+	t.Parallel()
+	clock := newDedupClock()
+	store := new(pixmed.MemoryStore)
+	store.SetNow(clock.Now)
+	var got []*pixmed.Notification
+	h := newHook(t, pixmed.Deduplicate(store, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		got = append(got, n)
+		return nil
+	})), pixmed.WithoutVerification())
+	debit := func(value string) string {
+		return strings.Replace(payloadWith(t, `"value": `+value), string(statusA), string(statusD), 1)
+	}
+	type delivery struct {
+		body   string
+		result pixmed.Result
+	}
+	deliveries := []delivery{
+		{debit("18"), pixmed.ResultAccepted},
+		{debit(`"18.00"`), pixmed.ResultDuplicate}, // the same amount in another form
+		{debit("5"), pixmed.ResultAccepted},
+		{debit("5.00"), pixmed.ResultDuplicate},
+		{debit("18"), pixmed.ResultAccepted},
+	}
+	start := clock.Now()
+	for i, d := range deliveries {
+		clock.Advance(time.Minute)
+		if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(d.body))); w.Code != 200 {
+			t.Errorf("delivery %d: status %d", i+1, w.Code)
+		}
+	}
+	for i, o := range h.outcomes() {
+		if o.Result != deliveries[i].result {
+			t.Errorf("delivery %d: %+v, want %s", i+1, o, deliveries[i].result)
+		}
+	}
+	type seen struct {
+		Value         pixmed.Amount
+		Previous      pixmed.MEDStatus
+		PreviousValue pixmed.Amount
+		PreviousAt    time.Time
+		SeenAt        time.Time
+	}
+	var calls []seen
+	for _, n := range got {
+		calls = append(calls, seen{n.Value, n.Previous, n.PreviousValue, n.PreviousAt, n.SeenAt})
+	}
+	first, second := start.Add(time.Minute), start.Add(3*time.Minute)
+	want := []seen{
+		{Value: 18 * pixmed.Real},
+		{5 * pixmed.Real, statusD, 18 * pixmed.Real, first, first},
+		{18 * pixmed.Real, statusD, 5 * pixmed.Real, second, second},
+	}
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// Without a status, deliveries are the same if their bodies are, decompressed.
+func TestDeliveriesWithoutAStatus(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		if calls++; (calls > 1) == n.PreviousAt.IsZero() || n.Previous != "" {
+			t.Errorf("call %d: after %q at %v", calls, n.Previous, n.PreviousAt)
+		}
+		return nil
+	})), pixmed.WithoutVerification())
+	body := payloadWith(t, `"medStatus"`)
+	for i, tt := range []struct {
+		body  string
+		calls int // after it
+	}{
+		{body, 1},
+		{body, 1},
+		{gzipOf(body), 1}, // the same text
+		{body + "\n", 2},
+		{payloadWith(t, `"medStatus": null`), 3},
+		{body, 4},
+		{body, 4},
+	} {
+		w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body)))
+		if w.Code != 200 || calls != tt.calls {
+			t.Errorf("delivery %d: status %d after %d calls, want %d", i+1, w.Code, calls, tt.calls)
+		}
+	}
+}
+
+// If the next Receiver finds a duplicate itself, the status is recorded.
 func TestDeduplicateBeforeAReceiverThatKnowsDuplicates(t *testing.T) {
 	t.Parallel()
 	known := fmt.Errorf("event 5: %w", pixmed.ErrDuplicate)
@@ -223,7 +299,8 @@ func TestDeduplicateKeys(t *testing.T) {
 	}{
 		{"the same", pixmed.Infraction{TransactionID: id, ExternalID: "x"}, pixmed.Infraction{TransactionID: id, ExternalID: "x"}, true},
 		{"UUID in upper case", pixmed.Infraction{TransactionID: id}, pixmed.Infraction{TransactionID: strings.ToUpper(id)}, true},
-		{"other fields differ", pixmed.Infraction{TransactionID: id, Value: 1}, pixmed.Infraction{TransactionID: id, Value: 2, EndToEndID: "E"}, true},
+		{"other fields differ", pixmed.Infraction{TransactionID: id}, pixmed.Infraction{TransactionID: id, TransactionType: "X", EndToEndID: "E"}, true},
+		{"another value", pixmed.Infraction{TransactionID: id, Value: 1}, pixmed.Infraction{TransactionID: id, Value: 2}, false},
 		{"another transaction", pixmed.Infraction{TransactionID: id, ExternalID: "x"}, pixmed.Infraction{TransactionID: other, ExternalID: "x"}, false},
 		{"another external id", pixmed.Infraction{TransactionID: id, ExternalID: "x"}, pixmed.Infraction{TransactionID: id, ExternalID: "y"}, false},
 		{"no external id", pixmed.Infraction{TransactionID: id, ExternalID: "x"}, pixmed.Infraction{TransactionID: id}, false},
@@ -250,596 +327,22 @@ func TestDeduplicateKeys(t *testing.T) {
 	}
 }
 
-// gatedCall is a callback that has begun, and ends as it is told.
-type gatedCall struct {
-	*pixmed.Notification
-	end chan<- func() error
-}
-
-// gate is a Receiver whose calls the test ends one by one.
-type gate chan gatedCall
-
-func (g gate) Receive(_ context.Context, n *pixmed.Notification) error {
-	end := make(chan func() error)
-	g <- gatedCall{n, end}
-	return (<-end)()
-}
-
-var (
-	errPanicked = errors.New("panicked")
-	errExited   = errors.New("the goroutine ended")
-)
-
-// deliver calls r in another goroutine and reports how the call ended.
-func deliver(ctx context.Context, r pixmed.Receiver, n *pixmed.Notification) <-chan error {
-	ended := make(chan error, 1)
-	go func() {
-		err := errExited
-		defer func() {
-			if recover() != nil {
-				err = errPanicked
-			}
-			ended <- err
-		}()
-		err = r.Receive(ctx, n)
-	}()
-	return ended
-}
-
-func succeed() error { return nil }
-func fail() error    { return errCallback }
-
-// idle fails the test if a callback has begun, or a delivery has ended.
-func idle(t *testing.T, g gate, deliveries ...<-chan error) {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case call := <-g:
-		t.Fatalf("%s is being handled", call.MEDStatus)
-	default:
-	}
-	for i, d := range deliveries {
-		if len(d) > 0 {
-			t.Fatalf("delivery %d ended with %v", i+1, <-d)
-		}
-	}
-}
-
-func TestIdenticalDeliveriesAtOnce(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name          string
-		end           func() error
-		first, others func(error) bool
-		again         bool // a later delivery is handled
-	}{
-		{
-			"success", succeed,
-			func(err error) bool { return err == nil },
-			func(err error) bool { return err == pixmed.ErrDuplicate },
-			false,
-		},
-		{
-			"error", fail,
-			func(err error) bool { return err == errCallback },
-			func(err error) bool { return err == errCallback },
-			true,
-		},
-		{
-			"panic", func() error { panic("boom") },
-			func(err error) bool { return err == errPanicked },
-			func(err error) bool { return err != nil && !errors.Is(err, pixmed.ErrDuplicate) },
-			true,
-		},
-		{
-			"Goexit", func() error { runtime.Goexit(); return nil },
-			func(err error) bool { return err == errExited },
-			func(err error) bool { return err != nil && !errors.Is(err, pixmed.ErrDuplicate) },
-			true,
-		},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				g := make(gate)
-				r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-				first := deliver(t.Context(), r, notification(statusA))
-				call := <-g
-				var others []<-chan error
-				for range 9 {
-					others = append(others, deliver(t.Context(), r, notification(statusA)))
-				}
-				idle(t, g, first)
-				idle(t, g, others...)
-				call.end <- tt.end
-				if err := <-first; !tt.first(err) {
-					t.Errorf("the first delivery ended with %v", err)
-				}
-				for _, other := range others {
-					if err := <-other; !tt.others(err) {
-						t.Errorf("another delivery ended with %v", err)
-					}
-				}
-				idle(t, g)
-
-				later := deliver(t.Context(), r, notification(statusA))
-				if tt.again {
-					(<-g).end <- succeed
-				}
-				if err := <-later; (err == nil) != tt.again || err != nil && !errors.Is(err, pixmed.ErrDuplicate) {
-					t.Errorf("a later delivery ended with %v", err)
-				}
-			})
-		})
-	}
-}
-
-// A first delivery that fails after its own deadline has not failed the others,
-// which have time left: they say busy, and are sent again.
-func TestIdenticalDeliveriesAndTheFirstRunsOutOfTime(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := make(gate)
-		r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-		ctx, cancel := context.WithCancel(t.Context())
-		first := deliver(ctx, r, notification(statusA))
-		call := <-g
-		other := deliver(t.Context(), r, notification(statusA))
-		synctest.Wait()
-		cancel()
-		idle(t, g, first, other) // the callback decides when it ends
-		call.end <- fail
-		if err := <-first; !errors.Is(err, errCallback) || errors.Is(err, pixmed.ErrBusy) {
-			t.Errorf("the first delivery ended with %v", err)
-		}
-		if err := <-other; !errors.Is(err, pixmed.ErrBusy) || !errors.Is(err, errCallback) {
-			t.Errorf("the other delivery ended with %v, want ErrBusy", err)
-		}
-	})
-}
-
-func TestCallsForOneKeyStandInLine(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := make(gate)
-		r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-		// A is being handled, C waits, and the second A must not be taken for the
-		// first: C is between them.
-		a1 := deliver(t.Context(), r, notification(statusA))
-		call := <-g
-		c := deliver(t.Context(), r, notification(statusC))
-		synctest.Wait()
-		a2 := deliver(t.Context(), r, notification(statusA))
-		idle(t, g, a1, c, a2)
-		for i, want := range []struct {
-			status, previous pixmed.MEDStatus
-			ended            <-chan error
-		}{{statusA, "", a1}, {statusC, statusA, c}, {statusA, statusC, a2}} {
-			if i > 0 {
-				call = <-g
-			}
-			idle(t, g, want.ended)
-			if call.MEDStatus != want.status || call.Previous != want.previous {
-				t.Errorf("call %d is %q after %q, want %q after %q", i+1, call.MEDStatus, call.Previous, want.status, want.previous)
-			}
-			call.end <- succeed
-			if err := <-want.ended; err != nil {
-				t.Errorf("delivery %d: %v", i+1, err)
-			}
-		}
-		if call.SeenAt.IsZero() || !call.MaybeReopened() {
-			t.Error("the second A does not say that it may be a re-opened case")
-		}
-	})
-}
-
-func TestWaitingDeliveriesAreJoinedToo(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := make(gate)
-		r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-		a := deliver(t.Context(), r, notification(statusA))
-		call := <-g
-		c1 := deliver(t.Context(), r, notification(statusC))
-		synctest.Wait()
-		c2 := deliver(t.Context(), r, notification(statusC))
-		idle(t, g, a, c1, c2)
-		call.end <- fail
-		call = <-g
-		if call.MEDStatus != statusC || call.Previous != "" {
-			t.Errorf("after the failure: %q after %q", call.MEDStatus, call.Previous)
-		}
-		idle(t, g, c1, c2)
-		call.end <- succeed
-		if err := <-a; !errors.Is(err, errCallback) {
-			t.Errorf("A: %v", err)
-		}
-		if err := <-c1; err != nil {
-			t.Errorf("the first C: %v", err)
-		}
-		if err := <-c2; !errors.Is(err, pixmed.ErrDuplicate) {
-			t.Errorf("the second C: %v", err)
-		}
-	})
-}
-
-func TestDifferentKeysRunAtOnce(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := make(gate)
-		r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-		var ended []<-chan error
-		var calls []gatedCall
-		for i := range 5 {
-			n := notification(statusA)
-			n.ExternalID = fmt.Sprint(i)
-			ended = append(ended, deliver(t.Context(), r, n))
-			calls = append(calls, <-g) // while the others are still being handled
-		}
-		for i, call := range calls {
-			call.end <- succeed
-			if err := <-ended[i]; err != nil {
-				t.Error(err)
-			}
-		}
-	})
-}
-
-func TestWaitingEndsWithTheContext(t *testing.T) {
-	t.Parallel()
-	cause := context.Canceled
-	for _, tt := range []struct {
-		name string
-		// what is delivered while A is being handled; the deliveries at the
-		// indexes in gone lose their context
-		wait []pixmed.MEDStatus
-		gone []int
-		// the calls that follow, and the deliveries that are duplicates
-		calls      []pixmed.MEDStatus
-		duplicates []int
-	}{
-		{"one that had joined", []pixmed.MEDStatus{statusA, statusA}, []int{0}, nil, []int{1}},
-		{"one in the line", []pixmed.MEDStatus{statusC, statusD}, []int{0}, []pixmed.MEDStatus{statusD}, nil},
-		{"the last in the line", []pixmed.MEDStatus{statusC, statusD}, []int{1}, []pixmed.MEDStatus{statusC}, nil},
-		{"the only one between two of one status", []pixmed.MEDStatus{statusC, statusA}, []int{0}, nil, []int{1}},
-		{"one that was joined by another", []pixmed.MEDStatus{statusC, statusC}, []int{0}, []pixmed.MEDStatus{statusC}, nil},
-		{"one that was joined by two others", []pixmed.MEDStatus{statusC, statusC, statusC}, []int{0}, []pixmed.MEDStatus{statusC}, nil},
-		{"all", []pixmed.MEDStatus{statusC, statusC, statusA, statusA}, []int{0, 1, 2, 3}, nil, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				g := make(gate)
-				r := pixmed.Deduplicate(new(pixmed.MemoryStore), g)
-				first := deliver(t.Context(), r, notification(statusA))
-				call := <-g
-				var ended []<-chan error
-				var cancels []context.CancelFunc
-				for _, status := range tt.wait {
-					ctx, cancel := context.WithCancel(t.Context())
-					t.Cleanup(cancel)
-					cancels = append(cancels, cancel)
-					ended = append(ended, deliver(ctx, r, notification(status)))
-					synctest.Wait()
-				}
-				idle(t, g, ended...)
-				for _, i := range tt.gone {
-					cancels[i]()
-					if err := <-ended[i]; !errors.Is(err, cause) {
-						t.Errorf("delivery %d: %v, want its context's error", i+1, err)
-					}
-				}
-				idle(t, g, first)
-				call.end <- succeed
-				if err := <-first; err != nil {
-					t.Errorf("the first delivery: %v", err)
-				}
-				for _, want := range tt.calls {
-					call := <-g
-					if call.MEDStatus != want {
-						t.Errorf("%q is being handled, want %q", call.MEDStatus, want)
-					}
-					call.end <- succeed
-				}
-				succeeded := 0
-				for i := range ended {
-					if slices.Contains(tt.gone, i) {
-						continue
-					}
-					err := <-ended[i]
-					if slices.Contains(tt.duplicates, i) && !errors.Is(err, pixmed.ErrDuplicate) {
-						t.Errorf("delivery %d: %v, want ErrDuplicate", i+1, err)
-					}
-					if err == nil {
-						succeeded++
-					} else if !errors.Is(err, pixmed.ErrDuplicate) {
-						t.Errorf("delivery %d: %v", i+1, err)
-					}
-				}
-				if succeeded != len(tt.calls) {
-					t.Errorf("%d deliveries say they were handled, want %d", succeeded, len(tt.calls))
-				}
-			})
-		})
-	}
-}
-
-// A hundred goroutines on few keys: calls for one key never overlap, and no
-// status is handled twice in a row.
-func TestMemoryStoreUnderLoad(t *testing.T) {
-	t.Parallel()
-	const keys = 3
-	var (
-		store   pixmed.MemoryStore
-		running [keys]atomic.Int32
-		mu      sync.Mutex
-		handled [keys][]pixmed.MEDStatus
-		called  atomic.Int64
-		said    atomic.Int64
-		wg      sync.WaitGroup
-	)
-	statuses := []pixmed.MEDStatus{statusA, statusC, statusD}
-	for g := range 100 {
-		wg.Go(func() {
-			for i := range 50 {
-				k, status := (g+i)%keys, statuses[(g/keys+i)%len(statuses)]
-				key := pixmed.Key{TransactionID: fmt.Sprint(k)}
-				duplicate, err := store.Do(t.Context(), key, status, func(previous pixmed.MEDStatus, _ time.Time) error {
-					if n := running[k].Add(1); n != 1 {
-						t.Errorf("%d calls for one key at once", n)
-					}
-					defer running[k].Add(-1)
-					runtime.Gosched()
-					mu.Lock()
-					defer mu.Unlock()
-					if done := handled[k]; len(done) > 0 && done[len(done)-1] != previous || previous == status {
-						t.Errorf("%q after %q, where the last of %d was another", status, previous, len(done))
-					}
-					called.Add(1)
-					if i%7 == 0 {
-						return errCallback
-					}
-					handled[k] = append(handled[k], status)
-					return nil
-				})
-				if err == nil && !duplicate {
-					said.Add(1)
-				}
-				if duplicate && err != nil {
-					t.Errorf("a duplicate, and %v", err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	total := int64(0)
-	for _, done := range handled {
-		total += int64(len(done))
-	}
-	if said.Load() != total || total == 0 || total == called.Load() {
-		t.Errorf("%d calls, %d succeeded, %d deliveries say they were handled", called.Load(), total, said.Load())
-	}
-}
-
-// deliverTo makes a delivery for a case and reports whether it was a duplicate,
-// and what the callback got if it was not.
-func deliverTo(t *testing.T, store pixmed.StatusStore, id string, status pixmed.MEDStatus) (duplicate bool, previous pixmed.MEDStatus, seenAt time.Time) {
-	t.Helper()
-	duplicate, err := store.Do(t.Context(), pixmed.Key{TransactionID: id}, status, func(p pixmed.MEDStatus, at time.Time) error {
-		previous, seenAt = p, at
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return duplicate, previous, seenAt
-}
-
-func TestMemoryStoreMaxCases(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name            string
-		limit, effectiv int
-	}{{"one", 1, 1}, {"three", 3, 3}, {"the default", 0, 65_536}} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			store := &pixmed.MemoryStore{MaxCases: tt.limit}
-			for i := range tt.effectiv { // at the limit
-				deliverTo(t, store, fmt.Sprint(i), statusA)
-			}
-			if duplicate, _, _ := deliverTo(t, store, "0", statusA); !duplicate {
-				t.Error("a case was forgotten before the limit was passed")
-			}
-			deliverTo(t, store, "one more", statusA) // over it: "0" has the oldest record
-			if tt.effectiv > 1 {
-				if duplicate, _, _ := deliverTo(t, store, "1", statusA); !duplicate {
-					t.Error("more than one case was forgotten")
-				}
-			}
-			if duplicate, previous, seenAt := deliverTo(t, store, "0", statusA); duplicate || previous != "" || !seenAt.IsZero() {
-				t.Errorf("the case with the oldest record was not forgotten: duplicate %v, previous %q, seen %v", duplicate, previous, seenAt)
-			}
-		})
-	}
-
-	t.Run("a record makes a case young again, a duplicate does not", func(t *testing.T) {
-		t.Parallel()
-		store := &pixmed.MemoryStore{MaxCases: 2}
-		deliverTo(t, store, "x", statusA)
-		deliverTo(t, store, "y", statusA)
-		deliverTo(t, store, "x", statusC)
-		deliverTo(t, store, "y", statusA) // a duplicate
-		deliverTo(t, store, "z", statusA)
-		if duplicate, _, _ := deliverTo(t, store, "x", statusC); !duplicate {
-			t.Error("x was forgotten, which had the younger record")
-		}
-		if duplicate, _, _ := deliverTo(t, store, "y", statusA); duplicate {
-			t.Error("y was not forgotten, which had the oldest record")
-		}
-	})
-}
-
-func TestMemoryStoreMaxAge(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name            string
-		limit, effectiv time.Duration
-	}{{"an hour", time.Hour, time.Hour}, {"the default", 0, 90 * 24 * time.Hour}} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			clock := newDedupClock()
-			store := &pixmed.MemoryStore{MaxAge: tt.limit}
-			store.SetNow(clock.Now)
-			start := clock.Now()
-			deliverTo(t, store, "x", statusA)
-			clock.Advance(tt.effectiv) // at the limit
-			if duplicate, _, _ := deliverTo(t, store, "x", statusA); !duplicate {
-				t.Error("forgotten at the limit")
-			}
-			clock.Advance(1)
-			if duplicate, previous, seenAt := deliverTo(t, store, "x", statusA); duplicate || previous != "" || !seenAt.IsZero() {
-				t.Errorf("remembered past the limit: duplicate %v, previous %q, seen %v", duplicate, previous, seenAt)
-			}
-			clock.Advance(tt.effectiv) // since the new record
-			duplicate, previous, seenAt := deliverTo(t, store, "x", statusC)
-			if duplicate || previous != statusA || !seenAt.IsZero() {
-				t.Errorf("at the limit again: duplicate %v, previous %q, seen %v", duplicate, previous, seenAt)
-			}
-			clock.Advance(tt.effectiv)
-			if _, _, seenAt := deliverTo(t, store, "x", statusA); !seenAt.Equal(start.Add(tt.effectiv + 1)) {
-				t.Errorf("a status that is older than the limit, of a case that is not, was seen at %v", seenAt)
-			}
-		})
-	}
-}
-
-func TestMemoryStoreBoundsTheStatusesOfACase(t *testing.T) {
-	t.Parallel()
-	status := func(i int) pixmed.MEDStatus { return pixmed.MEDStatus(fmt.Sprint("status ", i)) }
-	for _, tt := range []struct {
-		recorded, again int // how many, and the one that comes again
-		remembered      bool
-	}{
-		{16, 0, true},
-		{17, 0, false},
-		{17, 1, true},
-		{40, 23, false},
-		{40, 24, true},
-	} {
-		var store pixmed.MemoryStore
-		for i := range tt.recorded {
-			deliverTo(t, &store, "x", status(i))
-		}
-		duplicate, previous, seenAt := deliverTo(t, &store, "x", status(tt.again))
-		if duplicate || previous != status(tt.recorded-1) || seenAt.IsZero() == tt.remembered {
-			t.Errorf("%d, then number %d again: duplicate %v, previous %q, seen at %v", tt.recorded, tt.again, duplicate, previous, seenAt)
-		}
-	}
-	// However often a case changes between two statuses, they are two.
-	var store pixmed.MemoryStore
-	deliverTo(t, &store, "x", statusD)
-	for range 20 {
-		deliverTo(t, &store, "x", statusA)
-		deliverTo(t, &store, "x", statusC)
-	}
-	if _, _, seenAt := deliverTo(t, &store, "x", statusD); seenAt.IsZero() {
-		t.Error("a status was forgotten, though there were only three")
-	}
-}
-
-// modelStore is the rule in its shortest form.
-type modelStore struct {
-	maxCases int
-	maxAge   time.Duration
-	cases    []*modelCase // the oldest record first
-}
-
-type modelCase struct {
-	id   string
-	last pixmed.MEDStatus
-	seen map[pixmed.MEDStatus]time.Time
-}
-
-func (m *modelStore) deliver(now time.Time, id string, status pixmed.MEDStatus, succeeds bool) (called bool, previous pixmed.MEDStatus, seenAt time.Time) {
-	m.cases = slices.DeleteFunc(m.cases, func(c *modelCase) bool { return now.Sub(c.seen[c.last]) > m.maxAge })
-	c := &modelCase{id: id, seen: map[pixmed.MEDStatus]time.Time{}}
-	i := slices.IndexFunc(m.cases, func(c *modelCase) bool { return c.id == id })
-	if i >= 0 {
-		c = m.cases[i]
-	}
-	if c.last == status {
-		return false, "", time.Time{}
-	}
-	previous, seenAt = c.last, c.seen[status]
-	if succeeds {
-		c.last, c.seen[status] = status, now
-		if i >= 0 {
-			m.cases = slices.Delete(m.cases, i, i+1)
-		}
-		m.cases = append(m.cases, c)
-		m.cases = m.cases[max(0, len(m.cases)-m.maxCases):]
-	}
-	return true, previous, seenAt
-}
-
-func TestMemoryStoreAgainstModel(t *testing.T) {
-	t.Parallel()
-	seed := [2]uint64{rand.Uint64(), rand.Uint64()}
-	t.Logf("seed %#v", seed)
-	random := rand.New(rand.NewPCG(seed[0], seed[1]))
-	statuses := []pixmed.MEDStatus{statusA, statusC, statusD, "OTHER"}
-	type result struct {
-		Called    bool
-		Duplicate bool
-		Previous  pixmed.MEDStatus
-		SeenAt    time.Time
-		Err       bool
-	}
-	for range 200 {
-		clock := newDedupClock()
-		model := &modelStore{maxCases: 1 + random.IntN(4), maxAge: time.Duration(1+random.IntN(50)) * time.Minute}
-		store := &pixmed.MemoryStore{MaxCases: model.maxCases, MaxAge: model.maxAge}
-		store.SetNow(clock.Now)
-		var history []string
-		for range 100 {
-			clock.Advance(time.Duration(random.IntN(10)) * time.Minute)
-			id, status, succeeds := fmt.Sprint(random.IntN(6)), statuses[random.IntN(len(statuses))], random.IntN(4) > 0
-			history = append(history, fmt.Sprintf("%s %s %s %v", clock.Now().Format(time.TimeOnly), id, status, succeeds))
-
-			var want, got result
-			want.Called, want.Previous, want.SeenAt = model.deliver(clock.Now(), id, status, succeeds)
-			want.Duplicate, want.Err = !want.Called, want.Called && !succeeds
-			duplicate, err := store.Do(t.Context(), pixmed.Key{TransactionID: id}, status, func(previous pixmed.MEDStatus, seenAt time.Time) error {
-				got.Called, got.Previous, got.SeenAt = true, previous, seenAt
-				if succeeds {
-					return nil
-				}
-				return errCallback
-			})
-			got.Duplicate, got.Err = duplicate, err != nil
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Fatalf("limits %d and %v (-model +store):\n%s\n%s", model.maxCases, model.maxAge, diff, strings.Join(history, "\n"))
-			}
-		}
-	}
-}
-
-// stubStore is a StatusStore of somebody else.
+// stubStore is a StatusStore that answers as it is told.
 type stubStore struct {
 	duplicate bool
 	err       error
 	run       bool
 	key       pixmed.Key
-	status    pixmed.MEDStatus
+	record    pixmed.Recorded
 	problem   error
 }
 
 func (s *stubStore) Validate() error { return s.problem }
 
-func (s *stubStore) Do(_ context.Context, key pixmed.Key, status pixmed.MEDStatus, fn func(pixmed.MEDStatus, time.Time) error) (bool, error) {
-	s.key, s.status = key, status
+func (s *stubStore) Do(_ context.Context, key pixmed.Key, r pixmed.Recorded, fn func(pixmed.Recorded, time.Time, time.Time) error) (bool, error) {
+	s.key, s.record = key, r
 	if s.run {
-		return false, fn(statusC, time.Unix(1, 0))
+		return false, fn(pixmed.Recorded{Status: statusC, Value: 5}, time.Unix(2, 0), time.Unix(1, 0))
 	}
 	return s.duplicate, s.err
 }
@@ -865,7 +368,7 @@ func TestDeduplicateWithAnotherStore(t *testing.T) {
 			n.TransactionID = strings.ToUpper(n.TransactionID)
 			err := pixmed.Deduplicate(&tt.store, pixmed.ReceiverFunc(func(_ context.Context, got *pixmed.Notification) error {
 				calls++
-				if got != n || got.Previous != statusC || !got.SeenAt.Equal(time.Unix(1, 0)) {
+				if got != n || got.Previous != statusC || got.PreviousValue != 5 || !got.PreviousAt.Equal(time.Unix(2, 0)) || !got.SeenAt.Equal(time.Unix(1, 0)) {
 					t.Errorf("the callback got %+v", got)
 				}
 				return nil
@@ -874,8 +377,8 @@ func TestDeduplicateWithAnotherStore(t *testing.T) {
 				t.Errorf("%v after %d calls, want %v after %d", err, calls, tt.want, tt.calls)
 			}
 			want := pixmed.Key{TransactionID: specInfraction().TransactionID, ExternalID: specInfraction().ExternalID}
-			if tt.store.key != want || tt.store.status != statusA {
-				t.Errorf("the store was asked about %v, %q", tt.store.key, tt.store.status)
+			if tt.store.key != want || tt.store.record != (pixmed.Recorded{Status: statusA, Value: 18 * pixmed.Real}) {
+				t.Errorf("the store was asked about %v, %+v", tt.store.key, tt.store.record)
 			}
 		})
 	}
@@ -913,8 +416,6 @@ func TestDeduplicateProblemsAreReportedAtConstruction(t *testing.T) {
 		})
 	}
 }
-
-const otherIsNil = "Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters"
 
 // Through the Handler: identical deliveries in flight get the same answer.
 func TestDeduplicateBehindTheHandler(t *testing.T) {
@@ -979,16 +480,52 @@ func TestDeduplicateBehindTheHandler(t *testing.T) {
 	}
 }
 
-// A case that nobody handles any more costs nothing but its record.
-func TestMemoryStoreKeepsNoEmptyLines(t *testing.T) {
+// Deliveries that differ only in the value, in flight at once, are handled one
+// after the other, each value at least once.
+func TestDeliveriesOfDifferentValuesAtOnce(t *testing.T) {
 	t.Parallel()
-	store := &pixmed.MemoryStore{MaxCases: 1}
-	for i := range 10 {
-		deliverTo(t, store, fmt.Sprint(i), statusA) // handled
-		deliverTo(t, store, fmt.Sprint(i), statusA) // a duplicate
-		_, _ = store.Do(t.Context(), pixmed.Key{TransactionID: fmt.Sprint(i)}, statusC, func(pixmed.MEDStatus, time.Time) error { return errCallback })
+	const values, senders = 5, 4 // each value is sent by each sender
+	var running atomic.Int32
+	var handled []*pixmed.Notification // in the order of the calls, which do not overlap
+	h := newHook(t, pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+		if others := running.Add(1) - 1; others != 0 {
+			t.Errorf("%d calls run beside this one", others)
+		}
+		handled = append(handled, n)
+		runtime.Gosched()
+		running.Add(-1)
+		return nil
+	})), pixmed.WithoutVerification())
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range values * senders {
+		body := strings.Replace(payloadWith(t, fmt.Sprintf(`"value": %d`, 1+i%values)), string(statusA), string(statusD), 1)
+		wg.Go(func() {
+			<-start
+			if w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))); w.Code != 200 {
+				t.Errorf("status %d", w.Code)
+			}
+		})
 	}
-	if n := store.Lines(); n != 0 {
-		t.Errorf("%d lines are left", n)
+	close(start)
+	wg.Wait()
+
+	accepted, seen := 0, map[pixmed.Amount]bool{}
+	for _, o := range h.outcomes() {
+		if o.Result == pixmed.ResultAccepted {
+			accepted++
+		}
+	}
+	for i, n := range handled {
+		seen[n.Value] = true
+		if i == 0 && (n.Previous != "" || !n.PreviousAt.IsZero()) {
+			t.Errorf("the first call is after %q", n.Previous)
+		}
+		if i > 0 && (n.Previous != statusD || n.PreviousValue != handled[i-1].Value || n.PreviousValue == n.Value) {
+			t.Errorf("call %d has the value %v after %v, and says after %q, %v", i+1, n.Value, handled[i-1].Value, n.Previous, n.PreviousValue)
+		}
+	}
+	if len(seen) != values || accepted != len(handled) || len(h.outcomes()) != values*senders {
+		t.Errorf("%d values were handled in %d calls, %d of %d requests were accepted", len(seen), len(handled), accepted, len(h.outcomes()))
 	}
 }

@@ -3,49 +3,56 @@ package pixmed
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
 )
 
-// ErrNotInfraction says that a well-formed JSON object is not an infraction:
-// its transactionStatus is another than MED, or it has neither
-// transactionStatus nor medStatus. The gateway posts cash-in and cash-out
-// events with the same envelope, often to the same URL; [WithFallback] says
-// what to do with them.
+// ErrNotInfraction is returned by [ParseInfraction] for a well-formed JSON object
+// that says that it is another kind of event: its transactionStatus names another
+// status than MED, and no member at any depth is named like a MED status or an
+// infraction and holds anything. The gateway posts cash-in and cash-out events
+// with the same envelope, often to the same URL; [WithFallback] sets what handles
+// them.
 var ErrNotInfraction = errors.New("not an infraction")
 
-// ErrInvalidAmount is the error of [ParseAmount] and of decoding an [Amount].
+// ErrInvalidAmount is returned by [ParseAmount], and by decoding an [Amount], for
+// text that is not an amount.
 var ErrInvalidAmount = errors.New("invalid amount")
 
-// ErrDuplicate is returned by a [Receiver] that recognises a notification as
-// one that was handled already. The [Handler] answers 200, and its observer
-// sees [ResultDuplicate]. It may be wrapped; joined with another error it counts
-// as a failure, which a 200 would lose.
+// ErrDuplicate is returned by a [Receiver] for a notification that it has handled
+// before. The [Handler] answers 200, and its observer sees [ResultDuplicate]. It
+// may be wrapped; joined with another error it counts as a failure, which a 200
+// would lose.
 var ErrDuplicate = errors.New("duplicate notification")
 
 // ErrBusy is returned by a [Receiver] that cannot take a notification now: it
 // is full, or closing. The [Handler] answers 503 with Retry-After.
 var ErrBusy = errors.New("busy")
 
-// SyntaxError says that a webhook's body is not one JSON object. Its text
-// states where and why.
+// ErrEncoding is passed to the callback of [WithInvalid], and to the observer,
+// when a body is compressed in a way that the [Handler] cannot undo.
+var ErrEncoding = errors.New("unsupported content encoding")
+
+// SyntaxError is returned by [ParseInfraction] for a body that is not one JSON
+// object. Its text quotes nothing of the body.
 type SyntaxError struct {
 	Offset  int64  // the byte at which the error was noticed, from 0
 	Reason  string // what is wrong
-	Pointer string // in which member, as a JSON Pointer (RFC 6901); "" for the object itself
+	Pointer string // the member it is in, as a JSON Pointer (RFC 6901); "" for the object itself
 }
 
-// Error describes the error.
+// Error describes the error, without the Pointer: that is text from the body.
 func (e *SyntaxError) Error() string {
-	text := fmt.Sprintf("malformed JSON at byte %d: %s", e.Offset, e.Reason)
-	if e.Pointer != "" {
-		text += " (in " + printable(e.Pointer) + ")"
-	}
-	return text
+	return fmt.Sprintf("malformed JSON at byte %d: %s", e.Offset, e.Reason)
 }
 
-// ValidationError lists every field of an infraction that is missing or bad.
+// LogValue returns the text of the error.
+func (e *SyntaxError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
+// ValidationError is returned by [ParseInfraction] and by Validate. It lists
+// every field of an infraction that is missing or bad.
 type ValidationError struct {
 	Fields []FieldError // at least one, in the spec's order
 }
@@ -56,63 +63,72 @@ type FieldError struct {
 	Detail string `json:"detail"` // what is wrong with it and what was found
 }
 
-// names returns the names of the fields, for logs that must not show what was
-// in them.
-func (e *ValidationError) names() []string {
+// Error describes all fields in one line, with what was found in them.
+func (e *ValidationError) Error() string {
+	fields := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		fields[i] = f.Field + " " + f.Detail
+	}
+	return invalidInfraction + strings.Join(fields, "; ")
+}
+
+// LogValue returns the names of the fields, without what was found in them.
+func (e *ValidationError) LogValue() slog.Value {
 	names := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
 		names[i] = f.Field
 	}
-	return names
+	return slog.StringValue(invalidInfraction + strings.Join(names, ", "))
 }
 
-// Error describes all fields in one line.
-func (e *ValidationError) Error() string {
-	var b strings.Builder
-	b.WriteString("invalid infraction: ")
-	for i, f := range e.Fields {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(f.Field + " " + f.Detail)
-	}
-	return b.String()
-}
+const invalidInfraction = "invalid infraction: "
 
-// ErrInvalidTransactionID says that a transaction id is not a UUID of 36
-// characters. No request was sent.
+// ErrInvalidTransactionID is returned by the methods of a [Client] when a
+// transaction id is not a UUID of 36 characters. No request was sent.
 var ErrInvalidTransactionID = errors.New("the transaction id is not a UUID")
 
-// ErrRedirect says that the gateway redirects to another origin, where the
-// credentials must not go. If the API has moved there, change the base URL.
+// ErrInvalidPath is returned by [Client.Get] when a path could lead elsewhere than
+// below the base URL. No request was sent.
+var ErrInvalidPath = errors.New("invalid path")
+
+// ErrRedirect is returned by the methods of a [Client] when the gateway redirects
+// to another origin, where the credentials must not go. If the API has moved
+// there, change the base URL.
 var ErrRedirect = errors.New("the gateway redirects to another origin")
 
-// ErrStalled says that the gateway sent nothing for longer than
-// [WithStallTimeout] allows.
+// ErrStalled is returned by the methods of a [Client] when the gateway sent nothing
+// for longer than [WithStallTimeout] allows.
 var ErrStalled = errors.New("the gateway sent nothing")
 
-// What can be wrong with a receipt, found by errors.Is.
+// ErrClosed is returned by a [ReceiptReader] after Close, and by a Read or WriteTo
+// that Close has interrupted.
+var ErrClosed = errors.New("the reader is closed")
+
+// What can be wrong with a receipt. These errors are returned, wrapped, by
+// [Client.Receipt], [Client.OpenReceipt], [Client.SaveReceipt] and by reading a
+// [ReceiptReader].
 var (
-	// ErrReceiptMalformed is an answer that is not the JSON of a receipt.
+	// ErrReceiptMalformed is returned when the answer is not the JSON of a receipt.
 	ErrReceiptMalformed = envelope.ErrMalformed
-	// ErrReceiptFailed is a status other than SUCCESS.
+	// ErrReceiptFailed is returned when the status is not SUCCESS.
 	ErrReceiptFailed = envelope.ErrFailed
-	// ErrReceiptMissing is a receipt that is absent or null.
+	// ErrReceiptMissing is returned when the receipt is absent or null.
 	ErrReceiptMissing = envelope.ErrMissing
-	// ErrReceiptEmpty is a receipt of no bytes.
+	// ErrReceiptEmpty is returned when the receipt has no bytes.
 	ErrReceiptEmpty = envelope.ErrEmpty
-	// ErrReceiptTruncated is an answer that ends too early.
+	// ErrReceiptTruncated is returned when the answer ends too early.
 	ErrReceiptTruncated = envelope.ErrTruncated
-	// ErrReceiptBase64 is a receipt whose base64 is corrupt.
+	// ErrReceiptBase64 is returned when the receipt's base64 is corrupt.
 	ErrReceiptBase64 = envelope.ErrBase64
-	// ErrReceiptTrailing is an answer with something behind the JSON.
+	// ErrReceiptTrailing is returned when there is data after the JSON.
 	ErrReceiptTrailing = envelope.ErrTrailing
-	// ErrReceiptTooLarge is a receipt, or the JSON around one, above the limit of
-	// [WithMaxReceiptSize].
+	// ErrReceiptTooLarge is returned when the receipt, or the JSON around it, is
+	// above the limit of [WithMaxReceiptSize].
 	ErrReceiptTooLarge = envelope.ErrTooLarge
-	// ErrReceiptNotPDF is a receipt that does not start with %PDF-.
+	// ErrReceiptNotPDF is returned when the receipt does not begin as a PDF does,
+	// with %PDF- within its first 1,024 bytes.
 	ErrReceiptNotPDF = envelope.ErrNotPDF
-	// ErrReceiptChanged is a download that broke and could not be resumed,
-	// since the gateway made another PDF in the meantime.
-	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it anew")
+	// ErrReceiptChanged is returned when a download broke and could not be resumed,
+	// since the gateway has made another PDF in the meantime.
+	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it again from the start")
 )

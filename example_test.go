@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/pixmed-go/pixmed"
@@ -232,6 +234,33 @@ func ExampleClient_SaveReceipt() {
 	}
 	fmt.Println(info.Size > 0, len(info.SHA256))
 	// Output: true 64
+}
+
+// Look a transaction up before money moves: anybody who knows the webhook's secret
+// could have sent the notification.
+func ExampleClient_Get() {
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"data":{"transactionId":%q,"status":"MED","value":18.00}}`, path.Base(r.URL.Path))
+	}))
+	defer gateway.Close()
+	client, err := pixmed.NewClient(gateway.URL, pixmed.WithHeader("api_key", "the key"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	infraction := pixmedtest.NewInfraction() // from the notification
+
+	var answer struct { // as your gateway documents it
+		Data struct {
+			Status string        `json:"status"`
+			Value  pixmed.Amount `json:"value"` // never a float
+		} `json:"data"`
+	}
+	err = client.Get(context.Background(), "transaction/"+url.PathEscape(infraction.TransactionID), &answer)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.Data.Status, answer.Data.Value.BRL(), answer.Data.Value == infraction.Value)
+	// Output: MED R$ 18,00 true
 }
 
 // Ask an error what to do.

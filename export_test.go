@@ -21,12 +21,3 @@ func (s *MemoryStore) Lines() int {
 	defer s.mu.Unlock()
 	return len(s.lines)
 }
-
-// Wire is what a body is split into.
-type Wire = wire
-
-// Both ways to split it.
-var (
-	PlainMembers  = plainMembers
-	DecodeMembers = decodeMembers
-)

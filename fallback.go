@@ -1,55 +1,45 @@
 package pixmed
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 )
 
 // AcknowledgeEvent returns a handler for [WithFallback] that logs the kind and
 // the ids of an event that is not an infraction, at info level, and answers 200.
 // It is for those who get cash-in and cash-out events on the same URL and handle
-// them elsewhere. An event that does carry a MED status, or one that is much like
-// MED, is answered 422. A nil logger means slog.Default().
+// them elsewhere. It acknowledges nothing but [ErrNotInfraction], also when it is
+// mounted alone: an infraction is answered 500, so that the gateway sends it
+// again, and everything else as a [Handler] does. A nil logger means
+// slog.Default().
 func AcknowledgeEvent(logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text := r.Body
-		switch text.(type) {
-		case nil: // a request that no server made
-			text = http.NoBody
-		case restoredBody: // within the Handler's own limit
-		default:
-			text = http.MaxBytesReader(w, text, DefaultBodyLimit)
-		}
-		body, err := io.ReadAll(text)
-		if err != nil {
-			reject(w, ResultInvalid, err, bodyProblem(err))
-			return
-		}
-		members, err := decodeWire(body)
-		if err != nil {
-			reject(w, ResultInvalid, err, parseProblem(err))
-			return
-		}
-		event, _ := members.infraction() // what is not there or not text stays empty
-		if event.MEDStatus != "" || strings.EqualFold(strings.TrimSpace(string(event.TransactionStatus)), string(TransactionMED)) {
-			err := fmt.Errorf("%w, but it has a MED status: not acknowledged", ErrNotInfraction)
-			logger.LogAttrs(r.Context(), slog.LevelWarn, "pixmed: event turned away", slog.String("error", err.Error()))
-			reject(w, ResultOther, err, parseProblem(err))
-			return
-		}
-		logger.LogAttrs(r.Context(), slog.LevelInfo, "pixmed: acknowledged an event that is not an infraction",
-			slog.String("transaction_status", clip(string(event.TransactionStatus), maxFound)),
-			slog.String("transaction_type", clip(string(event.TransactionType), maxFound)),
-			slog.String("transaction_id", clip(event.TransactionID, maxFound)),
-			slog.String("external_id", clip(event.ExternalID, maxFound)),
-			slog.String("e2e_id", clip(string(event.EndToEndID), maxFound)),
-		)
-		w.WriteHeader(http.StatusOK)
+	misrouted := ReceiverFunc(func(context.Context, *Notification) error {
+		return errors.New("an infraction reached AcknowledgeEvent, which cannot handle it: mount a Handler")
 	})
+	h, _ := NewHandler(misrouted, WithoutVerification(), WithFallback(acknowledger{logger}), WithLogger(logger)) // nothing here can be wrong
+	return h
+}
+
+// acknowledger answers 200 to an event that a Handler found to be no infraction.
+type acknowledger struct{ logger *slog.Logger }
+
+func (a acknowledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // of the Handler's own making
+	var members wire
+	_ = members.decode(body)
+	event, _ := members.infraction() // what is absent or not text stays empty
+	a.logger.LogAttrs(r.Context(), slog.LevelInfo, "pixmed: acknowledged an event that is not an infraction",
+		slog.String("transaction_status", loggable(string(event.TransactionStatus))),
+		slog.String("transaction_type", loggable(string(event.TransactionType))),
+		slog.String("transaction_id", loggable(event.TransactionID)),
+		slog.String("external_id", loggable(event.ExternalID)),
+		slog.String("e2e_id", loggable(string(event.EndToEndID))),
+	)
+	w.WriteHeader(http.StatusOK)
 }

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
 // Outcome describes how a request ended.
 type Outcome struct {
 	Result     Result        // the kind
-	StatusCode int           // the answer's; 0 where the fallback answered or panicked
+	StatusCode int           // the answer's; 0 if the fallback answered or panicked
 	Key        Key           // zero unless the body was valid
 	MEDStatus  MEDStatus     // empty unless the body was valid
-	Err        error         // why, nil when accepted
+	Err        error         // why, nil if accepted
 	Duration   time.Duration // of the whole request, reading the body included
 	Callback   time.Duration // of the Receiver, or of WithInvalid's callback
 }
@@ -24,7 +25,7 @@ type Result string
 // The results, with the status codes that they come with.
 const (
 	ResultAccepted  Result = "accepted"  // handled: 200
-	ResultDuplicate Result = "duplicate" // was handled before: 200
+	ResultDuplicate Result = "duplicate" // handled before: 200
 	ResultInvalid   Result = "invalid"   // 400, 408, 413, 415, 422; 200 with WithInvalid
 	ResultRefused   Result = "refused"   // 401, 405
 	ResultOther     Result = "other"     // another kind of event: the fallback's answer, or 422
@@ -32,16 +33,17 @@ const (
 	ResultBusy      Result = "busy"      // 503
 )
 
-// log notes how a request ended: what went well quietly, what did not aloud.
+// log logs how a request ended: successes at debug level, everything else at
+// warn or error.
 func (h *Handler) log(r *http.Request, o Outcome) {
-	level, text := slog.LevelWarn, "pixmed: webhook turned away"
+	level, text := slog.LevelWarn, "pixmed: webhook rejected"
 	switch o.Result {
 	case ResultRefused:
 	case ResultAccepted, ResultDuplicate:
 		level, text = slog.LevelDebug, "pixmed: webhook handled"
 	case ResultInvalid:
 		if o.StatusCode == http.StatusOK {
-			text = "pixmed: invalid webhook taken by WithInvalid's callback"
+			text = "pixmed: invalid webhook kept by WithInvalid's callback"
 		}
 	case ResultOther:
 		if h.fallback != nil {
@@ -60,28 +62,23 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 		slog.Duration("duration", o.Duration),
 	}
 	if o.Key != (Key{}) {
-		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", clip(string(o.MEDStatus), maxFound)))
+		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", loggable(string(o.MEDStatus))))
 	}
 	if o.Err != nil {
-		attrs = append(attrs, o.logError()...)
+		attrs = append(attrs, slog.String("error", o.logged()))
 	}
 	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
 }
 
-// logError describes what went wrong without what was found in the body: an answer
-// may quote what its sender sent, a log may not. An error of the user's own is the
-// user's to word.
-func (o Outcome) logError() []slog.Attr {
-	if o.Result == ResultInvalid || o.Result == ResultOther {
-		if invalid, ok := errors.AsType[*ValidationError](o.Err); ok {
-			return []slog.Attr{slog.String("error", "invalid infraction"), slog.Any("fields", invalid.names())}
-		}
-		if syntax, ok := errors.AsType[*SyntaxError](o.Err); ok {
-			return []slog.Attr{slog.String("error", (&SyntaxError{Offset: syntax.Offset, Reason: syntax.Reason}).Error())}
-		}
-		if errors.Is(o.Err, ErrNotInfraction) {
-			return []slog.Attr{slog.String("error", ErrNotInfraction.Error())}
-		}
+// logged returns the error as a log may show it. An answer may quote what its
+// sender sent, a log may not. An error of the user's own is the user's to word.
+func (o Outcome) logged() string {
+	if o.Result == ResultOther { // see ErrNotInfraction, whose text goes on with what was found
+		return ErrNotInfraction.Error()
 	}
-	return []slog.Attr{slog.String("error", o.Err.Error())}
+	text := o.Err.Error()
+	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok { // perhaps wrapped by WithInvalid's callback
+		text = strings.ReplaceAll(text, invalid.Error(), invalid.LogValue().String())
+	}
+	return text
 }

@@ -11,8 +11,8 @@ import (
 
 const tryAgain = "The notification could not be handled. Send it again later."
 
-// problem is the body of an answer other than 200, by RFC 9457. It holds
-// nothing but what the sender sent and what it may know.
+// problem is the body of an answer other than 200 (RFC 9457). It holds nothing
+// but what the sender sent and what it may know.
 type problem struct {
 	Type   string       `json:"type"`
 	Title  string       `json:"title"`
@@ -36,32 +36,33 @@ func reject(w http.ResponseWriter, result Result, cause error, p problem) Outcom
 // bodyProblem answers an error of reading the body.
 func bodyProblem(err error) problem {
 	var timeout interface{ Timeout() bool }
-	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit)}
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case tooLarge(err):
+		return parseProblem(err)
+	case errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return problem{Status: http.StatusRequestTimeout, Detail: "The body took too long to arrive."}
-	}
-	if errors.Is(err, http.ErrBodyReadAfterClose) {
+	case errors.Is(err, http.ErrBodyReadAfterClose):
 		return problem{Status: http.StatusBadRequest, Detail: "The body was closed before this handler could read it: a middleware in front of it may have consumed it."}
 	}
 	return problem{Status: http.StatusBadRequest, Detail: "The body was cut off."}
 }
 
-// parseProblem answers an error of [ParseInfraction].
+// parseProblem answers an error of decompressing a body or of [ParseInfraction].
 func parseProblem(err error) problem {
-	if _, ok := errors.AsType[*SyntaxError](err); ok {
-		return problem{Status: http.StatusBadRequest, Detail: sentence(err)}
-	}
-	p := problem{Status: http.StatusUnprocessableEntity, Detail: sentence(err)}
-	if invalid, ok := errors.AsType[*ValidationError](err); ok {
+	p := problem{Status: http.StatusUnprocessableEntity, Detail: sentence(err.Error())}
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		p.Status, p.Detail = http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", large.Limit)
+	} else if syntax, ok := errors.AsType[*SyntaxError](err); ok {
+		p.Status = http.StatusBadRequest
+		if syntax.Pointer != "" {
+			p.Detail = sentence(err.Error() + " (in " + printable(syntax.Pointer) + ")")
+		}
+	} else if errors.Is(err, ErrEncoding) {
+		p.Status = http.StatusUnsupportedMediaType
+	} else if invalid, ok := errors.AsType[*ValidationError](err); ok {
 		p.Errors = invalid.Fields
 	}
 	return p
 }
 
-// sentence is an error of this package as a sentence for the sender.
-func sentence(err error) string {
-	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:] + "."
-}
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }

@@ -5,16 +5,16 @@ import (
 	"errors"
 )
 
-// Receiver takes care of notifications. It is to them what http.Handler is to
-// requests: [Callbacks] are one, [Deduplicate] wraps one, and the durable
-// inbox of module github.com/pixmed-go/pixmed/inbox is one, which returns nil once
-// it has stored the notification.
+// Receiver handles notifications, as an http.Handler handles requests:
+// [Callbacks] are one, [Deduplicate] wraps one, and the durable inbox of module
+// github.com/pixmed-go/pixmed/inbox is one, which returns nil once it has stored
+// the notification.
 //
-// A nil error says that the notification is taken care of, and only then does
-// the [Handler] answer 200. The notification belongs to the receiver; the context
-// ends when Receive returns, so that no work may be left behind that needs it.
+// A nil error means that the notification is handled, and only then does the
+// [Handler] answer 200. The notification belongs to the Receiver. The context
+// ends when Receive returns, so work left behind must not need it.
 type Receiver interface {
-	// Receive takes care of one notification.
+	// Receive handles one notification.
 	Receive(ctx context.Context, n *Notification) error
 }
 
@@ -31,19 +31,21 @@ type Callbacks struct {
 	Acknowledged func(ctx context.Context, n *Notification) error
 	// Cancelled is called when the request was withdrawn: the value is free.
 	Cancelled func(ctx context.Context, n *Notification) error
-	// Debited is called when the request was upheld: the value is gone.
+	// Debited is called when the request was upheld: the value, or a part of
+	// it, is gone.
 	Debited func(ctx context.Context, n *Notification) error
-	// Other is called for every status whose own field is nil, and for those
-	// that this package does not know. It is required, so that no status is
-	// swallowed by accident; [Ignore] says that one does not matter.
+	// Other is called for every status whose own field is nil, for those that
+	// this package does not know, and for none at all. It is required, so that
+	// no status is swallowed by accident; set it to [Ignore] if no other status
+	// matters.
 	Other func(ctx context.Context, n *Notification) error
 }
 
-// Ignore is a callback that does nothing: it says that a status does not
-// matter. The gateway gets its 200.
+// Ignore is a callback that does nothing, for a status that does not matter. The
+// gateway gets its 200.
 func Ignore(context.Context, *Notification) error { return nil }
 
-// Validate reports a missing Other. [NewHandler] calls it.
+// Validate returns an error if Other is nil. [NewHandler] calls it.
 func (c Callbacks) Validate() error {
 	if c.Other == nil {
 		return errors.New("Callbacks.Other is nil: set it, or set it to pixmed.Ignore if no other status matters")
@@ -53,14 +55,17 @@ func (c Callbacks) Validate() error {
 
 // Receive calls the function for the notification's status.
 func (c Callbacks) Receive(ctx context.Context, n *Notification) error {
-	callback := c.Other
-	for _, known := range []struct {
-		status   MEDStatus
-		callback func(context.Context, *Notification) error
-	}{{Acknowledged, c.Acknowledged}, {Cancelled, c.Cancelled}, {Debited, c.Debited}} {
-		if n.MEDStatus == known.status && known.callback != nil {
-			callback = known.callback
-		}
+	var callback func(context.Context, *Notification) error
+	switch n.MEDStatus {
+	case Acknowledged:
+		callback = c.Acknowledged
+	case Cancelled:
+		callback = c.Cancelled
+	case Debited:
+		callback = c.Debited
+	}
+	if callback == nil {
+		callback = c.Other
 	}
 	if callback == nil {
 		return c.Validate()

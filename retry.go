@@ -2,12 +2,16 @@ package pixmed
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,23 +19,26 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// call is the state of one call of the user: its requests share one budget of
+// call is the state of one call of the user. Its requests share one budget of
 // retries, whether they follow an error or resume a broken download.
 type call struct {
-	transactionID string
-	url           string
-	requests      int
-	retriesLeft   int
-	lastAnswer    *APIError // the last response, if it was an error
-	lastError     error     // of the last request, if it got no response
+	about       slog.Attr // which call, for the log
+	url         string
+	shownURL    string // without the query, which may hold a secret
+	requests    int
+	retriesLeft int
+	lastAnswer  *APIError // the last response, if it was an error
+	lastError   error     // of the last request, if it got no response
 }
 
-func (c *Client) newCall(transactionID string) *call {
-	return &call{
-		transactionID: transactionID,
-		url:           c.base.JoinPath("transaction", transactionID, "receipt").String(),
-		retriesLeft:   c.http.RetryMax,
+// newCall returns a call for a path below the base URL, and maybe a query.
+func (c *Client) newCall(path, query string, about slog.Attr) *call {
+	base := c.base.String() // ends with a slash
+	shown := base + c.credentials.show(path, maxText)
+	if query != "" {
+		path += "?" + query
 	}
+	return &call{about: about, url: base + path, shownURL: shown, retriesLeft: c.http.RetryMax}
 }
 
 // retry takes one retry from the budget.
@@ -42,8 +49,8 @@ func (c *call) retry() bool {
 
 type callKey struct{}
 
-// get requests the receipt until a response is 200 or retries do not help.
-func (c *Client) get(ctx context.Context, call *call) (*http.Response, error) {
+// send sends the request until the response is 200 or retries do not help.
+func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 	r, err := retryablehttp.NewRequestWithContext(context.WithValue(ctx, callKey{}, call), http.MethodGet, call.url, nil)
 	if err != nil {
 		return nil, err
@@ -56,18 +63,28 @@ func (c *Client) get(ctx context.Context, call *call) (*http.Response, error) {
 	return resp, nil
 }
 
+// checkEncoding returns an error if a response's body is compressed.
+func (c *Client) checkEncoding(resp *http.Response) error {
+	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.show(e, maxFound)))
+	}
+	return nil
+}
+
 // explain adds to the error that ended a call what the gateway said before.
 func (c *call) explain(ctx context.Context, err error) error {
 	if _, isAnswer := errors.AsType[*APIError](err); isAnswer {
 		return err
 	}
-	switch ended := ctx.Err(); {
-	case ended != nil && c.lastError != nil:
-		err = fmt.Errorf("%w after %s; before that, %w", ended, attempts(c.requests), c.lastError)
-	case ended != nil && c.lastAnswer != nil:
-		last := *c.lastAnswer
-		last.Attempts, last.Err = c.requests, ended
-		return &last
+	if ended := ended(ctx); ended != nil {
+		err = ended
+		if c.lastError != nil {
+			err = fmt.Errorf("%w after %s; before that, %w", ended, attempts(c.requests), c.lastError)
+		} else if c.lastAnswer != nil {
+			last := *c.lastAnswer
+			last.Attempts, last.Err = c.requests, ended
+			return &last
+		}
 	}
 	if c.lastAnswer != nil {
 		return fmt.Errorf("%w; before that, %w", err, c.lastAnswer)
@@ -84,19 +101,19 @@ func attempts(n int) string {
 
 // checkRetry is the retry policy. It returns an error whenever the response is
 // not a 200, so that the library neither drops the last response nor replaces
-// it by an error of its own.
+// it with an error of its own.
 func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	call := ctx.Value(callKey{}).(*call) // get put it there
+	call := ctx.Value(callKey{}).(*call) // send put it there
 	call.requests++
 	retry := false
 	if err != nil {
 		retry, err = c.checkError(ctx, call, resp, err)
 	} else {
-		retry, err = c.checkAnswer(call, resp)
+		retry, err = c.checkStatus(call, resp)
 	}
 	switch {
 	case ctx.Err() != nil:
-		return false, ctx.Err()
+		return false, ended(ctx)
 	case !retry:
 		return false, err
 	case !call.retry():
@@ -105,24 +122,28 @@ func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error)
 		}
 		return false, err
 	}
-	c.logger.LogAttrs(ctx, slog.LevelInfo, "pixmed: receipt request failed, trying again",
-		slog.String("transaction_id", call.transactionID),
-		slog.Int("attempt", call.requests),
-		slog.String("error", c.credentials.redact(err.Error())))
+	c.logRetry(ctx, call, "pixmed: request failed, trying again", err)
 	return true, nil
 }
 
-// checkAnswer tells whether a response is worth another attempt, and makes an
+// logRetry logs that another request follows, and why. The cause is fit to be
+// shown as it is.
+func (c *Client) logRetry(ctx context.Context, call *call, message string, cause error) {
+	c.logger.LogAttrs(ctx, slog.LevelInfo, message, //nolint:sloglint // the callers' are constants
+		call.about, slog.Int("attempt", call.requests), slog.String("error", cause.Error()))
+}
+
+// checkStatus decides whether a response is worth another attempt, and makes an
 // error of it unless it is a 200.
-func (c *Client) checkAnswer(call *call, resp *http.Response) (bool, error) {
+func (c *Client) checkStatus(call *call, resp *http.Response) (bool, error) {
 	call.lastAnswer, call.lastError = nil, nil
 	if resp.StatusCode == http.StatusOK {
 		return false, nil
 	}
 	answer := c.apiError(resp, call.requests)
 	call.lastAnswer = answer
-	temporary := resp.StatusCode == http.StatusTooManyRequests ||
-		resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented
+	temporary := resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented ||
+		slices.Contains([]int{http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode)
 	if temporary && answer.RetryAfter > c.http.RetryWaitMax {
 		answer.Err = fmt.Errorf("it asks to wait %v, longer than the longest wait of %v (see WithRetryWait)", answer.RetryAfter, c.http.RetryWaitMax)
 		return false, answer
@@ -130,25 +151,48 @@ func (c *Client) checkAnswer(call *call, resp *http.Response) (bool, error) {
 	return temporary, answer
 }
 
-// checkError tells whether a request that got no response is worth another
+// checkError decides whether a request that got no response is worth another
 // attempt.
 func (c *Client) checkError(ctx context.Context, call *call, resp *http.Response, err error) (bool, error) {
 	if errors.Is(err, ErrRedirect) {
 		return false, errors.Unwrap(err) // the URL around it is the other origin's
 	}
 	if e, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client returns nothing else, and made it for us
-		e.URL = call.url // after a redirect it is another one, whose query may be a secret
+		e.URL = call.shownURL // after a redirect it is another one
 	}
 	if ctx.Err() != nil || resp != nil { // both err and resp: the user's CheckRedirect refused
 		return false, err
 	}
 	call.lastError = err
+	if hopeless(err) {
+		return false, fmt.Errorf("%w; check the base URL and the certificates", err)
+	}
 	retry, _ := retryablehttp.ErrorPropagatedRetryPolicy(ctx, nil, err) // it returns err itself, or nil
 	return retry, err
 }
 
+// hopeless reports whether TLS failed in a way that another attempt cannot mend:
+// the port speaks plain http, or one side refuses the other's certificate.
+func hopeless(err error) bool {
+	// An alert has no type that is exported. An internal error may pass.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return op.Err.Error() != "tls: internal error"
+	}
+	return errors.Is(err, http.ErrSchemeMismatch) ||
+		isType[tls.RecordHeaderError](err) ||
+		isType[*tls.CertificateVerificationError](err) ||
+		isType[x509.UnknownAuthorityError](err) ||
+		isType[x509.HostnameError](err) ||
+		isType[x509.CertificateInvalidError](err)
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 // backoff waits as long as the gateway asks, or else about twice as long as the
-// last time. checkRetry has seen to it that the gateway does not ask for too much.
+// last time. checkRetry has made sure that the gateway does not ask for too much.
 func backoff(shortest, longest time.Duration, retry int, resp *http.Response) time.Duration {
 	if resp != nil {
 		if asked := retryAfterOf(resp.Header); asked > 0 {
@@ -156,15 +200,30 @@ func backoff(shortest, longest time.Duration, retry int, resp *http.Response) ti
 		}
 	}
 	wait := longest
-	if shortest <= longest>>retry { // which is 0 in the end
+	if shortest <= longest>>retry { // which becomes 0 in the end
 		wait = shortest << retry
 	}
 	return wait - rand.N(wait/2+1) //nolint:gosec // jitter needs no secrecy
 }
 
+// pause waits before a broken download is fetched again, as before a first retry:
+// the gateway did answer.
+func (c *Client) pause(ctx context.Context) error {
+	timer := time.NewTimer(backoff(c.http.RetryWaitMin, c.http.RetryWaitMax, 0, nil))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ended(ctx)
+}
+
 // retryAfterOf returns how long a response asks to wait, 0 if it does not say.
 func retryAfterOf(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
+	if len(value) > maxFound {
+		return 0
+	}
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		const most = uint64(1<<63-1) / uint64(time.Second)
 		return time.Duration(min(seconds, most)) * time.Second

@@ -6,8 +6,10 @@ import (
 	"strings"
 )
 
-// maxFound is how many bytes of a value from outside an error shows.
-const maxFound = 64
+const (
+	maxFound  = 64  // bytes of a value from outside that an error shows
+	maxLogged = 256 // bytes of an id or a status that a log shows
+)
 
 // clip cuts s after most bytes, at a character's boundary.
 func clip(s string, most int) string {
@@ -17,14 +19,35 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// printable returns s as it may stand in a line of text: as it is if it is short
-// and all its characters are graphic, and otherwise clipped and quoted.
-func printable(s string) string {
-	quoted := strconv.QuoteToGraphic(clip(s, maxFound))
+// printable returns s as an error may show it: cut, and quoted if it has
+// characters that are not graphic.
+func printable(s string) string { return graphic(s, maxFound) }
+
+// loggable is printable for a log, where ids are searched for.
+func loggable(s string) string { return graphic(s, maxLogged) }
+
+func graphic(s string, most int) string {
+	s = clip(s, most)
+	quoted := strconv.QuoteToGraphic(s)
 	if quoted[1:len(quoted)-1] == s {
 		return s
 	}
 	return quoted
+}
+
+// escape replaces what is not graphic in s, such as control characters, with Go's
+// escapes.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsGraphic(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
 }
 
 // validToken reports whether s may be the name of a header.

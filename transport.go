@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// transport ends requests to a gateway that has gone silent, and takes
-// credentials out of errors that quote what it sent.
+// transport ends requests to a gateway that has gone silent, and makes errors
+// that quote the gateway fit to be shown.
 //
 // It stands between the http.Client and the user's transport and has no
 // CloseIdleConnections method, on purpose: go-retryablehttp calls that after
@@ -23,6 +23,9 @@ type transport struct {
 }
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := ended(r.Context()); err != nil { // a fake might not look
+		return nil, err
+	}
 	base := t.base
 	if base == nil {
 		base = http.DefaultTransport
@@ -32,13 +35,13 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	timer := time.AfterFunc(t.stall, func() { cancel(stalled) })
 	resp, err := base.RoundTrip(r.WithContext(ctx))
 	timer.Stop()
-	body := &watchedBody{ctx: ctx, cancel: cancel, timer: timer, stall: t.stall, clean: t.credentials.clean}
+	body := &watchedBody{ctx: ctx, cancel: cancel, timer: timer, stall: t.stall, stalled: stalled, clean: t.credentials.clean}
 	if err != nil {
 		err = body.explain(err)
 		cancel(nil)
 		return nil, err
 	}
-	if resp == nil || resp.Body == nil { // from a fake in a test; http.Client can deal with both
+	if resp == nil || resp.Body == nil { // from a fake in a test; http.Client copes with both
 		cancel(nil)
 		return resp, nil
 	}
@@ -49,22 +52,23 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	body.ReadCloser = resp.Body
 	body.chunked = len(resp.TransferEncoding) > 0
 	resp.Body = body
-	if _, err := resp.Location(); err != nil && !errors.Is(err, http.ErrNoLocation) && resp.StatusCode/100 == 3 {
+	if _, err := resp.Location(); resp.StatusCode/100 == 3 && err != nil && !errors.Is(err, http.ErrNoLocation) {
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("%w: its Location is not a URL", ErrRedirect) // http.Client would show it
 	}
 	return resp, nil
 }
 
-// watchedBody is a response's body whose reads, one by one, may not take longer
-// than the stall timeout.
+// watchedBody is a response's body of which no single read may take longer than
+// the stall timeout.
 type watchedBody struct {
 	io.ReadCloser
-	ctx    context.Context //nolint:containedctx // of the request, which lasts as long as its body
-	cancel context.CancelCauseFunc
-	timer  *time.Timer // cancels
-	stall  time.Duration
-	clean  func(error) error
+	ctx     context.Context //nolint:containedctx // of the request, which lasts as long as its body
+	cancel  context.CancelCauseFunc
+	timer   *time.Timer // cancels with stalled
+	stall   time.Duration
+	stalled error
+	clean   func(error) error
 
 	chunked bool
 }
@@ -84,13 +88,15 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, b.explain(err)
 }
 
-// explain puts the reason in the place of the "context canceled" that follows
-// from it.
+// explain replaces "context canceled" with its cause, and cleans any other error.
 func (b *watchedBody) explain(err error) error {
-	if cause := context.Cause(b.ctx); err != nil && err != io.EOF && cause != nil {
-		return cause
+	if err == nil || err == io.EOF || b.ctx.Err() == nil {
+		return b.clean(err)
 	}
-	return b.clean(err)
+	if context.Cause(b.ctx) == b.stalled { //nolint:errorlint // a caller's cause may be another call's
+		return b.stalled
+	}
+	return ended(b.ctx)
 }
 
 func (b *watchedBody) Close() error {
@@ -98,4 +104,14 @@ func (b *watchedBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err
+}
+
+// ended returns why ctx has ended, or nil: its error together with its cause.
+// [ErrClosed] stands alone, since it was not the caller's context that ended.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) || cause == ErrClosed { //nolint:errorlint // a caller's cause may be another call's
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,105 +22,14 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// wireBase is a base URL for [wire]: nothing is dialled.
-const wireBase = "http://127.0.0.1/v1"
-
-// freshTransport returns a transport that shares no connections.
-func freshTransport(tb testing.TB) *http.Transport {
-	tb.Helper()
-	transport := &http.Transport{}
-	tb.Cleanup(transport.CloseIdleConnections)
-	return transport
-}
-
-// countNew counts a server's connections.
-func countNew(n *atomic.Int32) func(net.Conn, http.ConnState) {
-	return func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			n.Add(1)
-		}
+// A Location is checked in a redirect only.
+func TestLocationElsewhere(t *testing.T) {
+	t.Parallel()
+	client := mustClient(t, mockBase, overTransport(answersOf(codeAnswer(404, "Location", "https://gateway.example:port"))))
+	if _, err := client.Receipt(t.Context(), receiptID); !errors.Is(err, pixmed.ErrNotFound) || errors.Is(err, pixmed.ErrRedirect) {
+		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }
-
-// wire returns a transport whose connections are pipes in memory, so that it
-// works in a bubble too. The function serves them, numbered from 0, after it has
-// read a request, and closes them by returning.
-func wire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
-	tb.Helper()
-	return rawWire(tb, func(n int, c net.Conn) {
-		r, err := http.ReadRequest(bufio.NewReader(c))
-		if err != nil {
-			return
-		}
-		if r.Method != http.MethodGet || r.URL.Path != "/v1/transaction/"+receiptID+"/receipt" {
-			tb.Errorf("got %s %s", r.Method, r.URL)
-		}
-		serve(n, c)
-	})
-}
-
-// rawWire is wire, and the function serves from the first byte on.
-func rawWire(tb testing.TB, serve func(n int, c net.Conn)) *http.Transport {
-	tb.Helper()
-	var wg sync.WaitGroup
-	var dials atomic.Int32
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		n := int(dials.Add(1)) - 1
-		wg.Go(func() {
-			defer server.Close()
-			serve(n, server)
-		})
-		return client, nil
-	}}
-	tb.Cleanup(func() {
-		transport.CloseIdleConnections()
-		wg.Wait()
-	})
-	return transport
-}
-
-// closing wraps a transport and checks in the end that every body was closed.
-func closing(tb testing.TB, rt http.RoundTripper) http.RoundTripper {
-	tb.Helper()
-	var mu sync.Mutex
-	var closed []*atomic.Int32
-	tb.Cleanup(func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for i, n := range closed {
-			if n.Load() == 0 {
-				tb.Errorf("the body of response %d of %d was not closed", i+1, len(closed))
-			}
-		}
-	})
-	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
-		resp, err := rt.RoundTrip(r)
-		if err != nil || resp == nil {
-			return resp, err
-		}
-		n := &atomic.Int32{}
-		resp.Body = &countedCloser{resp.Body, n}
-		mu.Lock()
-		defer mu.Unlock()
-		closed = append(closed, n)
-		return resp, nil
-	})
-}
-
-// rawAnswers are ways to write one good answer in HTTP/1.1.
-func rawAnswers(body string) map[string]string {
-	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-	half := len(body) / 2
-	return map[string]string{
-		"length":  head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)) + body,
-		"chunked": head + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:]),
-		"close":   head + "Connection: close\r\n\r\n" + body,
-	}
-}
-
-// drain waits until the other side hangs up.
-func drain(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
 func TestStall(t *testing.T) {
 	t.Parallel()
@@ -184,7 +92,7 @@ func TestStall(t *testing.T) {
 			10 * time.Second,
 			"the download broke off at byte 666 of the PDF, after 1 attempt: reading the receipt envelope at byte 927: the gateway sent nothing for 10s",
 		},
-		"in an error's body": { // which is then reported as far as it came
+		"in an error's body": { // which is reported as far as it came
 			[]pixmed.ClientOption{pixmed.WithRetries(0), pixmed.WithStallTimeout(10 * time.Second)},
 			[]func(int, net.Conn){func(_ int, c net.Conn) {
 				_, _ = io.WriteString(c, "HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of paper")
@@ -204,7 +112,7 @@ func TestStall(t *testing.T) {
 					test.serve[n](n, c)
 				})))...)
 				start := time.Now()
-				receipt, err := client.Receipt(context.Background(), receiptID) // it must hold under this one
+				receipt, err := client.Receipt(context.Background(), receiptID) // which has no deadline
 				if took := time.Since(start); took != test.took {
 					t.Errorf("took %v, want %v", took, test.took)
 				}
@@ -228,8 +136,8 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// Slow is not stalled: neither a gateway that sends a little now and then nor a
-// reader who takes his time.
+// A slow gateway that sends a little now and then is not stalled, and neither is a
+// slow reader.
 func TestSlowIsNotStalled(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(200_000)
@@ -287,9 +195,9 @@ func TestSlowIsNotStalled(t *testing.T) {
 	}
 }
 
-// A bubble ends with a panic while goroutines are left, so each of these ways to
-// end a call must have freed its connection. There is no clean-up here, and
-// t.Context(), which is cancelled in the end, would be one.
+// A bubble panics if goroutines are left at its end, so each of these ways to end a
+// call must free its connection. t.Context() is not used, since its cancellation
+// would free it too.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	raw := rawAnswers(receiptJSON(receiptPDF(300_000)))["length"]
@@ -360,59 +268,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// fullWriter fails when it has taken as much as there is room for.
-type fullWriter struct {
-	room  int
-	short bool // does not say why
-	got   []byte
-}
-
-var errFull = errors.New("no space left on device")
-
-func (w *fullWriter) Write(p []byte) (int, error) {
-	n := min(len(p), w.room)
-	w.room -= n
-	w.got = append(w.got, p[:n]...)
-	if n < len(p) && !w.short {
-		return n, errFull
-	}
-	return n, nil
-}
-
-// A user's own cause travels along, but it is a context error all the same.
-func TestContextCause(t *testing.T) {
-	t.Parallel()
-	cause := errors.New("the server is shutting down")
-	raw := rawAnswers(receiptJSON(receiptPDF(3000)))["length"]
-	for name, sent := range map[string]int{"before the answer": 0, "in the body": 1000} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithCancelCause(t.Context())
-				defer cancel(nil)
-				var requests atomic.Int32
-				client := mustClient(t, wireBase, overTransport(wire(t, func(_ int, c net.Conn) {
-					requests.Add(1)
-					_, _ = io.WriteString(c, raw[:sent])
-					time.AfterFunc(time.Second, func() { cancel(cause) })
-					drain(c)
-				})))
-				_, err := client.Receipt(ctx, receiptID)
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("got %v, want a context error", err)
-				}
-				if sent > 0 && !errors.Is(err, cause) {
-					t.Errorf("got %v, want the cause as well", err)
-				}
-				if requests.Load() != 1 {
-					t.Errorf("%d requests", requests.Load())
-				}
-			})
-		})
-	}
-}
-
-// A Timeout of the user's http.Client bounds each download, not the call.
+// The Timeout of the user's http.Client limits each request, not the call.
 func TestUsersTimeout(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(3000)
@@ -445,7 +301,7 @@ func TestUsersTimeout(t *testing.T) {
 	}
 }
 
-// Fakes in users' tests often leave the body out.
+// Fakes in users' tests often have no body.
 func TestAnswerWithoutABody(t *testing.T) {
 	t.Parallel()
 	for code, is := range map[int]error{200: pixmed.ErrReceiptTruncated, 404: pixmed.ErrNotFound, 503: pixmed.ErrUnavailable} {
@@ -458,7 +314,7 @@ func TestAnswerWithoutABody(t *testing.T) {
 	}
 }
 
-// A server that is reached through a reused connection, redirects and HTTP/2.
+// Over real connections: an error, a broken download, and reuse.
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(300_000)
@@ -492,7 +348,7 @@ func TestOverTheNetwork(t *testing.T) {
 					t.Fatalf("got %v, want the receipt", err)
 				}
 			}
-			want := int32(2) // an HTTP/1.1 connection that broke is gone
+			want := int32(2) // a broken HTTP/1.1 connection is not used again
 			if http2 {
 				want = 1
 			}
@@ -556,8 +412,8 @@ func TestConnectionRefused(t *testing.T) {
 	}
 }
 
-// Read to the end, a connection serves the next request, whether or not anybody
-// calls Close; so does one that brought an error.
+// A connection is reused if its response was read to the end, even without a call
+// of Close, and after an error response.
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(w http.ResponseWriter){
@@ -592,7 +448,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// A mock without a responder is a connection error.
+// A mock without a responder looks like a connection error.
 func TestMockWithoutResponder(t *testing.T) {
 	t.Parallel()
 	mock := httpmock.NewMockTransport()
@@ -602,8 +458,8 @@ func TestMockWithoutResponder(t *testing.T) {
 	}
 }
 
-// A request that brought no body holds nothing of the caller's context, which may
-// last as long as the program.
+// A request without a response body releases its context: the caller's may last as
+// long as the program.
 func TestFailuresFreeTheirContext(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]httpmock.Responder{

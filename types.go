@@ -10,60 +10,61 @@ import (
 // Infraction is the payload of one infraction webhook: a Pix transaction came
 // under a MED request, or such a request ended (spec: Webhook de Infração).
 //
-// [ParseInfraction] makes one from a request's body. The struct also decodes
-// with encoding/json, so that a web framework's binding works; call Validate
-// afterwards. ParseInfraction is better at it: encoding/json takes a missing
-// value for zero, ignores the letter case of names, accepts duplicate members,
-// and refuses an externalId or e2e_id that is a number.
+// [ParseInfraction] decodes one from a request's body. The struct also decodes
+// with encoding/json, so a web framework's binding works; call Validate
+// afterwards. Prefer ParseInfraction: encoding/json reads a missing value as
+// zero, ignores the letter case of names, accepts duplicate members, and rejects
+// an externalId or e2e_id that is a number.
 type Infraction struct {
 	// TransactionID is the gateway's id of the transaction, a UUID of 36
 	// characters, in the letter case in which it arrived.
 	TransactionID string `json:"transactionId"`
 	// TransactionStatus is MED for every infraction.
 	TransactionStatus TransactionStatus `json:"transactionStatus"`
-	// TransactionType says which kind of transaction it is, CASH_IN in the spec.
+	// TransactionType is the kind of transaction, CASH_IN in the spec.
 	TransactionType TransactionType `json:"transactionType"`
 	// Value is the transaction's amount.
 	Value Amount `json:"value"`
 	// ExternalID is the merchant's own reference. It may be empty.
 	ExternalID string `json:"externalId"`
-	// EndToEndID is the transaction's id in the Pix network. Gateways leave it
-	// out or send malformed ones: ask its Valid method before relying on it.
+	// EndToEndID is the transaction's id in the Pix network. Gateways omit it or
+	// send malformed ones: call its Valid method before relying on it.
 	EndToEndID EndToEndID `json:"e2e_id"`
 	// MEDStatus is what happened to the MED request. It may be a status that
-	// this package does not know yet.
+	// this package does not know, or empty: the gateway's oldest webhooks have
+	// none.
 	MEDStatus MEDStatus `json:"medStatus"`
 }
 
-// Key returns what identifies the infraction's case.
+// Key returns the key of the infraction's case.
 func (i Infraction) Key() Key {
 	return Key{TransactionID: strings.ToLower(i.TransactionID), ExternalID: i.ExternalID}
 }
 
-// String describes the infraction in a short line.
+// String describes the infraction in one short line.
 func (i Infraction) String() string {
-	return fmt.Sprintf("MED %s for transaction %s (%s)", printable(string(i.MEDStatus)), printable(i.TransactionID), i.Value.BRL())
+	return fmt.Sprintf("MED %s for transaction %s (%s)", i.MEDStatus.label(), printable(i.TransactionID), i.Value.BRL())
 }
 
-// LogValue groups the infraction's fields for log/slog.
+// LogValue groups the infraction's fields for log/slog. Long text is cut.
 func (i Infraction) LogValue() slog.Value {
 	return slog.GroupValue(i.logAttrs()...)
 }
 
 func (i Infraction) logAttrs() []slog.Attr {
 	return []slog.Attr{
-		slog.String("transaction_id", i.TransactionID),
-		slog.String("transaction_status", string(i.TransactionStatus)),
-		slog.String("transaction_type", string(i.TransactionType)),
+		slog.String("transaction_id", loggable(i.TransactionID)),
+		slog.String("transaction_status", loggable(string(i.TransactionStatus))),
+		slog.String("transaction_type", loggable(string(i.TransactionType))),
 		slog.String("value", i.Value.String()),
-		slog.String("external_id", i.ExternalID),
-		slog.String("e2e_id", string(i.EndToEndID)),
-		slog.String("med_status", string(i.MEDStatus)),
+		slog.String("external_id", loggable(i.ExternalID)),
+		slog.String("e2e_id", loggable(string(i.EndToEndID))),
+		slog.String("med_status", loggable(string(i.MEDStatus))),
 	}
 }
 
-// Key identifies a MED case: the spec asks for idempotency by transactionId
-// and externalId.
+// Key identifies a stream of notifications: the spec asks for idempotency by
+// transactionId and externalId (spec: Boas Práticas).
 type Key struct {
 	TransactionID string // in lower case
 	ExternalID    string // as it arrived; may be empty
@@ -77,30 +78,32 @@ func (k Key) String() string { return printable(k.TransactionID) + "/" + printab
 type Notification struct {
 	Infraction
 
-	// Raw is the request's body exactly as received. It belongs to the
-	// Notification: keeping or changing it is fine.
+	// Raw is the request's body as received, decompressed if it was compressed.
+	// It belongs to the Notification: the Receiver may keep or change it.
 	Raw []byte `json:"raw,omitempty"`
 	// ReceivedAt is when the handler got the request.
 	ReceivedAt time.Time `json:"receivedAt"`
-	// Previous is the status that was handled before this one for the same
-	// Key, empty for the first. [Deduplicate] and the durable inbox set it.
+	// Previous is the last status handled for the same Key, empty for the first
+	// notification. [Deduplicate] and the durable inbox set it, and the three
+	// fields that follow.
 	Previous MEDStatus `json:"previous,omitempty"`
-	// PreviousValue is the value that came with Previous, zero for the first.
+	// PreviousValue is the value that came with Previous, zero for the first
+	// notification.
 	PreviousValue Amount `json:"previousValue,omitzero"`
-	// PreviousAt is when Previous was recorded, zero for the first. It tells the
-	// first notification from one that follows an empty status.
+	// PreviousAt is when Previous was recorded, zero for the first notification.
+	// It tells the first from one that follows an empty status.
 	PreviousAt time.Time `json:"previousAt,omitzero"`
 	// SeenAt is when this same status, whatever its value, was last recorded
-	// for the Key, zero if it never was. [Deduplicate] and the durable inbox set it.
+	// for the Key, zero if it never was.
 	SeenAt time.Time `json:"seenAt,omitzero"`
-	// Attempt counts the calls for this notification, from 1. It is above 1
-	// only behind the durable inbox of module github.com/pixmed-go/pixmed/inbox,
-	// which calls again after a failure.
+	// Attempt counts the calls for this notification, from 1. Only the durable
+	// inbox of module github.com/pixmed-go/pixmed/inbox, which calls again after a
+	// failure, sets it above 1.
 	Attempt int `json:"attempt"`
 }
 
-// MaybeReopened reports whether the notification may open anew a case that had
-// ended: its status is not final, comes after a final one and was seen before.
+// MaybeReopened reports whether the notification may reopen a case that had
+// ended: its status is not final, follows a final one, and was seen before.
 //
 // The payload has neither an event id nor a time, so a late redelivery looks
 // the same. Treat the money as blocked and look the case up at the gateway.
@@ -109,11 +112,11 @@ func (n *Notification) MaybeReopened() bool {
 	return !n.MEDStatus.Final() && n.Previous.Final() && !n.SeenAt.IsZero()
 }
 
-// String describes the notification in a short line, without the raw body.
+// String describes the notification in one short line, without the raw body.
 func (n Notification) String() string {
 	s := n.Infraction.String()
-	if n.Previous != "" {
-		s += ", after " + printable(string(n.Previous))
+	if n.Previous != "" || !n.PreviousAt.IsZero() {
+		s += ", after " + n.Previous.label()
 	}
 	if n.Attempt > 1 {
 		s += fmt.Sprintf(", attempt %d", n.Attempt)
@@ -122,12 +125,12 @@ func (n Notification) String() string {
 }
 
 // LogValue groups the notification's fields for log/slog, with the length of
-// the raw body in the place of its content.
+// the raw body in place of its content.
 func (n Notification) LogValue() slog.Value {
 	return slog.GroupValue(append(n.logAttrs(),
 		slog.Int("raw_bytes", len(n.Raw)),
 		slog.Time("received_at", n.ReceivedAt),
-		slog.String("previous", string(n.Previous)),
+		slog.String("previous", loggable(string(n.Previous))),
 		slog.String("previous_value", n.PreviousValue.String()),
 		slog.Time("previous_at", n.PreviousAt),
 		slog.Time("seen_at", n.SeenAt),
@@ -136,21 +139,25 @@ func (n Notification) LogValue() slog.Value {
 }
 
 // MEDStatus is the state of a MED request. A status that this package does not
-// know is data, not an error: it reaches [Callbacks].Other.
+// know is data, not an error, and so is an empty one: both reach
+// [Callbacks].Other.
 type MEDStatus string
 
 const (
 	// Acknowledged is a MED request that was received: the transaction's value
 	// is blocked (spec: Webhook de Infração).
 	Acknowledged MEDStatus = "ACKNOWLEDGED"
-	// Cancelled is a MED request that was withdrawn: the value is released to
-	// the account again (spec: Webhook de Infração).
+	// Cancelled is a MED request that was withdrawn: the value is released
+	// (spec: Webhook de Infração).
 	Cancelled MEDStatus = "CANCELLED"
-	// Debited is a MED request that was upheld: the value went back to the
-	// payer, in whole or in part. The spec does not list it; the gateway's
-	// later documentation does.
+	// Debited is a MED request that was upheld: the value, or a part of it, went
+	// back to the payer. The spec does not list it; the gateway's later
+	// documentation does.
 	Debited MEDStatus = "DEBITED"
 )
+
+// maxStatus is the longest medStatus that is accepted, in bytes.
+const maxStatus = 64
 
 // Known reports whether s is one of the constants.
 func (s MEDStatus) Known() bool { return s == Acknowledged || s == Cancelled || s == Debited }
@@ -158,11 +165,18 @@ func (s MEDStatus) Known() bool { return s == Acknowledged || s == Cancelled || 
 // Final reports whether s ends a case: CANCELLED or DEBITED.
 func (s MEDStatus) Final() bool { return s == Cancelled || s == Debited }
 
+func (s MEDStatus) label() string {
+	if s == "" {
+		return "(no status)"
+	}
+	return printable(string(s))
+}
+
 // TransactionStatus is the state of a transaction.
 type TransactionStatus string
 
-// TransactionMED is a transaction that is under a MED request, the only status
-// of an infraction webhook (spec: Webhook de Infração).
+// TransactionMED is a transaction under a MED request, the only status of an
+// infraction webhook (spec: Webhook de Infração).
 const TransactionMED TransactionStatus = "MED"
 
 // Known reports whether s is one of the constants.
@@ -182,7 +196,7 @@ func (t TransactionType) Known() bool { return t == CashIn }
 // ISPB of the payer's institution (8), the time in UTC as yyyyMMddHHmm (12),
 // and 11 letters and digits.
 //
-// A malformed one is never a reason to refuse a notification.
+// A notification is never rejected for a malformed one.
 type EndToEndID string
 
 // Valid reports whether the id is well formed.
@@ -192,7 +206,7 @@ func (id EndToEndID) Valid() bool {
 }
 
 // ISPB returns the eight characters that identify the payer's institution,
-// or "" when the id is malformed. They are digits, or letters and digits since
+// or "" if the id is malformed. They are digits, or letters and digits since
 // version 2.9.0 of the Pix API.
 func (id EndToEndID) ISPB() string {
 	if !id.Valid() {
@@ -201,8 +215,8 @@ func (id EndToEndID) ISPB() string {
 	return string(id[1:9])
 }
 
-// Time returns the UTC time in the id, to the minute, or the zero time when
-// the id is malformed. Institutions may be off by up to twelve hours.
+// Time returns the UTC time in the id, to the minute, or the zero time if the
+// id is malformed. Institutions may be off by up to twelve hours.
 func (id EndToEndID) Time() time.Time {
 	t, _ := id.parse()
 	return t

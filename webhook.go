@@ -1,14 +1,12 @@
 package pixmed
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 )
 
@@ -19,8 +17,7 @@ const (
 	// DefaultCallbackTimeout is how long a Receiver may take.
 	DefaultCallbackTimeout = 10 * time.Second
 
-	bodyTimeout = 10 * time.Second // for a body to arrive, where the server sets no limit
-	retryAfter  = "10"             // seconds, with a 503
+	retryAfter = "10" // seconds, with a 503
 )
 
 // Handler is an http.Handler for infraction webhooks. It verifies, reads,
@@ -29,18 +26,20 @@ const (
 //
 //	200  handled, or a duplicate of what was handled
 //	400  malformed JSON, an empty body, a body that was cut off
-//	401  refused by the verifier, before the body is parsed
+//	401  rejected by the verifier, before the body is parsed
 //	405  not a POST
 //	408  the body took longer than 10 seconds, or the server's ReadTimeout
-//	413  the body is over the limit
-//	415  a Content-Encoding other than identity
+//	413  the body is over the limit, as it came or decompressed
+//	415  the body is compressed in another way than gzip
 //	422  well formed, but not a valid infraction; the fields are named
 //	500  the Receiver failed, or it or the verifier panicked: the gateway sends
 //	     the notification again
 //	503  the Receiver failed after its deadline or is busy, with Retry-After
 //
 // Errors are application/problem+json (RFC 9457). Content-Type is not checked:
-// gateways send anything. A Handler is safe for concurrent use.
+// gateways send anything. Nor is Content-Encoding believed where the body shows
+// what it is: gzip is decompressed, and what begins like a JSON object is taken
+// as it is. A Handler is safe for concurrent use.
 type Handler struct {
 	receiver        Receiver
 	verifier        Verifier // nil only WithoutVerification
@@ -54,45 +53,32 @@ type Handler struct {
 	now             func() time.Time
 }
 
-// HandlerOption configures [NewHandler].
-type HandlerOption interface{ applyHandler(*handlerConfig) error }
-
-type handlerConfig struct {
-	Handler
-	unverified bool
-}
-
-type handlerOption func(*handlerConfig) error
-
-func (o handlerOption) applyHandler(c *handlerConfig) error { return o(c) }
-
 // NewHandler returns a [Handler] that hands notifications to receiver.
 //
 // The gateway specifies no signature, so one of [WithVerifier] and
-// [WithoutVerification] is required. The error names everything that is wrong
-// with the arguments.
+// [WithoutVerification] is required. If receiver or the verifier has a method
+// Validate() error, NewHandler calls it and returns its error, so that a
+// mistake in a configuration shows at the start and not with the first request.
+// The error names everything that is wrong with the arguments.
 func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
-	c := handlerConfig{Handler: Handler{
-		receiver:        receiver,
-		bodyLimit:       DefaultBodyLimit,
-		bodyTimeout:     bodyTimeout,
-		callbackTimeout: DefaultCallbackTimeout,
-		logger:          slog.Default(),
-		now:             time.Now,
-	}}
+	c := handlerConfig{
+		Handler: Handler{
+			receiver:        receiver,
+			bodyLimit:       DefaultBodyLimit,
+			bodyTimeout:     bodyTimeout,
+			callbackTimeout: DefaultCallbackTimeout,
+			logger:          slog.Default(),
+			now:             time.Now,
+		},
+		given: given{},
+	}
 	var errs []error
 	if isNil(receiver) {
 		errs = append(errs, errors.New("the Receiver is nil"))
 	} else {
 		errs = append(errs, validate(receiver))
 	}
-	for _, o := range opts {
-		if o == nil {
-			errs = append(errs, errors.New("an option is nil"))
-			continue
-		}
-		errs = append(errs, o.applyHandler(&c))
-	}
+	errs = append(errs, applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }), validate(c.verifier))
 	switch {
 	case c.verifier == nil && !c.unverified:
 		errs = append(errs, errors.New("no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))
@@ -109,7 +95,7 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.now()
 	// A panic of the fallback is the server's to handle, as any handler's is, and
-	// a callback may end the goroutine; neither goes unnoticed.
+	// a callback may end the goroutine. Both are logged and observed.
 	o := Outcome{Result: ResultFailed, Err: errUnanswered}
 	defer func() {
 		o.Duration = h.now().Sub(start)
@@ -126,24 +112,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errUnanswered = errors.New("no answer was written: the fallback panicked, or a callback called runtime.Goexit")
 
-// serve answers the request, step by step in the order of what each step costs.
+// serve answers the request, the cheapest checks first.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
 	h.limitBody(w, r)
 	body := (&lazyBody{h: h, w: w, r: r}).read
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", clip(r.Method, maxFound)),
+		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", printable(r.Method)),
 			problem{Status: http.StatusMethodNotAllowed, Detail: "Webhooks are sent with POST."})
 	}
-
 	if outcome, ok := h.verify(w, r, body); !ok {
 		return outcome
-	}
-	for encoding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
-		if encoding = strings.Trim(encoding, " \t"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return reject(w, ResultInvalid, fmt.Errorf("content encoding %q", clip(encoding, maxFound)),
-				problem{Status: http.StatusUnsupportedMediaType, Detail: "Send the body without a Content-Encoding."})
-		}
 	}
 	raw, err := body()
 	if err != nil {
@@ -158,25 +137,29 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 			problem{Status: http.StatusBadRequest, Detail: detail})
 	}
 
-	infraction, err := ParseInfraction(raw)
+	text, err := decompress(raw, r.Header, h.bodyLimit)
+	var infraction *Infraction
+	if err == nil {
+		infraction, err = ParseInfraction(text)
+	}
 	switch {
+	case err == nil:
+		n := &Notification{Infraction: *infraction, Raw: text, ReceivedAt: start, Attempt: 1}
+		key, status := n.Key(), n.MEDStatus // the Receiver may change n
+		o := h.call(w, r, "Receiver", func(ctx context.Context) error { return h.receiver.Receive(ctx, n) })
+		o.Key, o.MEDStatus = key, status
+		return o
 	case errors.Is(err, ErrNotInfraction):
-		return h.other(w, r, raw, err)
-	case err != nil && h.invalid != nil:
+		return h.other(w, r, text, err)
+	case h.invalid != nil && !tooLarge(err):
 		o := h.call(w, r, "WithInvalid callback", func(ctx context.Context) error { return h.invalid(ctx, raw, err) })
 		if o.Result == ResultAccepted {
 			o.Result, o.Err = ResultInvalid, err
 		}
 		return o
-	case err != nil:
+	default:
 		return reject(w, ResultInvalid, err, parseProblem(err))
 	}
-
-	n := &Notification{Infraction: *infraction, Raw: raw, ReceivedAt: start, Attempt: 1}
-	key, status := n.Key(), n.MEDStatus // the Receiver may change n
-	o := h.call(w, r, "Receiver", func(ctx context.Context) error { return h.receiver.Receive(ctx, n) })
-	o.Key, o.MEDStatus = key, status
-	return o
 }
 
 // verify reports whether the request may go on.
@@ -207,87 +190,6 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 		problem{Status: http.StatusUnauthorized, Detail: "The request could not be verified to come from the gateway."}), false
 }
 
-// lazyBody reads a request's body when it is first asked for.
-type lazyBody struct {
-	h    *Handler
-	w    http.ResponseWriter
-	r    *http.Request
-	done bool
-	body []byte
-	err  error
-}
-
-func (b *lazyBody) read() ([]byte, error) {
-	if !b.done {
-		b.done = true
-		b.body, b.err = b.h.readBody(b.w, b.r)
-	}
-	return b.body, b.err
-}
-
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.Body == nil {
-		return nil, nil
-	}
-	if r.ContentLength > h.bodyLimit {
-		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // or the server would read it before the answer
-		}
-		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
-	}
-	lift := h.limitBody(w, r) // once more: a verifier may have taken its time
-	var b bytes.Buffer
-	if r.ContentLength > 0 {
-		// ReadFrom wants room for one more read to see the end.
-		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
-	}
-	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
-	if err == nil {
-		lift()
-	}
-	return b.Bytes(), err
-}
-
-// limitBody limits the time that the body may take, since a server without a
-// ReadTimeout would wait for a slow one forever. Where it has one, that one
-// counts. Setting a deadline may be unsupported by a middleware's
-// ResponseWriter; then the server's is all there is.
-//
-// The limit must be lifted once the body is there. The server does so itself when
-// it comes to the body's end; but where a middleware has read the body before and
-// put it back, it would end the request's context in the middle of a callback.
-// After an error, and where the answer does not need the body, it stays: the server
-// reads what is left of a body before it sends the answer. It does not outlast the
-// request.
-func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) (lift func()) {
-	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ReadTimeout > 0 || r.ContentLength == 0 {
-		return func() {}
-	}
-	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
-		return func() {}
-	}
-	return func() { _ = rc.SetReadDeadline(time.Time{}) }
-}
-
-// other answers an event that is not an infraction.
-func (h *Handler) other(w http.ResponseWriter, r *http.Request, raw []byte, err error) Outcome {
-	if h.fallback == nil {
-		return reject(w, ResultOther, err, parseProblem(err))
-	}
-	again := r.WithContext(r.Context()) // a shallow copy: the caller's request keeps its drained body
-	again.Body = restoredBody{bytes.NewReader(raw)}
-	again.ContentLength = int64(len(raw))
-	h.fallback.ServeHTTP(w, again)
-	return Outcome{Result: ResultOther, Err: err}
-}
-
-// restoredBody is a body that was read, within the Handler's limit, and can be
-// read again.
-type restoredBody struct{ *bytes.Reader }
-
-func (restoredBody) Close() error { return nil }
-
 // call runs a callback of the user and answers by its outcome.
 func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, callback func(context.Context) error) Outcome {
 	// A client that hangs up must not undo half of the callback's work, so the
@@ -298,7 +200,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 	var duplicate, busy bool
 	err := h.guard(ctx, what, func() error {
 		err := callback(ctx)
-		if err != nil { // whose methods are the user's, and may panic as well
+		if err != nil { // its methods are the user's, and may panic as well
 			duplicate, busy = isDuplicate(err), errors.Is(err, ErrBusy)
 			_ = err.Error()
 		}
@@ -324,8 +226,8 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 	return o
 }
 
-// isDuplicate is errors.Is(err, ErrDuplicate) but for joined errors: what was
-// joined with ErrDuplicate is a failure that a 200 would lose.
+// isDuplicate is errors.Is(err, ErrDuplicate), except that an error joined with
+// ErrDuplicate is a failure, which a 200 would lose.
 func isDuplicate(err error) bool {
 	for ; err != nil; err = errors.Unwrap(err) {
 		if err == ErrDuplicate { //nolint:errorlint // see above

@@ -10,32 +10,33 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pixmed-go/pixmed"
 )
 
-// Attempt is one attempt at delivering a webhook.
+// Attempt is one attempt to deliver a webhook.
 type Attempt struct {
-	// StatusCode is the answer's, or 0 when there was none.
+	// StatusCode is the response's status code, or 0 if there was no response.
 	StatusCode int
-	// Header is the answer's, or nil.
+	// Header is the response's header, or nil.
 	Header http.Header
-	// Body is the answer's, up to the first 64 KiB.
+	// Body is the response's body, at most its first 64 KiB.
 	Body []byte
-	// Err says why there was no answer, or not the whole of it. It does not
-	// contain the URL, which may hold a secret.
+	// Err is why there was no response, or why its body is incomplete. It does
+	// not include the URL, which may contain a secret.
 	Err error
 }
 
-// maxAnswer is how much of an answer's body is kept, in bytes.
+// maxAnswer is how much of a response's body is kept, in bytes.
 const maxAnswer = 64 << 10
 
-// Schedule decides when a webhook is sent again. It is called after every
-// attempt that was not answered with 200, with all attempts so far, and returns
-// nil when it is time for the next one, or an error to give up. It may take as
-// long as it likes, until ctx ends: also when the gateway is closed.
+// Schedule decides when a webhook is sent again. It is called after each attempt
+// whose response was not 200, with all attempts so far. It returns nil when
+// it is time for the next attempt, or an error to give up. It may block until
+// ctx ends, which it also does when the gateway is closed.
 //
-// A test that wants to decide itself blocks on a channel:
+// A schedule that waits for the test:
 //
 //	again := make(chan struct{})
 //	g := pixmedtest.NewGateway(pixmedtest.WithSchedule(
@@ -52,20 +53,18 @@ type Schedule func(ctx context.Context, attempts []Attempt) error
 var errEnough = errors.New("the schedule has no more attempts")
 
 // Backoff returns a [Schedule] that waits for the duration first, then twice as
-// long each time, but no longer than most, and that gives up after so many
-// attempts in all. Backoff(0, 0, 5) tries five times without waiting.
+// long each time, but never longer than most. It gives up after the given number
+// of attempts, the first one included. Backoff(0, 0, 5) tries five times without
+// waiting. Negative durations count as 0; there is always one attempt.
 func Backoff(first, most time.Duration, attempts int) Schedule {
+	first, most = max(first, 0), max(most, 0)
 	return func(ctx context.Context, made []Attempt) error {
 		if len(made) >= attempts {
 			return errEnough
 		}
-		wait := max(0, min(first, most))
+		wait := min(first, most)
 		for range len(made) - 1 {
-			if wait > most/2 {
-				wait = most
-				break
-			}
-			wait *= 2
+			wait = 2 * min(wait, most/2)
 		}
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -84,18 +83,19 @@ type sender struct {
 	signers  []Signer
 	schedule Schedule
 	timeout  time.Duration
+	gzip     bool
 	onClose  func(func()) (stop func() bool)
 }
 
 // Deliver posts the [Payload] of an infraction to a URL, again and again until
-// the answer is exactly 200, and returns all attempts. Redirects are not
-// followed. Every status but 200 is a failure, as is no answer.
+// the response is 200, and returns all attempts. Any other status is a failure,
+// and so is no response. Redirects are not followed.
 //
-// The error is nil when the webhook was delivered. Otherwise the schedule gave
-// up, ctx ended or the gateway was closed, and the error wraps what it was.
+// The error is nil if the webhook was delivered. Otherwise it wraps why Deliver
+// stopped: the schedule's error, the cause of ctx's end, or that the gateway was
+// closed. A url that is not valid fails like a server that does not respond.
 //
-// A duplicate is a second Deliver of the same infraction; [Shuffled] makes
-// duplicates and disorder.
+// To send a duplicate, deliver the same infraction twice; see also [Shuffled].
 func (g *Gateway) Deliver(ctx context.Context, url string, i pixmed.Infraction) ([]Attempt, error) {
 	ctx, cancel := g.sender.untilClosed(ctx)
 	defer cancel()
@@ -107,26 +107,27 @@ func (g *Gateway) Deliver(ctx context.Context, url string, i pixmed.Infraction) 
 		if a.StatusCode == http.StatusOK {
 			return attempts, nil
 		}
-		// The context's end comes first: a schedule need not look at it.
+		// Schedules need not check whether the context has ended already.
 		err := context.Cause(ctx)
 		if err == nil {
 			err = g.sender.schedule(ctx, attempts)
 		}
 		if err != nil {
-			return attempts, fmt.Errorf("not delivered: attempt %d, the last, got %v: %w", len(attempts), a, err)
+			return attempts, fmt.Errorf("not delivered: attempt %d, the last one, got %v: %w", len(attempts), a, err)
 		}
 	}
 }
 
-// Post posts a body to a URL once, signed as a delivery is. It is for bodies
-// that no infraction has: malformed ones, or other kinds of events.
+// Post posts a body to a URL once, signed and compressed as deliveries are. Use
+// it for anything but an infraction: other events, malformed bodies.
 func (g *Gateway) Post(ctx context.Context, url string, body []byte) Attempt {
 	ctx, cancel := g.sender.untilClosed(ctx)
 	defer cancel()
 	return g.sender.post(ctx, url, body)
 }
 
-// untilClosed returns a context that also ends when the gateway is closed.
+// untilClosed returns a context that also ends when the gateway is closed, and
+// a function that releases it.
 func (s *sender) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := s.onClose(func() { cancel(errClosed) })
@@ -138,13 +139,19 @@ func (s *sender) untilClosed(ctx context.Context) (context.Context, context.Canc
 
 func (s *sender) post(ctx context.Context, url string, body []byte) Attempt {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout,
-		fmt.Errorf("no answer within %v: %w", s.timeout, context.DeadlineExceeded))
+		fmt.Errorf("no response within %v: %w", s.timeout, context.DeadlineExceeded))
 	defer cancel()
+	if s.gzip {
+		body = compress(body)
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return Attempt{Err: withoutURL(err)}
 	}
 	r.Header.Set("Content-Type", "application/json")
+	if s.gzip {
+		r.Header.Set("Content-Encoding", "gzip")
+	}
 	sign(r, body, s.signers)
 	resp, err := s.client.Do(r)
 	if err != nil {
@@ -156,8 +163,8 @@ func (s *sender) post(ctx context.Context, url string, body []byte) Attempt {
 	return a
 }
 
-// withoutURL takes the URL out of an error of package net/http: a secret may be
-// in its query.
+// withoutURL removes the URL, which may contain a secret, from an error of
+// package net/http.
 func withoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
@@ -165,13 +172,15 @@ func withoutURL(err error) error {
 	return err
 }
 
-// String describes the attempt in a line: the error, or the status code and the
-// start of the body.
+// String returns the status code and the start of the body, or the error if
+// there was no response, as one line of printable text.
 func (a Attempt) String() string {
-	if a.StatusCode == 0 {
-		return fmt.Sprintf("no answer (%v)", a.Err)
+	text := fmt.Sprintf("no response (%v)", a.Err)
+	if a.StatusCode != 0 {
+		text = fmt.Sprintf("%d %s", a.StatusCode, a.Body[:min(len(a.Body), 200)])
 	}
-	const most = 200
-	body := strings.TrimSpace(string(a.Body[:min(len(a.Body), most)]))
-	return strings.TrimSpace(fmt.Sprintf("%d %s", a.StatusCode, strings.ToValidUTF8(body, "")))
+	words := strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool {
+		return r == ' ' || !unicode.IsPrint(r)
+	})
+	return strings.Join(words, " ")
 }

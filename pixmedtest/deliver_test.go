@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -19,39 +18,6 @@ import (
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
-
-// merchant is a server that answers with these statuses, one after the other,
-// and keeps the bodies it got.
-func merchant(t *testing.T, statuses ...int) (url string, bodies func() []string) {
-	t.Helper()
-	var mu sync.Mutex
-	var got []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		body, _ := io.ReadAll(r.Body)
-		status := statuses[len(got)%len(statuses)]
-		got = append(got, r.Method+" "+r.Header.Get("Content-Type")+" "+string(body))
-		w.Header().Set("Location", "/elsewhere")
-		w.WriteHeader(status)
-		if status != http.StatusNoContent {
-			_, _ = io.WriteString(w, http.StatusText(status))
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(got)
-	}
-}
-
-func codes(attempts []pixmedtest.Attempt) (codes []int) {
-	for _, a := range attempts {
-		codes = append(codes, a.StatusCode)
-	}
-	return codes
-}
 
 func TestDeliver(t *testing.T) {
 	t.Parallel()
@@ -71,14 +37,14 @@ func TestDeliver(t *testing.T) {
 		t.Errorf("status codes (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]int{1, 2, 3, 4, 5, 6}, asked); diff != "" {
-		t.Errorf("the schedule was asked after (-want +got):\n%s", diff)
+		t.Errorf("attempts at each call of the schedule (-want +got):\n%s", diff)
 	}
 	want := slices.Repeat([]string{"POST application/json " + string(pixmedtest.Payload(i))}, 7)
 	if diff := cmp.Diff(want, bodies()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 	if a := attempts[4]; string(a.Body) != "Found" || a.Header.Get("Location") != "/elsewhere" || a.Err != nil {
-		t.Errorf("the fifth attempt is %+v", a)
+		t.Errorf("attempts[4] = %+v", a)
 	}
 }
 
@@ -88,7 +54,7 @@ func TestDeliverGivesUp(t *testing.T) {
 	boom := errors.New("boom")
 	for name, tt := range map[string]struct {
 		schedule pixmedtest.Schedule
-		ended    bool // the context
+		ended    bool // whether the context has ended
 		url      string
 		codes    []int
 		want     string
@@ -96,23 +62,23 @@ func TestDeliverGivesUp(t *testing.T) {
 	}{
 		"enough": {
 			schedule: pixmedtest.Backoff(0, 0, 3), codes: []int{503, 503, 503},
-			want: "not delivered: attempt 3, the last, got 503 Service Unavailable: the schedule has no more attempts",
+			want: "not delivered: attempt 3, the last one, got 503 Service Unavailable: the schedule has no more attempts",
 		},
 		"no attempts": {
 			schedule: pixmedtest.Backoff(0, 0, -1), codes: []int{503},
-			want: "not delivered: attempt 1, the last, got 503 Service Unavailable: the schedule has no more attempts",
+			want: "not delivered: attempt 1, the last one, got 503 Service Unavailable: the schedule has no more attempts",
 		},
 		"own error": {
 			schedule: func(context.Context, []pixmedtest.Attempt) error { return boom }, codes: []int{503},
-			want: "not delivered: attempt 1, the last, got 503 Service Unavailable: boom", is: boom,
+			want: "not delivered: attempt 1, the last one, got 503 Service Unavailable: boom", is: boom,
 		},
 		"context": {
 			ended: true, schedule: func(context.Context, []pixmedtest.Attempt) error { return nil }, codes: []int{0},
-			want: "not delivered: attempt 1, the last, got no answer (context canceled): context canceled", is: context.Canceled,
+			want: "not delivered: attempt 1, the last one, got no response (context canceled): context canceled", is: context.Canceled,
 		},
 		"not a URL": {
 			url: "http://user:s3cret@\x00", schedule: pixmedtest.Backoff(0, 0, 1), codes: []int{0},
-			want: "not delivered: attempt 1, the last, got no answer (net/url: invalid control character in URL): the schedule has no more attempts",
+			want: "not delivered: attempt 1, the last one, got no response (net/url: invalid control character in URL): the schedule has no more attempts",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +98,7 @@ func TestDeliverGivesUp(t *testing.T) {
 				t.Errorf("error %v\nwant %s", err, tt.want)
 			}
 			if tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("the error is not %v", tt.is)
+				t.Errorf("errors.Is(err, %v) is false", tt.is)
 			}
 			if diff := cmp.Diff(tt.codes, codes(attempts)); diff != "" {
 				t.Errorf("status codes (-want +got):\n%s", diff)
@@ -148,13 +114,15 @@ func TestBackoff(t *testing.T) {
 		attempts    int
 		want        []time.Duration
 	}{
-		"doubles":   {50 * time.Millisecond, 300 * time.Millisecond, 6, []time.Duration{50e6, 100e6, 200e6, 300e6, 300e6}},
-		"constant":  {time.Second, time.Second, 3, []time.Duration{1e9, 1e9}},
-		"most less": {time.Hour, time.Second, 2, []time.Duration{1e9}},
-		"huge":      {1, 1<<63 - 1, 3, []time.Duration{1, 2}},
-		"zero":      {0, time.Hour, 3, []time.Duration{0, 0}},
-		"negative":  {-3, -1, 4, []time.Duration{0, 0, 0}},
-		"once":      {time.Hour, time.Hour, 1, nil},
+		"doubles":        {50 * time.Millisecond, 300 * time.Millisecond, 6, []time.Duration{50e6, 100e6, 200e6, 300e6, 300e6}},
+		"constant":       {time.Second, time.Second, 3, []time.Duration{1e9, 1e9}},
+		"most less":      {time.Hour, time.Second, 2, []time.Duration{1e9}},
+		"huge":           {1, 1<<63 - 1, 3, []time.Duration{1, 2}},
+		"zero":           {0, time.Hour, 3, []time.Duration{0, 0}},
+		"negative":       {-3, -1, 4, []time.Duration{0, 0, 0}},
+		"negative first": {-3, time.Hour, 70, make([]time.Duration, 69)},
+		"negative most":  {time.Hour, -1, 70, make([]time.Duration, 69)},
+		"once":           {time.Hour, time.Hour, 1, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -180,7 +148,7 @@ func TestBackoff(t *testing.T) {
 		defer cancel()
 		err := pixmedtest.Backoff(time.Hour, time.Hour, 2)(ctx, make([]pixmedtest.Attempt, 1))
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("error %v, want the context's", err)
+			t.Errorf("error %v, want context.DeadlineExceeded", err)
 		}
 	})
 }
@@ -188,14 +156,14 @@ func TestBackoff(t *testing.T) {
 func TestDeliverDefaultSchedule(t *testing.T) {
 	t.Parallel()
 	url, bodies := merchant(t, 503, 200)
-	g := pixmedtest.NewGateway(pixmedtest.WithSchedule(nil), pixmedtest.WithDeliveryTimeout(-1))
+	g := pixmedtest.NewGateway()
 	defer g.Close()
 	start := time.Now()
 	if _, err := g.Deliver(t.Context(), url, pixmedtest.NewInfraction()); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(start); took < 50*time.Millisecond || len(bodies()) != 2 {
-		t.Errorf("%d requests within %v, want 2, 50ms apart", len(bodies()), took)
+		t.Errorf("%d requests in %v, want 2 in at least 50ms", len(bodies()), took)
 	}
 }
 
@@ -215,12 +183,12 @@ func TestDeliveryTimeout(t *testing.T) {
 		t.Fatalf("%d attempts, error %v", len(attempts), err)
 	}
 	for _, a := range attempts {
-		if !errors.Is(a.Err, context.DeadlineExceeded) || !strings.Contains(a.Err.Error(), "no answer within 10ms") {
-			t.Errorf("attempt error %v", a.Err)
+		if !errors.Is(a.Err, context.DeadlineExceeded) || !strings.Contains(a.Err.Error(), "no response within 10ms") {
+			t.Errorf("Err = %v, want no response within 10ms", a.Err)
 		}
 	}
 	if s := err.Error(); strings.Contains(s, "s3cret") || strings.Contains(s, server.URL) {
-		t.Errorf("the error shows the URL: %s", s)
+		t.Errorf("the error includes the URL: %s", s)
 	}
 }
 
@@ -231,7 +199,7 @@ func TestPost(t *testing.T) {
 	defer g.Close()
 	a := g.Post(t.Context(), url, []byte("{"))
 	if a.StatusCode != http.StatusBadRequest || a.String() != "400 Bad Request" {
-		t.Errorf("got %v", a)
+		t.Errorf("got %v, want 400 Bad Request", a)
 	}
 	if diff := cmp.Diff([]string{"POST application/json {"}, bodies()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
@@ -243,36 +211,70 @@ func TestPost(t *testing.T) {
 	defer server.Close()
 	a = g.Post(t.Context(), server.URL, nil)
 	if a.StatusCode != http.StatusOK || len(a.Body) != 64<<10 || a.Err != nil {
-		t.Errorf("got %d, %d bytes, %v", a.StatusCode, len(a.Body), a.Err)
+		t.Errorf("got %d, %d bytes, error %v, want 200, 64 KiB, nil", a.StatusCode, len(a.Body), a.Err)
 	}
 	if want := "200 " + strings.Repeat("é", 100); a.String() != want {
 		t.Errorf("String() = %q, want %q", a.String(), want)
 	}
 	server.Close()
 	if a = g.Post(t.Context(), server.URL, nil); a.Err == nil || a.StatusCode != 0 {
-		t.Errorf("from a closed server: %v", a)
+		t.Errorf("Post to a closed server: %v, want an error", a)
 	}
 }
 
-func TestCloseEndsIdleConnections(t *testing.T) {
+func TestAttemptString(t *testing.T) {
 	t.Parallel()
-	closed := make(chan struct{})
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			close(closed)
+	for want, a := range map[string]pixmedtest.Attempt{
+		"200":                             {StatusCode: 200},
+		"503 a b":                         {StatusCode: 503, Body: []byte("\n a \t\r\n b \n")},
+		"400 [2Jé ]0;title":               {StatusCode: 400, Body: []byte("\x1b[2J\xffé\u202e\x1b]0;title\a")},
+		"no response (x [2J y)":           {Err: errors.New("x\x1b[2J\ny")},
+		"500 " + strings.Repeat("x", 199): {StatusCode: 500, Body: []byte(strings.Repeat("x", 199) + "éyz")},
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("String() = %q, want %q", got, want)
 		}
 	}
-	server.Start()
+}
+
+// TestGzip checks that deliveries and other posts are compressed before they are
+// signed.
+func TestGzip(t *testing.T) {
+	t.Parallel()
+	type request struct {
+		Encoding, Signature, Body string
+		Length                    int64
+	}
+	requests := make(chan request, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		requests <- request{r.Header.Get("Content-Encoding"), r.Header.Get("X-Signature"), string(body), r.ContentLength}
+	}))
 	defer server.Close()
-	g := pixmedtest.NewGateway()
-	for range 3 { // over one connection, or closed would be closed twice
-		if _, err := g.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
-			t.Error(err)
+	signer := pixmedtest.HMACSHA256("X-Signature", "sha256=", "s3cret")
+	g := pixmedtest.NewGateway(pixmedtest.WithGzip(), pixmedtest.WithSigner(signer))
+	defer g.Close()
+
+	check := func(want []byte) {
+		t.Helper()
+		got := <-requests
+		if body := gunzip(t, got.Body); body != string(want) {
+			t.Errorf("decompressed body %q, want %q", body, want)
+		}
+		signed := pixmedtest.NewRequest("/", []byte(got.Body), signer)
+		if diff := cmp.Diff(request{"gzip", signed.Header.Get("X-Signature"), got.Body, int64(len(got.Body))}, got); diff != "" {
+			t.Errorf("request (-want +got):\n%s", diff)
 		}
 	}
-	g.Close()
-	<-closed
+	i := pixmedtest.NewInfraction()
+	if _, err := g.Deliver(t.Context(), server.URL, i); err != nil {
+		t.Fatal(err)
+	}
+	check(pixmedtest.Payload(i))
+	if a := g.Post(t.Context(), server.URL, []byte("{")); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	check([]byte("{"))
 }
 
 func TestDeliverTLS(t *testing.T) {
@@ -286,8 +288,8 @@ func TestDeliverTLS(t *testing.T) {
 	}
 }
 
-// TestDuplicates delivers everything three times, out of order and several at
-// once, to a handler that deduplicates.
+// TestDuplicates delivers everything three times, out of order and concurrently,
+// to a handler that deduplicates.
 func TestDuplicates(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

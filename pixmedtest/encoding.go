@@ -1,53 +1,69 @@
 package pixmedtest
 
 import (
+	"bytes"
 	"encoding/base64"
-	"io"
+	"slices"
 	"strings"
 )
 
-// Encoding says in what ways a receipt's answer differs from the one in the
-// specification, which is the zero Encoding: a JSON object with the PDF in
-// padded standard base64, sent with a Content-Length. All of them are what real
-// encoders, frameworks and proxies do. They combine with |:
+// Encoding is a set of differences between a receipt response and the example in
+// the gateway's documentation. The zero Encoding has none: it is a JSON object
+// with the PDF in padded standard base64, sent with a Content-Length. Real
+// encoders, frameworks and proxies cause each of these differences. Combine them
+// with |:
 //
 //	pixmedtest.URLSafe | pixmedtest.Unpadded
 type Encoding uint
 
 const (
-	// EscapedSlashes writes / as \/ throughout, as PHP does.
+	// EscapedSlashes writes every / in the JSON as \/, as PHP does.
 	EscapedSlashes Encoding = 1 << iota
-	// EscapedUnicode writes +, / and = as \u002B, \u002F and \u003D, as .NET
-	// and others do.
+	// EscapedUnicode writes every +, / and = in the JSON as \u002B, \u002F and
+	// \u003D, as .NET and others do.
 	EscapedUnicode
-	// LineBreaks breaks the base64 text into lines of 76 characters by the
+	// LineBreaks breaks the base64 text into lines of 76 characters, with the
 	// escapes \r\n.
 	LineBreaks
-	// RawLineBreaks does it by the characters themselves, which JSON forbids.
+	// RawLineBreaks breaks the base64 text into lines of 76 characters, with
+	// unescaped CR and LF, which JSON forbids.
 	RawLineBreaks
-	// URLSafe uses the base64 alphabet with - and _ for + and /.
+	// Tabs writes the escape \t after every 76 characters of the base64 text, at
+	// the start of the next line if there are line breaks. With RawLineBreaks the
+	// tabs are not escaped either.
+	Tabs
+	// LeadingSpaces writes two spaces before the base64 text. With DataURI there
+	// are two spaces on each side of the prefix.
+	LeadingSpaces
+	// TrailingSpaces writes two spaces after the base64 text. With Unpadded,
+	// package pixmed rejects the receipt unless the length of the text is a
+	// multiple of four: the spaces may be a + that was lost.
+	TrailingSpaces
+	// URLSafe uses the base64 alphabet with - and _ in place of + and /.
 	URLSafe
-	// Unpadded leaves out the = at the end of the base64 text.
+	// Unpadded omits the = at the end of the base64 text.
 	Unpadded
 	// DataURI writes data:application/pdf;base64, before the base64 text.
 	DataURI
-	// BarePDF sends the PDF itself as application/pdf, without any JSON. What
-	// stands above has no effect then.
+	// BarePDF sends the PDF itself as application/pdf, without JSON. The flags
+	// above then have no effect.
 	BarePDF
 
-	// Gzip compresses the body, whether or not the client asked for it. It and
-	// what stands below hold for every answer with a body, errors included.
+	// Gzip compresses the body, whether or not the client asked for it. Unlike
+	// the flags above, Gzip, Chunked and UntilClose apply to every response,
+	// including errors.
 	Gzip
 	// Chunked sends the body in chunks, without a Content-Length. It has no
 	// effect together with UntilClose.
 	Chunked
-	// UntilClose sends the body without a Content-Length and without chunks,
-	// as HTTP/1.0 does: it ends where the connection is closed, and a client
-	// does not see a [Fault].Cut but by what is missing.
+	// UntilClose sends the body without a Content-Length and without chunks, as
+	// HTTP/1.0 does. The end of the connection is the end of the body, so a client
+	// that gets only a part of it (see [Fault]) can tell only from its content.
 	UntilClose
 )
 
-func (e Encoding) has(flag Encoding) bool { return e&flag != 0 }
+// has reports whether e includes one of the flags.
+func (e Encoding) has(flags Encoding) bool { return e&flags != 0 }
 
 func (e Encoding) contentType() string {
 	if e.has(BarePDF) {
@@ -56,29 +72,34 @@ func (e Encoding) contentType() string {
 	return jsonType
 }
 
-// write writes the answer's body for a receipt. It holds no copy of it: the
-// content may be large, and the memory of its client under test.
-func (e Encoding) write(w io.Writer, content []byte) error {
+// encode returns the body of a receipt response.
+func (e Encoding) encode(content []byte) []byte {
 	if e.has(BarePDF) {
-		_, err := w.Write(content)
-		return err
+		return content
 	}
-
-	// None of the three characters is JSON punctuation, so the whole document
-	// can pass through.
+	var before, after string
+	if e.has(LeadingSpaces) {
+		before = "  "
+	}
+	if e.has(DataURI) {
+		before += "data:application/pdf;base64," + before
+	}
+	if e.has(TrailingSpaces) {
+		after = "  "
+	}
+	body := `{"status":"SUCCESS","data":{"receipt":"` + before + e.text(content) + after + `","mimeType":"application/pdf"}}`
+	// JSON itself has none of the characters that are escaped.
 	switch {
 	case e.has(EscapedUnicode):
-		w = replacer{w, strings.NewReplacer("+", `\u002B`, "/", `\u002F`, "=", `\u003D`)}
+		body = strings.NewReplacer("+", `\u002B`, "/", `\u002F`, "=", `\u003D`).Replace(body)
 	case e.has(EscapedSlashes):
-		w = replacer{w, strings.NewReplacer("/", `\/`)}
+		body = strings.ReplaceAll(body, "/", `\/`)
 	}
-	text := w
-	switch {
-	case e.has(RawLineBreaks):
-		text = &lines{w: w, separator: "\r\n"}
-	case e.has(LineBreaks):
-		text = &lines{w: w, separator: `\r\n`}
-	}
+	return []byte(body)
+}
+
+// text returns the base64 text, in lines if e says so.
+func (e Encoding) text(content []byte) string {
 	encoding := base64.StdEncoding
 	if e.has(URLSafe) {
 		encoding = base64.URLEncoding
@@ -86,60 +107,17 @@ func (e Encoding) write(w io.Writer, content []byte) error {
 	if e.has(Unpadded) {
 		encoding = encoding.WithPadding(base64.NoPadding)
 	}
-
-	before := `{"status":"SUCCESS","data":{"receipt":"`
-	if e.has(DataURI) {
-		before += "data:application/pdf;base64,"
+	lineBreak, tab := `\r\n`, `\t`
+	if e.has(RawLineBreaks) {
+		lineBreak, tab = "\r\n", "\t"
 	}
-	if _, err := io.WriteString(w, before); err != nil {
-		return err
+	var separator string
+	if e.has(LineBreaks | RawLineBreaks) {
+		separator = lineBreak
 	}
-	encoder := base64.NewEncoder(encoding, text)
-	if _, err := encoder.Write(content); err != nil {
-		return err
+	if e.has(Tabs) {
+		separator += tab
 	}
-	if err := encoder.Close(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, `","mimeType":"application/pdf"}}`)
-	return err
-}
-
-// replacer replaces single characters in what is written.
-type replacer struct {
-	w        io.Writer
-	replacer *strings.Replacer
-}
-
-func (r replacer) Write(p []byte) (int, error) {
-	if _, err := r.replacer.WriteString(r.w, string(p)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// lines puts a separator between lines of 76 characters, as MIME has them.
-type lines struct {
-	w         io.Writer
-	separator string
-	column    int
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	const width = 76
-	for rest := p; len(rest) > 0; {
-		if l.column == width {
-			if _, err := io.WriteString(l.w, l.separator); err != nil {
-				return 0, err
-			}
-			l.column = 0
-		}
-		n := min(len(rest), width-l.column)
-		if _, err := l.w.Write(rest[:n]); err != nil {
-			return 0, err
-		}
-		l.column += n
-		rest = rest[n:]
-	}
-	return len(p), nil
+	lines := slices.Collect(slices.Chunk(encoding.AppendEncode(nil, content), 76))
+	return string(bytes.Join(lines, []byte(separator)))
 }

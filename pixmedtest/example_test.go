@@ -15,8 +15,8 @@ import (
 
 const secret = "a shared secret"
 
-// program is the code under test: it blocks the value of a transaction that is
-// under a MED request and releases it again when the request is cancelled.
+// program is the code under test. It blocks the value of a transaction when a MED
+// request is made, and releases it when the request is cancelled.
 type program struct {
 	blocked map[string]pixmed.Amount // by transaction id
 }
@@ -47,8 +47,8 @@ func (p *program) routes() (http.Handler, error) {
 	return mux, nil
 }
 
-// The whole program, over the network: the gateway delivers a webhook, and the
-// receipt is fetched from it as evidence.
+// Test a whole program over the network: the gateway delivers a webhook, and the
+// client fetches the receipt.
 func Example() {
 	gateway := pixmedtest.NewGateway(
 		pixmedtest.WithCredential("api_key", "key"),
@@ -102,7 +102,7 @@ func ExampleNewNotification() {
 	// Output: map[5a94d48d-c9f3-46be-8448-83510ca42bde:250.00] <nil>
 }
 
-// A handler takes a request and a recorder.
+// Call a handler with a request and a recorder. It needs no server.
 func ExampleNewRequest() {
 	p := newProgram()
 	routes, err := p.routes()
@@ -124,8 +124,8 @@ func ExampleNewRequest() {
 	// 200 map[5a94d48d-c9f3-46be-8448-83510ca42bde:18.00]
 }
 
-// The gateway sends a webhook again until it gets 200. Here the program's
-// database is down at first.
+// The gateway sends a webhook until it gets 200. Here the program's database is
+// down at first.
 func ExampleGateway_Deliver() {
 	calls := 0
 	handler, err := pixmed.NewHandler(pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
@@ -155,7 +155,7 @@ func ExampleGateway_Deliver() {
 	// error: <nil>
 }
 
-// Two requests go wrong, and the client copes.
+// Two requests fail, and the client recovers.
 func ExampleGateway_Fail() {
 	gateway := pixmedtest.NewGateway()
 	defer gateway.Close()
@@ -183,7 +183,7 @@ func ExampleGateway_Fail() {
 	// Output: application/pdf after 3 requests
 }
 
-// The gateway is down for good: what does the program say?
+// The gateway is down: every request fails.
 func ExampleGateway_FailAlways() {
 	gateway := pixmedtest.NewGateway()
 	defer gateway.Close()

@@ -1,18 +1,18 @@
 package pixmedtest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// Fault says how a receipt request is answered otherwise than well. Its fields
-// combine; the zero Fault changes nothing.
+// Fault describes how a receipt request fails. Its fields can be combined. The
+// zero Fault changes nothing.
 //
 //	pixmedtest.Fault{Status: 429, RetryAfter: "2"}
 //	pixmedtest.Fault{Status: 502, HTML: true}
@@ -21,37 +21,48 @@ import (
 //	pixmedtest.Fault{Latency: time.Minute}
 //	pixmedtest.Fault{Encoding: pixmedtest.Gzip | pixmedtest.Chunked}
 type Fault struct {
-	// Latency is waited before the answer begins. It ends early, and with it
-	// the connection, when the client goes or the gateway is closed.
+	// Latency is how long the gateway waits before it responds. If the client
+	// disconnects or the gateway is closed meanwhile, there is no response.
 	Latency time.Duration
 
-	// Status is the status code, from 200; 0 leaves it as it would be. With
-	// any but 200 the body is a JSON error, {"message":…,"statusCode":…}.
+	// Status is the response's status code, 200 to 999; 0 leaves it unchanged.
+	// Unless it is 200, the body becomes a JSON error,
+	// {"message":…,"statusCode":…}.
 	Status int
-	// RetryAfter is the value of the header Retry-After, verbatim.
+	// RetryAfter is the value of the Retry-After header. It is sent verbatim,
+	// unless empty.
 	RetryAfter string
-	// Header is added to the answer's, in the place of those of the same name.
+	// Header is added to the response. It replaces headers of the same name.
 	Header http.Header
-	// HTML makes the body an HTML page, as proxies send it.
+	// HTML makes the body an HTML page like those of proxies.
 	HTML bool
-	// Body is the body, verbatim, unless nil. HTML then only sets its type.
+	// Body replaces the body, unless it is nil. HTML then sets only the
+	// Content-Type.
 	Body []byte
 
 	// Encoding is added to the gateway's.
 	Encoding Encoding
 
-	// Cut breaks the connection after At bytes of the body.
+	// Cut closes the connection after At bytes of the body.
 	Cut bool
-	// Stall sends nothing more after At bytes of the body, until the client
-	// goes or the gateway is closed.
+	// Stall stops sending after At bytes of the body. The connection stays open
+	// until the client disconnects or the gateway is closed.
 	Stall bool
-	// At is where Cut and Stall happen: after so many bytes of the body as it
-	// is sent, compressed if it is. 0 is after the header, and -1 before it: the
-	// request gets no answer at all. (Where the connection had served a request
-	// before, Go's http.Transport then sends it again by itself, and takes the
-	// next fault.) At or behind the body's end Cut and Stall have no effect,
-	// but with Chunked, where the last chunk, which marks the end, is withheld.
+	// At is how many bytes of the body are sent before Cut or Stall, counted
+	// after compression. 0 sends only the headers. A negative number sends no
+	// response at all; if the client's http.Transport had reused a connection,
+	// it then sends the request again by itself and takes the next fault.
+	//
+	// If the body has no more than At bytes, Cut and Stall have no effect, except
+	// with Chunked: the last chunk, which marks the end, is not sent.
 	At int64
+}
+
+// check panics if net/http would when it sends the status.
+func (f Fault) check() {
+	if f.Status != 0 && (f.Status < 200 || f.Status > 999) {
+		panic(fmt.Sprintf("Fault.Status is %d, want 0 or 200 to 999", f.Status))
+	}
 }
 
 const (
@@ -59,50 +70,35 @@ const (
 	htmlType = "text/html; charset=utf-8"
 )
 
-// answer is what a receipt request is answered with.
+// answer is the response to a receipt request.
 type answer struct {
 	status      int
 	contentType string
-	body        func(io.Writer) error
-	allow       string // for the header Allow
-	encoding    Encoding
-	fault       Fault
+	body        []byte
 }
 
-// jsonError is an answer as the gateway gives it when something is wrong.
+// jsonError returns an error as the gateway writes it.
 func jsonError(status int, message string) answer {
-	body, _ := json.Marshal(struct { // a string and a number
+	body, _ := json.Marshal(struct { // a string and a number always encode
 		Message    string `json:"message"`
 		StatusCode int    `json:"statusCode"`
 	}{message, status})
-	return answer{status: status, contentType: jsonType, body: verbatim(body)}
+	return answer{status, jsonType, body}
 }
 
-func verbatim(b []byte) func(io.Writer) error {
-	return func(w io.Writer) error {
-		_, err := w.Write(b)
-		return err
-	}
-}
-
-// with applies a fault, but for what it does while the answer is sent.
+// with applies a fault's status and body.
 func (a answer) with(f Fault) answer {
-	switch {
-	case f.Status == 0:
-	case f.Status < 200 || f.Status > 999: // net/http would panic
-		a = jsonError(http.StatusInternalServerError, fmt.Sprintf("Fault.Status is %d, want 200 to 999", f.Status))
-	case f.Status == http.StatusOK:
+	if f.Status == http.StatusOK {
 		a.status = f.Status
-	default:
+	} else if f.Status != 0 {
 		a = jsonError(f.Status, http.StatusText(f.Status))
 	}
 	if f.HTML {
-		a.contentType, a.body = htmlType, verbatim(htmlPage(a.status))
+		a.contentType, a.body = htmlType, htmlPage(a.status)
 	}
 	if f.Body != nil {
-		a.body = verbatim(f.Body)
+		a.body = f.Body
 	}
-	a.fault = f
 	return a
 }
 
@@ -112,97 +108,64 @@ func htmlPage(status int) []byte {
 		title + "</h1></center>\r\n<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n")
 }
 
-// send writes the answer. wait returns when the client is gone or the gateway
-// closed.
-func (a answer) send(w http.ResponseWriter, wait func()) {
-	f := a.fault
+// send writes the answer, or as much of it as the fault allows. wait returns
+// when the client has disconnected or the gateway is closed.
+func (a answer) send(w http.ResponseWriter, e Encoding, f Fault, wait func()) {
+	interrupted := f.Cut || f.Stall
 	interrupt := func() {
 		if f.Stall {
 			wait()
 		}
-		panic(http.ErrAbortHandler) // net/http's way to break the connection
+		panic(http.ErrAbortHandler) // makes net/http close the connection
 	}
-	interrupted := f.Cut || f.Stall
 	if interrupted && f.At < 0 {
 		interrupt()
 	}
 
-	body := a.body
-	if a.encoding.has(Gzip) {
-		body = compressed(body)
-	}
-	header := w.Header()
+	body, header := a.body, w.Header()
 	header.Set("Content-Type", a.contentType)
-	if a.allow != "" {
-		header.Set("Allow", a.allow)
-	}
 	if f.RetryAfter != "" {
 		header.Set("Retry-After", f.RetryAfter)
 	}
+	if e.has(Gzip) {
+		body = compress(body)
+		header.Set("Content-Encoding", "gzip")
+	}
 	switch {
 	case a.status == http.StatusNoContent || a.status == http.StatusNotModified:
-		body = verbatim(nil)
-	case a.encoding.has(UntilClose):
+		body = nil
+	case e.has(UntilClose):
 		header.Set("Transfer-Encoding", "identity") // net/http's name for it
-	case !a.encoding.has(Chunked):
-		length := counter(0)
-		_ = body(&length) // never fails
-		header.Set("Content-Length", strconv.FormatInt(int64(length), 10))
-	}
-	if a.encoding.has(Gzip) {
-		header.Set("Content-Encoding", "gzip")
+	case !e.has(Chunked):
+		header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	for name, values := range f.Header {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
 
 	w.WriteHeader(a.status)
+	// Errors from here on mean that the client has disconnected.
 	flush := http.NewResponseController(w).Flush
-	if a.encoding.has(Chunked) || interrupted {
-		_ = flush() // or net/http counts a small body by itself; an error is the client's going
+	if e.has(Chunked) || interrupted {
+		_ = flush() // otherwise net/http adds a Content-Length to a small body
 	}
-	out := io.Writer(w)
+	end := int64(len(body))
 	if interrupted {
-		out = &limited{w, f.At}
+		end = min(end, f.At)
 	}
-	err := body(out)
-	if interrupted && (errors.Is(err, errLimit) || err == nil && a.encoding.has(Chunked)) {
+	for piece := range slices.Chunk(body[:end], 4<<10) { // several chunks if Chunked
+		_, _ = w.Write(piece)
+	}
+	if interrupted && (end < int64(len(body)) || e.has(Chunked)) {
 		_ = flush()
 		interrupt()
 	}
 }
 
-func compressed(body func(io.Writer) error) func(io.Writer) error {
-	return func(w io.Writer) error {
-		z := gzip.NewWriter(w)
-		if err := body(z); err != nil {
-			return err
-		}
-		return z.Close()
-	}
-}
-
-// counter counts the bytes written to it.
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
-	return len(p), nil
-}
-
-var errLimit = errors.New("the fault's At is reached")
-
-// limited writes so many bytes, and fails with errLimit if there are more.
-type limited struct {
-	w    io.Writer
-	left int64
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	n, err := l.w.Write(p[:min(int64(len(p)), l.left)])
-	l.left -= int64(n)
-	if err == nil && n < len(p) {
-		err = errLimit
-	}
-	return n, err
+func compress(body []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b) // writing to a buffer never fails
+	_, _ = z.Write(body)
+	_ = z.Close()
+	return b.Bytes()
 }

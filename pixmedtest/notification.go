@@ -15,7 +15,8 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// Sample is the payload in the gateway's specification, byte for byte.
+// Sample is the webhook in the gateway's documentation, byte for byte (spec:
+// "Webhook de Infração").
 const Sample = `{
   "transactionId": "5a94d48d-c9f3-46be-8448-83510ca42bde",
   "transactionStatus": "MED",
@@ -26,7 +27,7 @@ const Sample = `{
   "medStatus": "ACKNOWLEDGED"
 }`
 
-// sample is [Sample], decoded.
+// sample returns what [Sample] decodes to.
 func sample() pixmed.Infraction {
 	return pixmed.Infraction{
 		TransactionID:     "5a94d48d-c9f3-46be-8448-83510ca42bde",
@@ -39,10 +40,9 @@ func sample() pixmed.Infraction {
 	}
 }
 
-// NewInfraction returns [Sample] as an infraction of a transaction of its own:
-// with a random TransactionID and an EndToEndID that goes with it, so that
-// infractions from several calls are different cases. The functions may then
-// change it.
+// NewInfraction returns the infraction of [Sample], but with a random
+// TransactionID and an EndToEndID derived from it, so that each call returns a
+// different case. The functions, if any, then modify it.
 func NewInfraction(modify ...func(*pixmed.Infraction)) pixmed.Infraction {
 	i := sample()
 	i.TransactionID = uuid.NewString()
@@ -54,10 +54,10 @@ func NewInfraction(modify ...func(*pixmed.Infraction)) pixmed.Infraction {
 	return i
 }
 
-// NewNotification returns a notification as a callback gets it, to call one in
-// a unit test: [Sample], received at 2025-01-18 18:25:00 UTC, the first attempt.
-// The functions may then change it. Raw is the payload of the infraction after
-// the changes, unless a function sets it.
+// NewNotification returns a notification for calling a callback in a unit test:
+// the infraction of [Sample], received at 2025-01-18 18:25:00 UTC in the first
+// attempt. The functions, if any, then modify it. Raw is the [Payload] of the
+// modified infraction, unless a function sets it.
 func NewNotification(modify ...func(*pixmed.Notification)) *pixmed.Notification {
 	n := &pixmed.Notification{
 		Infraction: sample(),
@@ -73,16 +73,16 @@ func NewNotification(modify ...func(*pixmed.Notification)) *pixmed.Notification 
 	return n
 }
 
-// Payload returns the body of the webhook for an infraction, written as
-// [Sample] is: every member, in that order, and the value as a JSON number
-// without superfluous zeros (18, 18.5, 18.05). Bytes that are not UTF-8 are
-// replaced by U+FFFD. The infraction need not be valid.
+// Payload returns the webhook body for an infraction, formatted like [Sample]:
+// all members, in the same order, and the value as a JSON number in reais
+// without trailing zeros (18, 18.5, 18.05). Invalid UTF-8 is replaced by U+FFFD.
+// The infraction need not be valid.
 func Payload(i pixmed.Infraction) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false) // the sample has a plain &
-	_ = e.Encode(struct {  // strings and a number, to a buffer
+	e.SetEscapeHTML(false) // the sample has an unescaped &
+	_ = e.Encode(struct {  // strings and a number always encode
 		TransactionID     string                   `json:"transactionId"`
 		TransactionStatus pixmed.TransactionStatus `json:"transactionStatus"`
 		TransactionType   pixmed.TransactionType   `json:"transactionType"`
@@ -96,16 +96,21 @@ func Payload(i pixmed.Infraction) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// number writes an amount without superfluous zeros.
+// number returns an amount without trailing zeros.
 func number(a pixmed.Amount) json.Number {
 	return json.Number(strings.TrimSuffix(strings.TrimRight(a.String(), "0"), "."))
 }
 
-// NewRequest returns a webhook request for a handler's ServeHTTP, as
-// [httptest.NewRequest] does, whose rules for the target hold: it is a path
-// such as "/webhooks/med" or an absolute URL, and what is neither panics. The
-// body is usually a [Payload]; the signers sign it.
+// NewRequest returns a webhook request to call a handler's ServeHTTP with. The
+// body is usually a [Payload]. All of the signers, if any, sign it.
+//
+// The target is a path such as "/webhooks/med" or an absolute URL, as for
+// [httptest.NewRequest]. NewRequest panics if it is neither, or if a signer is
+// nil.
 func NewRequest(target string, body []byte, signers ...Signer) *http.Request {
+	if err := checkSigners(signers); err != nil {
+		panic("NewRequest: " + err.Error())
+	}
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, target, bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	sign(r, body, signers)
@@ -113,9 +118,9 @@ func NewRequest(target string, body []byte, signers ...Signer) *http.Request {
 	return r
 }
 
-// Shuffled returns the infractions in a random order, each as often as copies
-// says (at least once): what a receiver has to cope with when a gateway sends
-// again and out of order. The same arguments give the same order.
+// Shuffled returns the given number of copies of each infraction (one if copies
+// is less), all in random order. That is what a receiver gets from a gateway
+// that sends duplicates out of order. The same arguments give the same order.
 func Shuffled(infractions []pixmed.Infraction, copies int, seed uint64) []pixmed.Infraction {
 	var all []pixmed.Infraction
 	for range max(copies, 1) {

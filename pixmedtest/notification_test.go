@@ -1,13 +1,10 @@
 package pixmedtest_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -40,18 +37,18 @@ func TestNewInfraction(t *testing.T) {
 		func(i *pixmed.Infraction) { i.MEDStatus = pixmed.Cancelled },
 		func(i *pixmed.Infraction) { i.Value++ })
 	if a.Key() == b.Key() || a.EndToEndID == b.EndToEndID {
-		t.Errorf("two infractions with the same ids: %v, %v", a, b)
+		t.Errorf("two infractions have the same ids: %v, %v", a, b)
 	}
 	for _, i := range []pixmed.Infraction{a, b} {
 		if err := i.Validate(); err != nil {
 			t.Error(err)
 		}
 		if !i.EndToEndID.Valid() {
-			t.Errorf("EndToEndID %q is malformed", i.EndToEndID)
+			t.Errorf("EndToEndID %q is not valid", i.EndToEndID)
 		}
 	}
 	if b.MEDStatus != pixmed.Cancelled || b.Value != 1801 {
-		t.Errorf("the changes are not there: %v", b)
+		t.Errorf("the infraction was not modified: %v", b)
 	}
 }
 
@@ -68,14 +65,14 @@ func TestNewNotification(t *testing.T) {
 		t.Errorf("Raw and the fields differ (-raw +fields):\n%s", diff)
 	}
 	if n.MEDStatus != pixmed.Cancelled || n.Previous != pixmed.Acknowledged || n.Attempt != 2 {
-		t.Errorf("the changes are not there: %v", n)
+		t.Errorf("the notification was not modified: %v", n)
 	}
 	if want := time.Date(2025, 1, 18, 18, 25, 0, 0, time.UTC); !n.ReceivedAt.Equal(want) {
 		t.Errorf("ReceivedAt = %v, want %v", n.ReceivedAt, want)
 	}
 	n = pixmedtest.NewNotification(func(n *pixmed.Notification) { n.Raw = []byte("own") })
 	if string(n.Raw) != "own" {
-		t.Errorf("Raw = %q, want the one that was set", n.Raw)
+		t.Errorf("Raw = %q, want the value that was set", n.Raw)
 	}
 }
 
@@ -88,10 +85,10 @@ func TestPayload(t *testing.T) {
 		body := pixmedtest.Payload(pixmed.Infraction{Value: value})
 		var got struct{ Value json.RawMessage }
 		if err := json.Unmarshal(body, &got); err != nil {
-			t.Errorf("%d: %v", value, err)
+			t.Errorf("Amount(%d): %v", value, err)
 		}
 		if string(got.Value) != want {
-			t.Errorf("%d: value is %s, want %s", value, got.Value, want)
+			t.Errorf("Amount(%d): value = %s, want %s", value, got.Value, want)
 		}
 	}
 
@@ -105,6 +102,30 @@ func TestPayload(t *testing.T) {
 	}
 	if diff := cmp.Diff(awkward, *got); diff != "" {
 		t.Errorf("after a round trip (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewRequest(t *testing.T) {
+	t.Parallel()
+	r := pixmedtest.NewRequest("/hook?a=b", []byte("body"),
+		pixmedtest.QuerySecret("token", "s"), pixmedtest.HeaderSecret("X-A", "1"), pixmedtest.HeaderSecret("X-B", "2"))
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{r.Method, r.RequestURI, r.URL.Path, r.ContentLength, r.Header, string(body)}
+	want := []any{
+		http.MethodPost, "/hook?a=b&token=s", "/hook", int64(4),
+		http.Header{"Content-Type": {"application/json"}, "X-A": {"1"}, "X-B": {"2"}},
+		"body",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("request (-want +got):\n%s", diff)
+	}
+
+	const nilSigner = "NewRequest: signer 2 is nil"
+	if got := panicked(func() { pixmedtest.NewRequest("/hook", nil, pixmedtest.BasicAuth("u", "p"), nil) }); got != nilSigner {
+		t.Errorf("panicked with %q, want %q", got, nilSigner)
 	}
 }
 
@@ -124,99 +145,21 @@ func TestShuffled(t *testing.T) {
 	before := slices.Clone(infractions)
 	thrice := pixmedtest.Shuffled(infractions, 3, 1)
 	if diff := cmp.Diff(before, infractions); diff != "" {
-		t.Errorf("the argument was changed:\n%s", diff)
+		t.Errorf("the argument was modified (-before +after):\n%s", diff)
 	}
 	if got := slices.Collect(maps.Values(count(thrice))); !slices.Equal(got, slices.Repeat([]int{3}, 10)) {
-		t.Errorf("the infractions are there %v times, want 3 each", got)
+		t.Errorf("numbers of copies %v, want 3 of each infraction", got)
 	}
 	if diff := cmp.Diff(thrice, pixmedtest.Shuffled(infractions, 3, 1)); diff != "" {
-		t.Errorf("the same seed gives another order:\n%s", diff)
+		t.Errorf("the same seed gave another order (-first +second):\n%s", diff)
 	}
 	if cmp.Equal(thrice, pixmedtest.Shuffled(infractions, 3, 2)) {
-		t.Error("another seed gives the same order")
+		t.Error("another seed gave the same order")
 	}
 	if cmp.Equal(infractions, thrice[:10]) {
-		t.Error("the order is as before")
+		t.Error("the order did not change")
 	}
 	if got := pixmedtest.Shuffled(infractions, -1, 1); len(got) != 10 {
-		t.Errorf("copies = -1 gives %d, want 10", len(got))
+		t.Errorf("copies = -1 gave %d infractions, want 10", len(got))
 	}
-}
-
-func TestSigners(t *testing.T) {
-	t.Parallel()
-	const secret = "s3cret & more"
-	for name, tt := range map[string]struct {
-		signer   pixmedtest.Signer
-		verifier pixmed.Verifier
-	}{
-		"header":           {pixmedtest.HeaderSecret("X-Secret", secret), pixmed.HeaderSecret("X-Secret", secret)},
-		"query":            {pixmedtest.QuerySecret("token", secret), pixmed.QuerySecret("token", secret)},
-		"basic":            {pixmedtest.BasicAuth("gateway", secret), pixmed.BasicAuth("gateway", secret)},
-		"hmac":             {pixmedtest.HMACSHA256("X-Signature", "", secret), pixmed.HMACSHA256("X-Signature", "", secret)},
-		"hmac with prefix": {pixmedtest.HMACSHA256("X-Signature", "sha256=", secret), pixmed.HMACSHA256("X-Signature", "sha256=", secret)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			handler := newHandler(t, pixmed.Callbacks{Other: pixmed.Ignore}, pixmed.WithVerifier(tt.verifier))
-			body := []byte(pixmedtest.Sample)
-			for _, c := range []struct {
-				name    string
-				request *http.Request
-				want    int
-			}{
-				{"signed", pixmedtest.NewRequest("/hook?a=b", body, tt.signer), http.StatusOK},
-				{"absolute", pixmedtest.NewRequest("https://merchant.example/hook", body, nil, tt.signer), http.StatusOK},
-				{"unsigned", pixmedtest.NewRequest("/hook?a=b", body), http.StatusUnauthorized},
-			} {
-				w := httptest.NewRecorder()
-				handler.ServeHTTP(w, c.request)
-				if w.Code != c.want {
-					t.Errorf("%s: got %d, want %d", c.name, w.Code, c.want)
-				}
-			}
-
-			server := httptest.NewServer(handler)
-			defer server.Close()
-			gateway := pixmedtest.NewGateway(pixmedtest.WithSigner(tt.signer))
-			defer gateway.Close()
-			if _, err := gateway.Deliver(t.Context(), server.URL, pixmedtest.NewInfraction()); err != nil {
-				t.Errorf("delivered: %v", err)
-			}
-		})
-	}
-}
-
-func TestNewRequest(t *testing.T) {
-	t.Parallel()
-	r := pixmedtest.NewRequest("/hook?a=b", []byte("body"),
-		pixmedtest.QuerySecret("token", "s"), pixmedtest.HeaderSecret("X-A", "1"), pixmedtest.HeaderSecret("X-B", "2"))
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := []any{r.Method, r.RequestURI, r.URL.Path, r.ContentLength, r.Header, string(body)}
-	want := []any{
-		http.MethodPost, "/hook?a=b&token=s", "/hook", int64(4),
-		http.Header{"Content-Type": {"application/json"}, "X-A": {"1"}, "X-B": {"2"}},
-		"body",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// newHandler returns a handler that does not log.
-func newHandler(t *testing.T, r pixmed.Receiver, opts ...pixmed.HandlerOption) http.Handler {
-	t.Helper()
-	h, err := pixmed.NewHandler(r, append(opts, pixmed.WithLogger(slog.New(slog.DiscardHandler)))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// receive is a receiver from a function without a context.
-func receive(f func(*pixmed.Notification) error) pixmed.Receiver {
-	return pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error { return f(n) })
 }

@@ -10,22 +10,22 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// PDF returns a receipt for an infraction's transaction: a valid PDF of one
-// page, in Portuguese, with the transaction's ids, value, type and time, and
-// the notice that it is for tests. The time is the one in the EndToEndID.
+// PDF returns a receipt for an infraction's transaction. It is a valid PDF of one
+// page, in Portuguese, that shows the ids, value, type and time of the
+// transaction and states that it is for tests. The time is taken from the
+// EndToEndID.
 //
 // The same transaction gives the same bytes, whatever its MEDStatus. Characters
-// that are not in windows-1252 appear as question marks, and very long ids are
-// cut.
+// outside Latin-1 appear as question marks, and very long ids are cut.
 func PDF(i pixmed.Infraction) []byte { return PDFOfSize(i, 0) }
 
-// PDFOfSize is [PDF] with padding to exactly so many bytes, for downloads that
-// take a while; the padding's lines are numbered, so that no two parts of it
-// are alike. It is never smaller than the result of PDF.
+// PDFOfSize returns what [PDF] does, padded to exactly size bytes, for tests with
+// large receipts. The lines of the padding are numbered, so that no two parts
+// are the same. A PDF that already has size bytes or more is not padded.
 func PDFOfSize(i pixmed.Infraction, size int) []byte {
 	var d document
 	d.Grow(max(size, 4<<10))
-	d.WriteString("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n") // bytes over 127 tell file transfers that it is binary
+	d.WriteString("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n") // bytes over 127 mark the file as binary
 	d.object("<< /Type /Catalog /Pages 2 0 R /Lang (pt-BR) >>")
 	d.object("<< /Type /Pages /Kids [3 0 R] /Count 1 >>")
 	d.object(fmt.Sprintf("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 %d %d]"+
@@ -43,15 +43,15 @@ func PDFOfSize(i pixmed.Infraction, size int) []byte {
 	}
 	fmt.Fprintf(&d, "trailer\n<< /Size %d /Root 1 0 R /Info 7 0 R >>\n", len(d.offsets)+1)
 	end := fmt.Sprintf("startxref\n%d\n%%%%EOF\n", table)
-	d.pad(size - len(end)) // behind everything that an offset points to
+	d.pad(size - len(end)) // after everything that an offset points to
 	d.WriteString(end)
 	return d.Bytes()
 }
 
-// document is a PDF file that is being written.
+// document is a PDF that is being written.
 type document struct {
 	bytes.Buffer
-	offsets []int // of the objects, from number 1
+	offsets []int // of the objects, starting with object 1
 }
 
 func (d *document) object(body string) {
@@ -59,34 +59,33 @@ func (d *document) object(body string) {
 	fmt.Fprintf(d, "%d 0 obj\n%s\nendobj\n", len(d.offsets), body)
 }
 
-// pad adds numbered comments until the document has so many bytes.
+// pad adds lines of numbered comments until the document has size bytes.
 func (d *document) pad(size int) {
-	const format = "%% padding %052d\n" // 64 bytes
-	for n := 1; d.Len()+64 <= size; n++ {
-		fmt.Fprintf(d, format, n)
+	if size <= d.Len() {
+		return
 	}
-	switch rest := size - d.Len(); {
-	case rest >= 2:
-		d.WriteString("%" + strings.Repeat(" ", rest-2) + "\n")
-	case rest == 1:
-		d.WriteString("\n")
+	for n := 1; d.Len() < size; n++ {
+		fmt.Fprintf(d, "%% padding %052d\n", n) // 64 bytes
 	}
+	d.Truncate(size)
+	d.Bytes()[size-1] = '\n' // ends the last comment, if it was cut
 }
 
-// The page, in points: A4.
+// The layout of the page: A4, in points.
 const (
 	pageWidth, pageHeight = 595, 842
 	left, right           = 56, 539
 	valueColumn           = 210
-	valueWidth, valueMost = 48, 4 // characters in a line, lines
+	valueWidth, valueMost = 48, 4 // characters per line, and lines
 
 	title = "Comprovante de transação Pix"
 )
 
-// brasilia has had no daylight saving time since 2019.
+// brasilia returns the time zone of the receipts. Brazil has had no daylight
+// saving time since 2019.
 func brasilia() *time.Location { return time.FixedZone("BRT", -3*60*60) }
 
-// page returns the drawing instructions of the page.
+// page returns the page's drawing instructions.
 func page(i pixmed.Infraction) string {
 	var b strings.Builder
 	text := func(x, y int, font string, size int, gray, s string) {
@@ -135,52 +134,35 @@ func page(i pixmed.Infraction) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// wrap splits a value into lines, of which there is at least one.
+// wrap splits a value into lines. There is always at least one.
 func wrap(s string) []string {
 	var lines []string
 	for line := range slices.Chunk([]rune(s), valueWidth) {
 		if len(lines) == valueMost {
-			lines[valueMost-1] += "…"
+			lines[valueMost-1] += "..."
 			return lines
 		}
 		lines = append(lines, string(line))
 	}
 	if lines == nil {
-		return []string{"–"}
+		return []string{"-"}
 	}
 	return lines
 }
 
-// pdfString writes text as a PDF string in WinAnsiEncoding, which is
-// windows-1252.
+// pdfString returns text as a PDF string in WinAnsiEncoding. Characters outside
+// Latin-1 become question marks.
 func pdfString(s string) string {
 	b := []byte{'('}
 	for _, r := range s {
-		c := winANSI(r)
-		if c == '(' || c == ')' || c == '\\' {
-			b = append(b, '\\')
+		switch {
+		case r == '(' || r == ')' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case ' ' <= r && r <= '~' || 0xa0 <= r && r <= 0xff:
+			b = append(b, byte(r))
+		default:
+			b = append(b, '?')
 		}
-		b = append(b, c)
 	}
 	return string(append(b, ')'))
-}
-
-// winANSI128 are the characters from 128 to 159; five of the codes are unused.
-const winANSI128 = "€\x00‚ƒ„…†‡ˆ‰Š‹Œ\x00Ž\x00\x00‘’“”•–—˜™š›œ\x00žŸ"
-
-func winANSI(r rune) byte {
-	switch {
-	case r < ' ' || r == 0x7f:
-	case r < 0x7f || r >= 0xa0 && r <= 0xff:
-		return byte(r)
-	default:
-		code := byte(128)
-		for _, c := range winANSI128 {
-			if c == r {
-				return code
-			}
-			code++
-		}
-	}
-	return '?'
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,26 +15,31 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// RecordedRequest is a request that the gateway got.
+// RecordedRequest is a request that the gateway received.
 type RecordedRequest struct {
-	Time   time.Time   // when it came in
+	Time   time.Time   // when it was received
 	Method string      // such as GET
 	Path   string      // without the query, such as /transaction/…/receipt
-	Header http.Header // a copy; credentials are in it
+	Header http.Header // a copy; it includes credentials
 }
 
-// AddReceipt makes a receipt for an infraction's transaction, as [PDF] does,
-// serves it from now on and returns it.
+// AddReceipt makes a receipt for an infraction's transaction as [PDF] does,
+// serves it from now on, and returns it.
 func (g *Gateway) AddReceipt(i pixmed.Infraction) []byte {
 	pdf := PDF(i)
 	g.SetReceipt(i.TransactionID, pdf)
 	return pdf
 }
 
-// SetReceipt serves a copy of content as the receipt of a transaction, in the
-// place of what was served before: a PDF of one's own, a large one from
-// [PDFOfSize], or something that is not a PDF. Nil removes the receipt. Letter
-// case in the id does not matter.
+// SetReceipt serves a copy of content as a transaction's receipt, replacing any
+// previous one. Nil removes the receipt. The case of letters in the id does not
+// matter. Requests with an id that is not a UUID get 400, whatever was set.
+//
+// The content may be anything: a PDF of your own, a large one from [PDFOfSize],
+// or no PDF at all. Some gateways send something before the PDF, such as a line
+// break or a byte order mark. It is part of the content:
+//
+//	gateway.SetReceipt(id, append([]byte("\ufeff"), pdf...))
 func (g *Gateway) SetReceipt(transactionID string, content []byte) {
 	s := g.receipts
 	s.mu.Lock()
@@ -47,25 +51,30 @@ func (g *Gateway) SetReceipt(transactionID string, content []byte) {
 	s.contents[strings.ToLower(transactionID)] = bytes.Clone(content)
 }
 
-// Fail queues faults: each of the following receipt requests takes one, in
-// order, before anything else about it is looked at. The requests after them
-// are answered well, or as FailAlways says. A zero [Fault] lets a request pass.
+// Fail queues faults. Each of the next receipt requests takes one of them, in
+// order, whether or not its id and credentials are right. Requests after those
+// get the fault of FailAlways, or none. The zero [Fault] lets a request succeed.
+// Fail panics if a fault's Status is not valid.
 func (g *Gateway) Fail(faults ...Fault) {
+	for _, f := range faults {
+		f.check()
+	}
 	g.receipts.mu.Lock()
 	defer g.receipts.mu.Unlock()
 	g.receipts.faults = append(g.receipts.faults, faults...)
 }
 
-// FailAlways gives the fault to every receipt request for which none is queued.
-// FailAlways(Fault{}) ends that.
+// FailAlways applies a fault to every receipt request for which none is queued.
+// FailAlways(Fault{}) ends that. It panics if the fault's Status is not valid.
 func (g *Gateway) FailAlways(f Fault) {
+	f.check()
 	g.receipts.mu.Lock()
 	defer g.receipts.mu.Unlock()
 	g.receipts.always = f
 }
 
-// Requests returns the HTTP requests that the gateway got so far, in order,
-// whatever they asked for and however they were answered.
+// Requests returns all HTTP requests that the gateway has received, in order,
+// including those that failed.
 func (g *Gateway) Requests() []RecordedRequest {
 	g.receipts.mu.Lock()
 	defer g.receipts.mu.Unlock()
@@ -76,11 +85,11 @@ func (g *Gateway) Requests() []RecordedRequest {
 	return requests
 }
 
-// receipts is the gateway's HTTP side.
+// receipts is the handler of the gateway's server.
 type receipts struct {
-	credentials []func(*http.Request) (header string, ok bool)
+	credentials []credential
 	encoding    Encoding
-	done        <-chan struct{} // closed first of all by Close, for requests that come in meanwhile
+	done        <-chan struct{} // closed when Close begins
 
 	mu       sync.Mutex
 	contents map[string][]byte // by transaction id in lower case
@@ -89,19 +98,20 @@ type receipts struct {
 	requests []RecordedRequest
 }
 
+type credential struct{ header, value string }
+
 func (s *receipts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, isReceipt := transactionID(r.URL.Path)
+	id, isReceipt := transactionID(r)
 	fault := s.record(r, isReceipt)
 	if !s.pause(r.Context(), fault.Latency) {
 		panic(http.ErrAbortHandler)
 	}
+	encoding := s.encoding | fault.Encoding
 	a := jsonError(http.StatusNotFound, "Cannot "+r.Method+" "+r.URL.Path)
 	if isReceipt {
-		a = s.receipt(r, id, s.encoding|fault.Encoding)
+		a = s.receipt(r, id, encoding)
 	}
-	a = a.with(fault)
-	a.encoding = s.encoding | fault.Encoding
-	a.send(w, func() {
+	a.with(fault).send(w, encoding, fault, func() {
 		select {
 		case <-r.Context().Done():
 		case <-s.done:
@@ -109,14 +119,14 @@ func (s *receipts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// transactionID takes the id out of /transaction/{id}/receipt.
-func transactionID(path string) (id string, ok bool) {
-	rest, okPrefix := strings.CutPrefix(path, "/transaction/")
+// transactionID returns the id in GET /transaction/{id}/receipt.
+func transactionID(r *http.Request) (id string, ok bool) {
+	rest, okPrefix := strings.CutPrefix(r.URL.Path, "/transaction/")
 	id, okSuffix := strings.CutSuffix(rest, "/receipt")
-	return id, okPrefix && okSuffix && !strings.Contains(id, "/")
+	return id, r.Method == http.MethodGet && okPrefix && okSuffix && !strings.Contains(id, "/")
 }
 
-// record notes the request and takes its fault.
+// record records the request and takes a fault for it.
 func (s *receipts) record(r *http.Request, isReceipt bool) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +144,8 @@ func (s *receipts) record(r *http.Request, isReceipt bool) Fault {
 	return fault
 }
 
-// pause reports whether the client and the gateway were still there after d.
+// pause waits for d. It returns false if the client disconnected or the gateway
+// was closed first.
 func (s *receipts) pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -150,16 +161,11 @@ func (s *receipts) pause(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// receipt answers a request for the receipt of a transaction.
+// receipt returns the answer to a request for a transaction's receipt.
 func (s *receipts) receipt(r *http.Request, id string, e Encoding) answer {
-	if r.Method != http.MethodGet {
-		a := jsonError(http.StatusMethodNotAllowed, "Cannot "+r.Method+" "+r.URL.Path)
-		a.allow = http.MethodGet
-		return a
-	}
-	for _, credential := range s.credentials {
-		if header, ok := credential(r); !ok {
-			return jsonError(http.StatusUnauthorized, fmt.Sprintf("Unauthorized: header %s is missing or wrong", header))
+	for _, c := range s.credentials {
+		if !slices.Equal(r.Header.Values(c.header), []string{c.value}) {
+			return jsonError(http.StatusUnauthorized, fmt.Sprintf("Unauthorized: header %s is missing or wrong", c.header))
 		}
 	}
 	if len(id) != 36 || uuid.Validate(id) != nil {
@@ -171,9 +177,5 @@ func (s *receipts) receipt(r *http.Request, id string, e Encoding) answer {
 	if !ok {
 		return jsonError(http.StatusNotFound, "Transaction not found")
 	}
-	return answer{
-		status:      http.StatusOK,
-		contentType: e.contentType(),
-		body:        func(w io.Writer) error { return e.write(w, content) },
-	}
+	return answer{http.StatusOK, e.contentType(), e.encode(content)}
 }

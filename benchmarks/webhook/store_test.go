@@ -22,7 +22,7 @@ func BenchmarkDeduplicateGrowing(b *testing.B) {
 				deduplicate(b, &pixmed.MemoryStore{MaxCases: cases}, cases)
 			})
 			b.Run("impl=by-hand", func(b *testing.B) {
-				deduplicate(b, &mapStore{last: make(map[pixmed.Key]pixmed.MEDStatus)}, cases)
+				deduplicate(b, &mapStore{last: make(map[pixmed.Key]pixmed.Recorded)}, cases)
 			})
 		})
 	}
@@ -80,22 +80,22 @@ func liveHeap() uint64 {
 // mapStore is what one writes at first.
 type mapStore struct {
 	mu   sync.Mutex
-	last map[pixmed.Key]pixmed.MEDStatus
+	last map[pixmed.Key]pixmed.Recorded
 }
 
 // Do implements [pixmed.StatusStore].
-func (s *mapStore) Do(_ context.Context, key pixmed.Key, status pixmed.MEDStatus, fn func(pixmed.MEDStatus, time.Time) error) (bool, error) {
+func (s *mapStore) Do(_ context.Context, key pixmed.Key, r pixmed.Recorded, fn func(pixmed.Recorded, time.Time, time.Time) error) (bool, error) {
 	s.mu.Lock()
-	previous := s.last[key]
+	previous, found := s.last[key]
 	s.mu.Unlock()
-	if previous == status {
+	if found && previous == r {
 		return true, nil
 	}
-	if err := fn(previous, time.Time{}); err != nil {
+	if err := fn(previous, time.Time{}, time.Time{}); err != nil {
 		return false, err
 	}
 	s.mu.Lock()
-	s.last[key] = status
+	s.last[key] = r
 	s.mu.Unlock()
 	return false, nil
 }

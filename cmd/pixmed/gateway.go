@@ -166,18 +166,18 @@ func explain(err error) string {
 	return text
 }
 
-// describe writes what the gateway answered. The SDK has cut it, and has taken out
-// the credentials.
+// describe writes what the gateway answered. The SDK has cut it, has taken out the
+// credentials, and has made it printable.
 func describe(e *pixmed.APIError) string {
 	text := strings.TrimSpace(fmt.Sprintf("the gateway answered %d %s", e.StatusCode, http.StatusText(e.StatusCode)))
 	if e.Message != "" {
-		text += ": " + printable(e.Message, 200)
+		text += ": " + e.Message
 	}
 	if e.Code != "" {
-		text += ", code " + printable(e.Code, 64)
+		text += ", code " + e.Code
 	}
 	if e.RequestID != "" {
-		text += ", request id " + printable(e.RequestID, 64)
+		text += ", request id " + e.RequestID
 	}
 	if e.Attempts > 1 {
 		text += fmt.Sprintf(", after %d attempts", e.Attempts)

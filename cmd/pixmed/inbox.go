@@ -18,6 +18,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
 // These have no variables: what a person asks for is not set once and for all.
@@ -45,8 +46,8 @@ func newInbox(p *process) *cobra.Command {
 		Short: "Look into the inbox, replay what failed, delete what is old",
 		Long: `Looks into the inbox that --db names, and changes it.
 
-On PostgreSQL pixmed serve may run meanwhile. A SQLite file is open in one process at
-a time: stop pixmed serve first. What is replayed is worked by pixmed serve.`,
+pixmed serve may run meanwhile, except that replay and purge change a SQLite file only
+while none runs. What is replayed is worked by pixmed serve.`,
 		Example: `  pixmed inbox stats
   pixmed inbox list --state dead
   pixmed inbox show 5a94d48d-c9f3-46be-8448-83510ca42bde
@@ -63,23 +64,27 @@ func newInboxStats(p *process) *cobra.Command {
 	addSettings(cmd, asJSON)
 	return onInbox(p, cmd, func(v *values, _ []string) operation {
 		encode := v.on(asJSON)
-		return func(ctx context.Context, in *inbox.Inbox) error {
+		return reading(func(ctx context.Context, in reader) error {
 			s, err := in.Stats(ctx)
+			if err != nil {
+				return err
+			}
+			lastDay, err := in.CountReceived(ctx, time.Now().Add(-day), day, 1)
 			if err != nil {
 				return err
 			}
 			if encode {
 				return json.NewEncoder(p.out).Encode(map[string]any{
-					"pending": s.Pending, "done": s.Done, "dead": s.Dead, "quarantined": s.Quarantined,
+					"pending": s.Pending, "doneOfLastDay": lastDay[0].Done, "dead": s.Dead, "quarantined": s.Quarantined,
 					"oldestPendingSeconds": int64(s.OldestPending.Seconds()),
 				})
 			}
-			fmt.Fprintf(p.out, "pending\t%d\ndone\t%d\ndead\t%d\nquarantined\t%d\n", s.Pending, s.Done, s.Dead, s.Quarantined)
+			fmt.Fprintf(p.out, "pending\t%d\ndead\t%d\nquarantined\t%d\ndone\t%d, of those received in the last 24 hours\n", s.Pending, s.Dead, s.Quarantined, lastDay[0].Done)
 			if s.Pending > 0 {
 				fmt.Fprintf(p.out, "The oldest that is pending was received %v ago.\n", s.OldestPending.Round(time.Second))
 			}
 			return nil
-		}
+		})
 	})
 }
 
@@ -98,7 +103,7 @@ func newInboxList(p *process) *cobra.Command {
 		if state := v.text(listState); state != "" {
 			f.State = inbox.State(v.oneOf(listState, states...))
 		}
-		return func(ctx context.Context, in *inbox.Inbox) error {
+		return reading(func(ctx context.Context, in reader) error {
 			w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 			if !encode {
 				fmt.Fprintln(w, "EVENT\tSTATE\tRECEIVED\tSTATUS\tTRANSACTION\tATTEMPTS\tLAST ERROR")
@@ -112,14 +117,14 @@ func newInboxList(p *process) *cobra.Command {
 				return nil
 			})
 			return errors.Join(err, w.Flush())
-		}
+		})
 	})
 }
 
 var states = []string{string(inbox.Pending), string(inbox.Done), string(inbox.Dead), string(inbox.Quarantined)}
 
 // each calls do with up to f.Limit events.
-func each(ctx context.Context, in *inbox.Inbox, f inbox.Filter, do func(*inbox.Event) error) error {
+func each(ctx context.Context, in reader, f inbox.Filter, do func(*inbox.Event) error) error {
 	const most = 1000 // of a page
 	for left := f.Limit; left > 0; {
 		f.Limit = min(left, most)
@@ -151,7 +156,7 @@ the one with an event id, with bodies and errors.`,
 	addSettings(cmd, asJSON)
 	return onInbox(p, cmd, func(v *values, args []string) operation {
 		encode := v.on(asJSON)
-		return func(ctx context.Context, in *inbox.Inbox) error {
+		return reading(func(ctx context.Context, in reader) error {
 			events, err := in.History(ctx, args[0])
 			if err == nil && len(events) == 0 {
 				var e *inbox.Event
@@ -174,7 +179,7 @@ the one with an event id, with bodies and errors.`,
 				show(p.out, e)
 			}
 			return nil
-		}
+		})
 	})
 }
 
@@ -227,7 +232,7 @@ The exit code is 1 if some were not replayed.`,
 		case !dead && (v.isSet(replayError) || v.isSet(listSince) || v.isSet(listUntil)):
 			v.errs = append(v.errs, errors.New("--error, --since and --until choose among --dead"))
 		}
-		return func(ctx context.Context, in *inbox.Inbox) error {
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
 			if !dead {
 				return r.run(ctx, in, args)
 			}
@@ -245,7 +250,7 @@ The exit code is 1 if some were not replayed.`,
 			// replayed.
 			slices.Reverse(found)
 			return r.run(ctx, in, found)
-		}
+		})
 	})
 }
 
@@ -322,7 +327,7 @@ does it by itself, after its --retention.`,
 	return onInbox(p, cmd, func(v *values, _ []string) operation {
 		var options []inbox.PurgeOption
 		if v.on(purgeDeadToo) {
-			options = append(options, inbox.Unfinished())
+			options = append(options, inbox.IncludeDead())
 		}
 		age := time.Duration(0)
 		if !v.isSet(purgeAge) {
@@ -330,18 +335,57 @@ does it by itself, after its --retention.`,
 		} else {
 			age = v.duration(purgeAge, 0, 10_000*day)
 		}
-		return func(ctx context.Context, in *inbox.Inbox) error {
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
 			n, err := in.Purge(ctx, age, options...)
 			if err == nil {
 				fmt.Fprintf(p.out, "notifications deleted: %d\n", n)
 			}
 			return err
-		}
+		})
 	})
 }
 
-// operation is what a command does with an inbox.
-type operation func(context.Context, *inbox.Inbox) error
+// reader is what can be read of an inbox.
+type reader interface {
+	Stats(ctx context.Context) (inbox.Stats, error)
+	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
+	List(ctx context.Context, f inbox.Filter) ([]*inbox.Event, error)
+	Get(ctx context.Context, id string) (*inbox.Event, error)
+	History(ctx context.Context, transactionID string) ([]*inbox.Event, error)
+}
+
+// operation is what a command does with a database.
+type operation func(ctx context.Context, db *database) error
+
+// reading is an operation that a SQLite file can be open elsewhere for.
+func reading(do func(context.Context, reader) error) operation {
+	return func(ctx context.Context, db *database) (err error) {
+		if db.pool != nil {
+			return changing(func(ctx context.Context, in *inbox.Inbox) error { return do(ctx, in) })(ctx, db)
+		}
+		in, err := sqlite.OpenReader(ctx, db.path)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, in.Close()) }()
+		return do(ctx, in)
+	}
+}
+
+// changing is an operation on an inbox that is open, and not started.
+func changing(do func(context.Context, *inbox.Inbox) error) operation {
+	return func(ctx context.Context, db *database) error {
+		in, closePool, err := db.open(ctx, pixmed.ReceiverFunc(notStarted), 1, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			return err
+		}
+		defer closePool()
+		err = do(ctx, in)
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), inboxShutdown)
+		defer cancel()
+		return errors.Join(err, in.Stop(stopping))
+	}
+}
 
 // onInbox has a command read its settings and then work on the inbox.
 func onInbox(p *process, cmd *cobra.Command, prepare func(*values, []string) operation) *cobra.Command {
@@ -359,17 +403,8 @@ func onInbox(p *process, cmd *cobra.Command, prepare func(*values, []string) ope
 		if err := v.err(); err != nil {
 			return err
 		}
-		ctx := cmd.Context()
-		in, closePool, err := db.open(ctx, pixmed.ReceiverFunc(notStarted), 1, inbox.WithLogger(slog.New(slog.DiscardHandler)))
-		if err != nil {
-			return err
-		}
-		defer closePool()
-		err = do(ctx, in)
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), inboxShutdown)
-		defer cancel()
-		err = errors.Join(err, in.Stop(stopping))
-		if ctx.Err() != nil {
+		err := do(cmd.Context(), db)
+		if cmd.Context().Err() != nil {
 			return &exit{exitInterrupted, err}
 		}
 		return err

@@ -39,7 +39,7 @@ func filledInbox(t *testing.T, database string) (env map[string]string, done, de
 	if strings.HasPrefix(database, "postgres") {
 		t.Cleanup(func() { s.end(t) }) // the commands work beside a running server
 	} else {
-		if got := try(t, env, "inbox", "stats"); got.code != exitFailed || !strings.Contains(got.err, "is open in another process") {
+		if got := try(t, env, "inbox", "purge", "--older-than", "1d"); got.code != exitFailed || !strings.Contains(got.err, "is open in another process") {
 			t.Errorf("beside a running server: %+v", got)
 		}
 		s.end(t)
@@ -61,8 +61,8 @@ func TestInbox(t *testing.T) {
 				}
 				return got
 			}
-			contains(t, inbox(exitOK, "stats").out, "pending\t0", "done\t1", "dead\t1", "quarantined\t1")
-			contains(t, inbox(exitOK, "stats", "--json").out, `{"dead":1,"done":1,"oldestPendingSeconds":0,"pending":0,"quarantined":1}`)
+			contains(t, inbox(exitOK, "stats").out, "pending\t0", "done\t1, of those received in the last 24 hours", "dead\t1", "quarantined\t1")
+			contains(t, inbox(exitOK, "stats", "--json").out, `{"dead":1,"doneOfLastDay":1,"oldestPendingSeconds":0,"pending":0,"quarantined":1}`)
 
 			list := inbox(exitOK, "list").out
 			contains(t, list, "EVENT", done.TransactionID, dead.TransactionID, "ACKNOWLEDGED", "DEBITED", "not forwarded: the application answered 418", "malformed JSON")

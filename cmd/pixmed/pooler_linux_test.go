@@ -48,8 +48,8 @@ ignore_startup_parameters = extra_float_digits
 				t.Fatal(err)
 			}
 			arguments := []string{config}
-			if os.Getuid() == 0 { // as whom it does not run
-				arguments = []string{"-u", "nobody", config}
+			if os.Getuid() == 0 { // as whom it does not run; the server is that user's
+				arguments = []string{"-u", "postgres", config}
 			}
 			startProgram(t, "127.0.0.1:"+port, nil, dir, append([]string{"pgbouncer"}, arguments...))
 			u.Host = "127.0.0.1:" + port

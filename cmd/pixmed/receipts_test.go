@@ -327,7 +327,7 @@ func TestReceiptsProgress(t *testing.T) {
 // the words of the command and not of a Go API.
 func TestReceiptsWords(t *testing.T) {
 	t.Parallel()
-	hostile := []byte(`{"message":"\u001b]0;title\u0007 \u202e ` + gatewayPass + `","code":"\u009b31m"}`)
+	hostile := []byte(`{"message":"\u001b]0;title\u0007 \u202e","code":"\u009b31m","given":"` + gatewayPass + `"}`)
 	for name, test := range map[string]struct {
 		fault pixmedtest.Fault
 		args  []string

@@ -168,7 +168,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 // inbox before it is answered 200.
 func (s *service) newWebhook(c *config) (*pixmed.Handler, error) {
 	options := []pixmed.HandlerOption{
-		pixmed.WithInvalid(s.inbox.Invalid),
+		pixmed.WithInvalid(s.inbox.Quarantine),
 		pixmed.WithObserver(s.metrics.request),
 		pixmed.WithLogger(s.log),
 	}

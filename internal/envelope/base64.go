@@ -4,130 +4,123 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"unicode/utf8"
 
 	vectorised "github.com/segmentio/asm/base64"
 )
 
-// magic is what a PDF starts with.
-const magic = "%PDF-"
+// maxPrefix is how many characters a data URL may have up to its comma.
+const maxPrefix = 257
 
-// maxPrefix is how many characters of a data URL may come before its comma.
-const maxPrefix = 256
-
-// endOfText stands for the quote at the end of the receipt's text.
-const endOfText = -1
+// endOfText is what char returns for the quote at the end of the receipt's text.
+const endOfText = utf8.MaxRune + 1
 
 // startText reads the start of the receipt's text, of which the opening quote
-// has been read: as much as it takes to tell that a PDF is in it.
+// has been read, until it has found the magic of a PDF.
 func (d *Decoder) startText() error {
 	offset := d.offset()
-	n, last, err := d.quantum(d.head[:])
-	if n == 3 && bytes.EqualFold(base64.StdEncoding.AppendEncode(d.scratch[:0], d.head[:n]), []byte("data")) {
-		if err = d.dataURL(offset); err == nil {
-			n, last, err = d.quantum(d.head[:])
+	var n int
+	var found, prefixed, last bool
+	for !found && !last && n < window {
+		chars, c, err := d.quantum(d.scratch[n:])
+		switch {
+		case err != nil:
+			return err
+		case chars == 4:
+			n += 3
+		case c == ' ' && chars == 0 && n == 0:
+			continue
+		case c == ':' && chars == 0 && !prefixed && isData(d.scratch[:n]):
+			if err := d.dataURL(); err != nil {
+				return err
+			}
+			n, prefixed = 0, true
+		default:
+			if err := d.end(chars, c); err != nil {
+				return err
+			}
+			n += chars * 3 / 4
+			last = true
 		}
-	}
-	if err == nil && n == 3 && !last {
-		n, last, err = d.quantum(d.head[n:])
-		n += 3
+		found = bytes.Contains(d.scratch[:min(n, window)], []byte(magic))
 	}
 	switch {
-	case err != nil:
-		return err
 	case n == 0:
 		d.lack = errorf(ErrEmpty, offset, "")
 		return nil
-	case !bytes.HasPrefix(d.head[:n], []byte(magic)):
-		return errorf(ErrNotPDF, offset, "it starts with %q", d.head[:n])
+	case !found:
+		return d.notPDF(offset, d.scratch[:min(n, maxQuote)])
 	}
 	if err := d.take(n); err != nil {
 		return err
 	}
-	d.rest = d.head[:n]
+	d.rest = d.scratch[:n]
 	if !last {
 		d.phase = inText
 	}
 	return nil
 }
 
-// dataURL reads a data URL from behind its "data" to the comma before the
-// base64. That "data" might also have been base64, but then not of a PDF.
-func (d *Decoder) dataURL(offset int64) error {
-	c, at, err := d.char()
-	if err != nil {
-		return err
-	}
-	if c != ':' {
-		return errorf(ErrNotPDF, offset, "it starts with %q", d.head[:3])
-	}
+// isData reports whether b is "data" decoded, in upper, lower or mixed case.
+func isData(b []byte) bool {
+	return len(b) == 3 && bytes.EqualFold(base64.StdEncoding.AppendEncode(nil, b), []byte("data"))
+}
+
+// dataURL reads the rest of a prefix, from after "data:" to its comma.
+func (d *Decoder) dataURL() error {
+	const end = ";base64,"
 	s := append(d.scratch[:0], "data:"...)
-	for c != ',' {
-		if c, at, err = d.char(); err != nil {
+	for c := rune(0); c != ','; s = append(s, byte(c)) {
+		var err error
+		if c, err = d.char(); err != nil {
 			return err
 		}
-		switch {
-		case c == ',':
-			// The end.
-		case c == endOfText:
-			return errorf(ErrBase64, at, "a data: prefix without a comma")
-		case c < ' ' || c > '~':
-			return errorf(ErrBase64, at, "%s in a data: prefix", describe(c))
-		case len(s) == maxPrefix:
-			return errorf(ErrBase64, at, "a data: prefix of more than %d characters", maxPrefix)
-		default:
-			s = append(s, byte(c))
+		if c < ' ' || c > '~' || len(s) == maxPrefix {
+			return errorf(ErrBase64, d.charAt, "a data: prefix without %q", end)
 		}
 	}
-	const want = ";base64"
-	if i := len(s) - len(want); i < 0 || !bytes.EqualFold(s[i:], []byte(want)) {
-		return errorf(ErrBase64, at, "a data: prefix without %q", want)
+	if !bytes.HasSuffix(bytes.ToLower(s), []byte(end)) {
+		return errorf(ErrBase64, d.charAt, "a data: prefix without %q", end)
 	}
 	return nil
 }
 
-// text decodes the receipt's text into p until p is full, or until it would
-// have to wait for input. It may also decode a few bytes to d.rest, or nothing.
+// text decodes the receipt's text into p, which must have room for three bytes.
+// It stops when p is full or when it would have to wait for input.
 func (d *Decoder) text(p []byte) (n int, err error) {
 	for {
 		n += d.block(p[n:])
 		if n > 0 && (len(p)-n < 3 || d.w-d.r < 4) {
 			return n, nil
 		}
-		dst := p[n:]
-		if len(dst) < 3 {
-			dst = d.head[:]
+		chars, c, err := d.quantum(p[n:])
+		if err == nil && chars < 4 {
+			err = d.end(chars, c)
+			d.phase = inMembers
 		}
-		m, last, err := d.quantum(dst)
 		if err == nil {
-			err = d.take(m)
+			err = d.take(chars * 3 / 4)
 		}
 		if err != nil {
 			return n, err
 		}
-		if last {
-			d.phase = inMembers
-		}
-		if len(p[n:]) < 3 {
-			d.rest = d.head[:m]
-			return n, nil
-		}
-		n += m
-		if last {
+		n += chars * 3 / 4
+		if chars < 4 {
 			return n, nil
 		}
 	}
 }
 
-// block is the fast path of text. It decodes what is buffered of the text, as
-// far as vectors go and then two quanta at a time, until it meets anything but
-// base64 or there is no room for eight bytes, of which six are good.
+// block is the fast path of text. It decodes buffered text, with vectors where
+// it can and otherwise two quanta at a time, until it meets anything but base64
+// or there is no room for eight bytes, of which it uses six.
 func (d *Decoder) block(p []byte) (n int) {
 	if int64(len(p)) > d.left {
 		p = p[:d.left]
 	}
 	n = d.vector(p)
-	// Unlike base64.Encoding, this takes both alphabets, and stops where there
-	// is a line break or padding.
+	// Unlike a base64.Encoding, this takes both alphabets and stops at line breaks
+	// and padding.
 	src := d.buf[d.r+n/3*4 : d.w]
 	for len(src) >= 8 && len(p)-n >= 8 {
 		hi := sextets[0][src[0]] | sextets[1][src[1]] | sextets[2][src[2]] | sextets[3][src[3]]
@@ -144,26 +137,27 @@ func (d *Decoder) block(p []byte) (n int) {
 	return n
 }
 
-// minVector is the least text that is worth a try with vectors.
+// minVector is the shortest text for which vectors pay.
 const minVector = 64
 
-// vector decodes what is buffered of the text, but for its last quantum, as long
-// as all of it is of the standard alphabet. Once there has been anything else,
-// such as a line break, it leaves the text to others.
+// vector decodes the buffered text, except its last quantum, if all of it is in
+// the standard alphabet. After the first text that is not, because of a line
+// break for example, it leaves everything to its caller.
 func (d *Decoder) vector(p []byte) int {
-	src := d.buf[d.r:d.w]
+	src := d.buf[d.r:min(d.w, d.r+len(p)/3*4+1)]
 	if d.mixed || len(src) < minVector {
 		return 0
 	}
 	if end := bytes.IndexByte(src, '"'); end >= 0 {
 		src = src[:max(end-1, 0)]
 	}
-	quanta := min(len(src)/4, len(p)/3)
-	if quanta < minVector/4 {
+	quanta := len(src) / 4
+	if quanta == 0 {
 		return 0
 	}
 	n, err := vectorised.StdEncoding.Decode(p[:quanta*3], src[:quanta*4])
-	// It leaves out line breaks, and ends with padding: then bytes are missing.
+	// Like encoding/base64, it skips line breaks and accepts padding. Then the
+	// output is short.
 	d.mixed = err != nil || n != quanta*3
 	if d.mixed {
 		return 0
@@ -171,116 +165,92 @@ func (d *Decoder) vector(p []byte) int {
 	return n
 }
 
-// take counts n bytes of the PDF.
-func (d *Decoder) take(n int) error {
-	if int64(n) > d.left {
-		return errorf(ErrTooLarge, d.offset(), "the PDF has more than %d bytes", d.maxBytes)
-	}
-	d.left -= int64(n)
-	return nil
-}
-
-// quantum decodes four characters, or fewer with which the text ends, to dst,
-// which must have room for three bytes. At the end of the text, the quote
-// included, last is true.
-func (d *Decoder) quantum(dst []byte) (n int, last bool, err error) {
+// quantum decodes four characters to dst, which must have room for three bytes.
+// It returns the number of characters that are base64; if there are fewer than
+// four, c is the character after them.
+func (d *Decoder) quantum(dst []byte) (chars int, c rune, err error) {
 	var bits uint32
-	var chars int
-	for chars < 4 && !last {
-		c, at, err := d.char()
-		if err != nil {
-			return 0, false, err
+	for ; chars < 4; chars++ {
+		if c, err = d.char(); err != nil {
+			return 0, 0, err
 		}
-		switch {
-		case 0 <= c && c < 256 && sextets[chars][c] < notBase64:
-			bits |= sextets[chars][c]
-			chars++
-		case c == endOfText && chars == 1:
-			return 0, false, errorf(ErrBase64, at, "one character too many or three too few")
-		case c == endOfText:
-			last = true
-		case c == '=':
-			if err := d.padding(chars, at); err != nil {
-				return 0, false, err
-			}
-			last = true
-		default:
-			return 0, false, errorf(ErrBase64, at, "%s", describe(c))
+		if c >= 256 || sextets[chars][c] == notBase64 {
+			break
 		}
+		bits |= sextets[chars][c]
 	}
 	dst[0], dst[1], dst[2] = byte(bits>>16), byte(bits>>8), byte(bits)
-	return chars * 3 / 4, last, nil
+	return chars, c, nil
 }
 
-// padding reads from behind the first "=", at the given offset and after the
-// given number of characters, to the end of the text.
-func (d *Decoder) padding(chars int, at int64) error {
-	if chars < 2 {
-		return errorf(ErrBase64, at, "padding where none belongs")
-	}
-	for range 3 - chars {
-		c, at, err := d.char()
-		if err != nil {
+// end reads the end of the text: what follows the given number of characters of
+// the last quantum. The character after them, c, has been read.
+func (d *Decoder) end(chars int, c rune) (err error) {
+	padded := false
+	for ; c == '=' && (chars == 2 || chars == 3); chars++ {
+		padded = true
+		if c, err = d.char(); err != nil {
 			return err
 		}
-		if c != '=' {
-			return errorf(ErrBase64, at, "incomplete padding")
+	}
+	space, spaces := d.charAt, c == ' '
+	for c == ' ' && chars%4 == 0 {
+		if c, err = d.char(); err != nil {
+			return err
 		}
 	}
-	c, at, err := d.char()
-	if err == nil && c != endOfText {
-		err = errorf(ErrBase64, at, "%s after the padding", describe(c))
+	switch {
+	case c == endOfText && (chars%4 == 0 || chars > 1 && !padded):
+		return nil
+	case spaces:
+		return errorf(ErrBase64, space, `a space inside the text, where a "+" may have been lost`)
+	case c == endOfText:
+		return errorf(ErrBase64, d.charAt, "unexpected end of the text")
 	}
-	return err
+	return errorf(ErrBase64, d.charAt, "unexpected %s", describe(c))
 }
 
-// char returns the next character of the receipt's text that is neither CR nor
-// LF, and its offset. Beyond ASCII it may return any other such character.
-func (d *Decoder) char() (c rune, offset int64, err error) {
+// char returns the next character of the receipt's text that is not a line break
+// or a tab, and sets charAt to its offset. Of a character beyond ASCII it may
+// return a part.
+func (d *Decoder) char() (rune, error) {
 	for {
-		offset = d.offset()
+		d.charAt = d.offset()
 		b, err := d.next()
 		if err != nil {
-			return 0, offset, err
+			return 0, err
 		}
-		switch {
-		case b == '"':
-			return endOfText, offset, nil
-		case b == '\\':
+		c := rune(b)
+		switch b {
+		case '"':
+			return endOfText, nil
+		case '\\':
 			if c, err = d.escape(); err != nil {
-				return 0, offset, err
+				return 0, err
 			}
-		default:
-			c = rune(b)
 		}
-		if c != '\r' && c != '\n' {
-			return c, offset, nil
+		if c != '\r' && c != '\n' && c != '\t' {
+			return c, nil
 		}
 	}
 }
 
 // sextets holds, for each of the four places in a quantum, the bits that a
-// character there stands for, and notBase64 for what is in neither alphabet.
+// character stands for there, and notBase64 for what is in neither alphabet.
 var sextets = func() (t [4][256]uint32) {
-	for c := range 256 {
-		bits := uint32(notBase64)
-		switch {
-		case 'A' <= c && c <= 'Z':
-			bits = uint32(c - 'A')
-		case 'a' <= c && c <= 'z':
-			bits = uint32(c - 'a' + 26)
-		case '0' <= c && c <= '9':
-			bits = uint32(c - '0' + 52)
-		case c == '+' || c == '-':
-			bits = 62
-		case c == '/' || c == '_':
-			bits = 63
+	const (
+		std = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+		url = "-_" // in place of the last two
+	)
+	for place := range t {
+		for c := range t[place] {
+			t[place][c] = notBase64
 		}
-		for place := range t {
-			t[place][c] = bits
-			if bits < notBase64 {
-				t[place][c] <<= 18 - 6*place
+		for bits, c := range []byte(std + url) {
+			if bits >= 64 {
+				bits -= len(url)
 			}
+			t[place][c] = uint32(bits) << (18 - 6*place)
 		}
 	}
 	return t

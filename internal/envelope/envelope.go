@@ -3,33 +3,40 @@
 //
 //	{"status":"SUCCESS","data":{"receipt":"<base64>","mimeType":"application/pdf"}}
 //
-// It does so as a stream and in constant memory: neither the envelope nor the
-// base64 text nor the PDF is ever held, whatever its size, and neither is any
-// member the package does not know.
+// It decodes a stream in constant memory: it never holds the envelope, the
+// base64 text, the PDF or an unknown member, however large they are.
 //
 // # What is accepted
 //
-// The envelope is scanned strictly as JSON, by the grammar and with the nesting
-// limit of encoding/json. On top of that the decoder bears with what encoders
-// and gateways are known to emit:
+// The envelope must be valid JSON, nested at most 1,000 levels deep. Beyond
+// that, the decoder accepts what encoders and gateways are known to send:
 //
-//   - members in any order, and unknown members with any value, both in the
-//     envelope and in its data;
-//   - a byte order mark at the start;
-//   - a status in any (ASCII) case;
-//   - JSON escapes in the base64 text, and CR and LF anywhere in it, escaped or
-//     (against the grammar, and in no other string) raw;
-//   - the standard and the URL-safe alphabet, padding that is right or absent,
-//     and trailing bits that are not zero;
-//   - a prefix "data:...;base64," of printable ASCII characters, at most 256 of
-//     them before the comma;
-//   - in place of an envelope, the PDF itself.
+//   - members in any order, and unknown members with any value, in the envelope
+//     and in its data;
+//   - a byte order mark before the envelope;
+//   - a status in upper, lower or mixed case;
+//   - JSON escapes in the base64 text;
+//   - line breaks and tabs anywhere in the text, escaped or raw (JSON forbids
+//     raw ones, and the decoder refuses them in every other string);
+//   - spaces before the text, and spaces after it if the number of characters
+//     before them, padding included, is a multiple of four;
+//   - the standard and the URL-safe alphabet, padding or none, and trailing
+//     bits that are not zero;
+//   - a prefix "data:...;base64," with at most 256 printable ASCII characters
+//     before its comma;
+//   - anything before the %PDF- of the content, as long as %PDF- lies within the
+//     first 1,024 bytes, where PDF readers look for it;
+//   - the PDF itself in place of the envelope, with at most a byte order mark
+//     and white space before it.
+//
+// What stands before %PDF- is delivered as it came, like the rest of the PDF.
 //
 // # What is refused
 //
-// Everything else, and each reason has its error. In particular [io.EOF] says
-// that the envelope was read and verified to its end; bytes that came before
-// any other error are a part of a PDF at best.
+// Everything else is refused, each fault with its own error. In particular, a
+// space anywhere else in the text is corrupt base64, since form decoding turns
+// "+" into a space. Only [io.EOF] means that the envelope was read and verified
+// to its end: bytes delivered before any other error may be part of a PDF.
 package envelope
 
 import (
@@ -43,73 +50,70 @@ const (
 	bufferSize = 32 << 10           // of the input
 	chunkSize  = bufferSize / 4 * 3 // what a full buffer decodes to
 
-	// overhead is what an envelope may hold besides a PDF of the largest size
-	// in base64, which itself needs but 4/3 of that size: the envelope's bound
-	// is there to end a stream of unknown members, not to be exact.
+	// overhead is how much an envelope may hold besides the base64 text. It need
+	// not be exact: it ends an endless stream of unknown members.
 	overhead = 64 << 10
 )
 
-// Options are the limits of a [Decoder] and what is known of its input.
+// Options configure a [Decoder].
 type Options struct {
-	// MaxBytes is the size of the largest PDF to accept. It must be positive.
-	// It bounds the envelope too, to 2*MaxBytes + 64 KiB: so much may be escaped
-	// in the text of the largest PDF, or be there besides it, but no more.
+	// MaxBytes is the size of the largest PDF to accept. It also limits the
+	// envelope, to 2*MaxBytes + 64 KiB, which leaves room for escapes in the text
+	// and for other members.
 	MaxBytes int64
 
-	// KnownLength says that the reader itself proves its end, as the body of an
-	// HTTP response with a Content-Length does. A PDF that comes without an
-	// envelope then need not end in %%EOF.
+	// KnownLength reports whether the reader itself detects a truncated input, as
+	// the body of an HTTP response with a Content-Length does. A PDF without an
+	// envelope then need not end with %%EOF.
 	KnownLength bool
 
-	// Redact, unless nil, takes out of a text what errors must not show: they
-	// quote the input, which may quote the credentials that it was asked for with.
+	// Redact, unless nil, removes secrets from text of the input before an error
+	// quotes it. The text has been cut to a few hundred bytes by then.
 	Redact func(string) string
 }
 
-// A Decoder reads the PDF out of an envelope. It delivers nothing before it has
-// seen that the content starts as a PDF does.
+// A Decoder reads the PDF from an envelope. It delivers nothing until it has
+// found %PDF-.
 //
-// Errors are sticky. Those about the input are of type [*Error], those of the
+// Errors are sticky. Errors about the input are of type [*Error]; errors of the
 // underlying reader are wrapped.
 type Decoder struct {
 	// The input; see input.go.
 	src     io.Reader
 	buf     []byte
-	pooled  *buffer             // what buf is in, if it is to be used again
-	r, w    int                 // buf[r:w] is yet to be read
-	base    int64               // offset of buf[0] in the input
-	limit   int64               // largest input
-	keep    int                 // how many bytes before buf[w] to keep for looking back
-	readErr error               // what to return when buf[r:w] has been read
-	redact  func(string) string // see Options.Redact
+	pooled  *buffer // the array of buf, unless Release returned it
+	r, w    int     // buf[r:w] has been read from src and not yet decoded
+	base    int64   // offset of buf[0] in the input
+	limit   int64   // size of the largest input
+	keep    int     // how many bytes before buf[w] to keep when filling buf
+	readErr error   // what to return after buf[r:w]
 
 	// The envelope; see members.go.
-	first    bool    // the next member is the first of its object
-	inData   bool    // the members are those of data
-	nameAt   int64   // offset of the last member's name
-	seen     members // those read so far
-	lack     error   // why there is no receipt, to be returned after a good status
-	failed   string  // what is wrong with the status, "" if nothing is so far
-	failedAt int64   // offset of that
-	message  []byte  // the envelope's message
-	mime     string
+	first   bool    // the next member is the first of its object
+	inData  bool    // the next member is one of data
+	nameAt  int64   // offset of the last member's name
+	seen    members // the known members read so far
+	failed  *Error  // why the status is not SUCCESS
+	lack    *Error  // why there is no receipt if the status is SUCCESS
+	message []byte  // what the gateway has to say
+	mime    string
+	redact  func(string) string
 
-	// The PDF; see base64.go and bare.go.
+	// The PDF; see base64.go and pdf.go.
 	maxBytes int64
-	left     int64 // how many bytes it may still have
+	left     int64 // how many more bytes it may have
 	known    bool  // see Options.KnownLength
-	mixed    bool  // the text is not all of base64's standard alphabet
+	charAt   int64 // offset of the last character of the text
+	mixed    bool  // the text is not plain standard base64
 
 	phase phase
-	rest  []byte // decoded but not delivered; empty when err is set
+	rest  []byte // decoded but not yet delivered
 	err   error
 
-	head    [6]byte // backs rest
-	scratch [256]byte
-	msg     [200]byte // backs message
+	scratch [window + 2]byte // backs rest and every string but message
 }
 
-// A phase is what a Decoder has before it.
+// A phase is what a Decoder reads next.
 type phase uint8
 
 const (
@@ -119,14 +123,13 @@ const (
 	inBare
 )
 
-// buffers are used again: to make them takes as long as to decode a small receipt.
+// buffers recycles buffers, since a new one costs as much as decoding a small
+// receipt.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 type buffer [bufferSize]byte
 
-// NewDecoder returns a Decoder that reads from r, and from r alone: it is for
-// the caller to close r if need be. NewDecoder panics if o.MaxBytes is not
-// positive.
+// NewDecoder returns a Decoder that reads from r. It never closes r.
 func NewDecoder(r io.Reader, o Options) *Decoder {
 	b := buffers.Get().(*buffer)
 	d := newDecoder(r, o, b[:])
@@ -134,8 +137,24 @@ func NewDecoder(r io.Reader, o Options) *Decoder {
 	return d
 }
 
-// Release ends the reading and makes the Decoder's memory available to others.
-// It is not needed: a Decoder may be forgotten as it is.
+// newDecoder is NewDecoder with a given input buffer.
+func newDecoder(r io.Reader, o Options, buf []byte) *Decoder {
+	maxBytes := max(o.MaxBytes, 0)
+	return &Decoder{
+		src:      r,
+		buf:      buf,
+		limit:    2*min(maxBytes, (math.MaxInt64-overhead)/2) + overhead,
+		maxBytes: maxBytes,
+		left:     maxBytes,
+		known:    o.KnownLength,
+		redact:   o.Redact,
+	}
+}
+
+// Release makes the Decoder's buffer available to other Decoders. After it,
+// Read and WriteTo return an error. Calling Release is optional, and calling it
+// again does nothing, but it must not run while Read, WriteTo or another Release
+// does: they would use a buffer that belongs to another Decoder.
 func (d *Decoder) Release() {
 	d.err, d.rest = errReleased, nil
 	if d.pooled != nil {
@@ -144,77 +163,51 @@ func (d *Decoder) Release() {
 	}
 }
 
-var errReleased = errors.New("envelope: the Decoder was released")
+var errReleased = errors.New("read from a released decoder")
 
-// newDecoder is NewDecoder with a buffer for the input.
-func newDecoder(r io.Reader, o Options, buf []byte) *Decoder {
-	if o.MaxBytes <= 0 {
-		panic("envelope: MaxBytes must be positive")
-	}
-	limit := int64(math.MaxInt64)
-	if o.MaxBytes <= (math.MaxInt64-overhead)/2 {
-		limit = 2*o.MaxBytes + overhead
-	}
-	return &Decoder{
-		src:      r,
-		buf:      buf,
-		limit:    limit,
-		maxBytes: o.MaxBytes,
-		left:     o.MaxBytes,
-		known:    o.KnownLength,
-		redact:   o.Redact,
-	}
-}
-
-// Read reads the next bytes of the PDF into p. It returns [io.EOF] only once
-// the whole envelope has been verified: the status is SUCCESS, the object is
-// closed, and nothing but white space is between it and the end of the input.
-func (d *Decoder) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, d.err
-	}
-	for {
-		if len(d.rest) > 0 {
-			n := copy(p, d.rest)
+// Read reads the next bytes of the PDF into p. It returns [io.EOF] only after
+// it has verified the whole envelope: the status is SUCCESS, the object is
+// closed, and nothing but white space follows it.
+func (d *Decoder) Read(p []byte) (n int, err error) {
+	for n == 0 {
+		switch {
+		case len(d.rest) > 0:
+			n = copy(p, d.rest)
 			d.rest = d.rest[n:]
 			return n, nil
-		}
-		if d.err != nil {
+		case d.err != nil || len(p) == 0:
 			return 0, d.err
-		}
-		var n int
-		switch d.phase {
-		case atStart:
+		case d.phase == atStart:
 			d.err = d.start()
-		case inMembers:
+		case d.phase == inMembers:
 			d.err = d.envelope()
-		case inText:
-			n, d.err = d.text(p)
-		case inBare:
+		case d.phase == inBare:
 			n, d.err = d.bare(p)
-		}
-		if n > 0 {
-			return n, nil
+		case len(p) < 3: // too small for a quantum
+			n, d.err = d.text(d.scratch[:3])
+			n, d.rest = 0, d.scratch[:n]
+		default:
+			n, d.err = d.text(p)
 		}
 	}
+	return n, nil
 }
 
-// WriteTo writes the PDF, or what has not been read of it, to w. Where w fails,
-// bytes are lost between the Decoder and w: the error is sticky like any other.
+// WriteTo writes the rest of the PDF to w. An error of w is sticky, since the
+// bytes that w did not take are lost.
 func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
-	var total int64
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
-	chunk := b[:chunkSize]
+	var total int64
 	for {
-		n, err := d.Read(chunk)
+		n, err := d.Read(b[:chunkSize])
 		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {
 			return total, err
 		}
-		m, err := w.Write(chunk[:n])
+		m, err := w.Write(b[:n])
 		total += int64(m)
 		if err == nil && m != n {
 			err = io.ErrShortWrite
@@ -226,7 +219,7 @@ func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// MIMEType returns the type of the content as the envelope gives it, unchecked,
-// or application/pdf if there is no envelope around the PDF. It is empty as
-// long as the type is not known, and final after [io.EOF].
+// MIMEType returns the type of the content as the envelope gives it, at most
+// 255 bytes long and otherwise unchecked, or application/pdf for a PDF without
+// an envelope. It is empty until the type is known, and final after [io.EOF].
 func (d *Decoder) MIMEType() string { return d.mime }

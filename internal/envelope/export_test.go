@@ -1,5 +1,4 @@
 package envelope
 
-// NewDecoderBuffer is NewDecoder with a buffer that tests may use again, and
-// that may be small, though not much less than 2 KiB.
+// NewDecoderBuffer is NewDecoder with a given buffer of 2 KiB or more.
 var NewDecoderBuffer = newDecoder

@@ -27,6 +27,9 @@ func FuzzDecode(f *testing.F) {
 		seal("JVBERi0="), seal("JVBERi0"), seal("JVBERi0xLg=="), seal("JVBERi0xLg="), seal("JVBERi0xLh"), seal("JVBERi0xLg==A"),
 		seal("JVBE\r\nRi0x\\nLg=\n=\\r"), seal("JVBE\\\nRi0x"), seal("JVBE\\\nnRi0x"), seal("JVBE Ri0x"), seal(`JVBE\u0052i0x\/-_+\u000A`), seal("JVBERi0xQ"),
 		seal("data:application/pdf;base64,JVBERi0x"), seal("DA\nTA:;BASE64,JVBERi0x"), seal("data:é;base64,JVBERi0x"), seal("data:,JVBERi0x"), seal("dataJVBERi0x"),
+		seal(" JVBERi0x"), seal("JVBERi0x "), seal("JVBERi0xLg == "), seal("JVBERi0xLg==\\u0020\t \n"), seal("JVBERi0xLg "), seal("JVBE Ri0x"), seal("\tJVBE\\tRi0x\t"), seal(" data:;base64, \n JVBERi0x \\r "),
+		"\ufeff \n%PDF-1.4\n%%EOF", " %PDE-", strings.Repeat("\n", 1019) + "%PDF-%%EOF", strings.Repeat("\n", 1020) + "%PDF-%%EOF",
+		`{"error":{"message":["not","generated","\u001b[2J"]}}`, `{"status":404,"data":[{"detail":"\ud83d"}]}`, `{"x":[[[[[[{"a":[]}]]]]]],"status":null}`,
 		seal("data:" + strings.Repeat("x", 244) + ";base64,JVBERi0x"), seal("data:" + strings.Repeat("x", 245) + ";base64,JVBERi0x"),
 		`{"data":{"mimeType":"` + strings.Repeat(`\ud83d\ude00`, 63) + `é\u00e9","receipt":"JVBERi0x"},"status":"ſuccess"}`,
 		"{\"data\":{\"mimeType\":\"a\xff\\ud800\",\"receipt\":\"JVBERi0x\"},\"status\":\"SucceSS\"}",
@@ -41,7 +44,14 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(input), uint16(6), true)
 	}
 
-	// Texts for which there are vectors, and what ends them.
+	for _, before := range []int{1018, 1019, 1020} {
+		text := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte("\n"), before), samplePDF...))
+		f.Add([]byte(seal(text)), uint16(2000), false)
+		f.Add([]byte(seal(" "+wrap(text, " ")+" ")), uint16(2000), false)
+		f.Add([]byte(seal(" "+wrap(text, "\t\\n")+" ")), uint16(2000), false)
+	}
+
+	// Texts that are long enough for vectors, and what stops those.
 	for _, size := range []int{100, 1001, 3 * bufferOfTests} {
 		text := base64.StdEncoding.EncodeToString(makePDF(size))
 		for _, input := range []string{text, text[:90] + "\n" + text[90:], text[:91] + "-" + text[92:], text[:92] + `\/` + text[93:], text[:93] + "=" + text[94:], text[:94] + " " + text[95:]} {
@@ -60,12 +70,12 @@ func FuzzDecode(f *testing.F) {
 		want, err := oracle(input, options)
 		switch {
 		case err == nil && got.Kind != "EOF":
-			t.Fatalf("refused what is good: %+v", got)
+			t.Fatalf("refused a good envelope: %+v", got)
 		case err == nil && want != got:
 			t.Fatal("(-oracle +got)\n", cmp.Diff(want, got))
 		case err != nil && got.Kind == "EOF":
 			t.Fatalf("accepted %q, but: %v", got.PDF, err)
-		case got.PDF != "" && !strings.HasPrefix(got.PDF, "%PDF-"):
+		case got.PDF != "" && !strings.Contains(got.PDF[:min(len(got.PDF), 1024)], "%PDF-"):
 			t.Fatalf("delivered %q, which is no PDF", got.PDF)
 		case len(got.PDF) > int(maxBytes):
 			t.Fatalf("delivered %d bytes", len(got.PDF))
@@ -73,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("an error of %d bytes", len(got.Error))
 		}
 
-		// However the input comes and the output goes, all is the same.
+		// The result does not depend on how the input is split and the output is read.
 		buf := make([]byte, bufferOfTests)
 		check := func(how string, r io.Reader, size int) {
 			t.Helper()
@@ -93,8 +103,8 @@ func FuzzDecode(f *testing.F) {
 			check("split", &c, 10)
 		}
 
-		// What is good is not so without its end.
-		if err == nil && bytes.HasSuffix(input, []byte("}")) && !bytes.HasPrefix(bytes.TrimPrefix(input, []byte("\ufeff")), []byte("%")) {
+		// A good envelope is truncated wherever it is cut.
+		if err == nil && bytes.HasSuffix(input, []byte("}")) && string(input) != got.PDF {
 			for i := 0; i < len(input); i += step {
 				cut := drain(envelope.NewDecoderBuffer(bytes.NewReader(input[:i]), options, buf), 100)
 				if cut.Kind != "truncated" || cut.Offset != int64(i) || !strings.HasPrefix(got.PDF, cut.PDF) {
@@ -106,28 +116,32 @@ func FuzzDecode(f *testing.F) {
 }
 
 // oracle decodes an envelope with encoding/json and encoding/base64, all of it
-// at once, after it has turned what the decoder bears with into what they know.
+// at once, after it has rewritten what the decoder tolerates into what they accept.
 func oracle(input []byte, o envelope.Options) (result, error) {
 	none := result{}
 	limit := int(o.MaxBytes)
 	if len(input) > 2*limit+64<<10 {
 		return none, fmt.Errorf("%d bytes of envelope", len(input))
 	}
+	whole := input
 	input = bytes.TrimPrefix(input, []byte("\ufeff"))
 
-	if bytes.HasPrefix(input, []byte("%")) {
+	if bare := bytes.TrimLeft(input, " \t\r\n"); bytes.HasPrefix(bare, []byte("%")) {
+		if !bytes.HasPrefix(bare, []byte("%PDF-")) {
+			return none, fmt.Errorf("%q", bare)
+		}
 		end := bytes.TrimRight(input, "\x00\t\n\f\r ")
 		if !o.KnownLength && (len(input)-len(end) > 1024-len("%%EOF") || !bytes.HasSuffix(end, []byte("%%EOF"))) {
 			return none, fmt.Errorf("no %%%%EOF")
 		}
-		return accept(input, "application/pdf", limit)
+		return accept(whole, "application/pdf", limit)
 	}
 
-	// With its line breaks escaped, the receipt is JSON. It is the one string that
-	// may have such, which is to be seen once something else has taken its place.
+	// With its line breaks and tabs escaped, the receipt is JSON. No other string may
+	// have any: with a marker in place of the receipt, the rest must be JSON.
 	strs := stringsOf(input)
 	for i, s := range strs {
-		if !bytes.ContainsAny(s.text(input), "\r\n") {
+		if !bytes.ContainsAny(s.text(input), "\r\n\t") {
 			continue
 		}
 		marker := "receipt"
@@ -135,11 +149,11 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 			marker += "x"
 		}
 		if e, err := parse(s.replace(input, marker)); err != nil || e.receipt != marker {
-			return none, fmt.Errorf("line breaks in string %d: %w", i, err)
+			return none, fmt.Errorf("line breaks or tabs in string %d: %w", i, err)
 		}
-		// Pairs of characters come first, so that an escape remains one: a line break
-		// behind a backslash is as bad as any other character that is no escape.
-		text := strings.NewReplacer(`\\`, `\\`, "\\\r", `\x`, "\\\n", `\x`, "\r", `\r`, "\n", `\n`).Replace(string(s.text(input)))
+		// Pairs come first, so that an escape remains one: a line break after a
+		// backslash is as bad as any other unknown escape.
+		text := strings.NewReplacer(`\\`, `\\`, "\\\r", `\x`, "\\\n", `\x`, "\\\t", `\x`, "\r", `\r`, "\n", `\n`, "\t", `\t`).Replace(string(s.text(input)))
 		input = s.replace(input, text)
 		break // if there is another, the input is still no JSON
 	}
@@ -152,14 +166,20 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 		return none, fmt.Errorf("status %q", e.status)
 	}
 
-	text := strings.NewReplacer("\r", "", "\n", "").Replace(e.receipt)
+	text := strings.NewReplacer("\r", "", "\n", "", "\t", "").Replace(e.receipt)
+	text = strings.TrimLeft(text, " ")
 	if len(text) >= 5 && strings.EqualFold(text[:5], "data:") {
 		prefix, rest, ok := strings.Cut(text, ",")
 		if !ok || len(prefix) > 256 || strings.ContainsFunc(prefix, func(r rune) bool { return r < ' ' || r > '~' }) ||
 			!strings.HasSuffix(strings.ToLower(prefix), ";base64") {
 			return none, fmt.Errorf("prefix %q", prefix)
 		}
-		text = rest
+		text = strings.TrimLeft(rest, " ")
+	}
+	if strings.HasSuffix(text, " ") {
+		if text = strings.TrimRight(text, " "); len(text)%4 != 0 {
+			return none, fmt.Errorf("%d characters before a space", len(text))
+		}
 	}
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
 	encoding := base64.RawStdEncoding
@@ -174,7 +194,7 @@ func oracle(input []byte, o envelope.Options) (result, error) {
 }
 
 func accept(pdf []byte, mime string, limit int) (result, error) {
-	if !bytes.HasPrefix(pdf, []byte("%PDF-")) || len(pdf) > limit {
+	if !bytes.Contains(pdf[:min(len(pdf), 1024)], []byte("%PDF-")) || len(pdf) > limit {
 		return result{}, fmt.Errorf("%d bytes: %q", len(pdf), pdf)
 	}
 	return result{PDF: string(pdf), MIME: mime, Kind: "EOF", Error: "EOF"}, nil
@@ -189,7 +209,8 @@ func (s span) replace(input []byte, text string) []byte {
 	return []byte(string(input[:s.start]) + text + string(input[s.end:]))
 }
 
-// stringsOf returns the string literals of the input, if it is JSON otherwise.
+// stringsOf returns the string literals of the input, which is JSON apart from
+// what is in them.
 func stringsOf(input []byte) (strs []span) {
 	for i := 0; i < len(input); i++ {
 		if input[i] != '"' {
@@ -208,12 +229,33 @@ func stringsOf(input []byte) (strs []span) {
 	return strs
 }
 
-// fields are what an envelope says.
+// depth returns how deep arrays and objects are nested in valid JSON.
+func depth(input []byte) (deepest int) {
+	now := 0
+	inString := false
+	for i := 0; i < len(input); i++ {
+		switch c := input[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']' || c == '}':
+			now--
+		}
+	}
+	return deepest
+}
+
+// fields are the known members of an envelope.
 type fields struct{ status, receipt, mime string }
 
 func parse(input []byte) (e fields, err error) {
-	if !json.Valid(input) {
-		return e, fmt.Errorf("not JSON")
+	if !json.Valid(input) || depth(input) > 1000 {
+		return e, fmt.Errorf("not JSON, or too deep")
 	}
 	root, err := unique(input, "status", "data")
 	if err != nil {
@@ -233,8 +275,8 @@ func parse(input []byte) (e fields, err error) {
 	if !ok || string(raw) == "null" {
 		return e, nil
 	}
-	// The type is passed on as it is, where encoding/json replaces what is not
-	// UTF-8: hide all beyond ASCII from it.
+	// The decoder returns the type as it came, but encoding/json replaces invalid
+	// UTF-8: hide everything beyond ASCII from it.
 	const hidden = 0x10ff00
 	var quoted, mime []byte
 	for _, c := range raw {
@@ -262,8 +304,7 @@ func parse(input []byte) (e fields, err error) {
 	return e, nil
 }
 
-// unique returns the members of an object of which those named, as written
-// there, must not be there twice.
+// unique returns the members of an object. Those in names must not come twice.
 func unique(object []byte, names ...string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {

@@ -3,16 +3,20 @@ package envelope_test
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
 )
 
 const mib = 1 << 20
 
-// A small PDF, and how it looks in the text of a receipt.
+// A small PDF, and its text in a receipt.
 const samplePDF = "%PDF-1.4\n1 0 obj ~~~??? endobj\n%%EOF\n"
 
 var sampleText = base64.StdEncoding.EncodeToString([]byte(samplePDF))
@@ -29,7 +33,7 @@ var kinds = map[string]error{
 	"not a PDF": envelope.ErrNotPDF,
 }
 
-// kindOf returns the name of the one kind that err is.
+// kindOf returns the name of the kind of err, which must have exactly one.
 func kindOf(err error) string {
 	if err == io.EOF {
 		return "EOF"
@@ -46,7 +50,7 @@ func kindOf(err error) string {
 	return found[0]
 }
 
-// A result is all there is to see of a decoder when it is done.
+// A result is everything that a decoder returned.
 type result struct {
 	PDF    string
 	MIME   string
@@ -78,9 +82,45 @@ func drain(d *envelope.Decoder, size int) result {
 	return res
 }
 
-// decode decodes what is in r with ample limits.
+// decode decodes r with a large limit.
 func decode(r io.Reader) result {
 	return drain(envelope.NewDecoder(r, envelope.Options{MaxBytes: 64 * mib}), 512)
+}
+
+// accepted is a good envelope, the PDF in it, and its MIME type.
+type accepted struct{ name, input, pdf, mime string }
+
+func testAccepted(t *testing.T, tests []accepted) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			want := result{PDF: tt.pdf, MIME: tt.mime, Kind: "EOF", Error: "EOF"}
+			if diff := cmp.Diff(want, decode(strings.NewReader(tt.input))); diff != "" {
+				t.Error("(-want +got)\n", diff)
+			}
+		})
+	}
+}
+
+// refused is a bad envelope, its error, and what is delivered before the error.
+type refused struct{ name, input, error, pdf, mime string }
+
+func testRefused(t *testing.T, tests []refused) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := decode(strings.NewReader(tt.input))
+			want := result{PDF: tt.pdf, MIME: tt.mime, Error: tt.error, Kind: got.Kind, Offset: got.Offset}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error("(-want +got)\n", diff)
+			}
+			if kind, ok := kinds[got.Kind]; !ok || !strings.HasPrefix(got.Error, fmt.Sprintf("%s at byte %d", kind, got.Offset)) {
+				t.Errorf("%q is of the kind %q, at byte %d", got.Error, got.Kind, got.Offset)
+			}
+		})
+	}
 }
 
 // makePDF returns size bytes that begin and end as a PDF does.
@@ -98,7 +138,12 @@ func seal(text string) string {
 	return `{"status":"SUCCESS","data":{"receipt":"` + text + `","mimeType":"application/pdf"}}`
 }
 
-// wrap inserts a line break behind every 76 characters.
+// around returns a good envelope with other members before and after its own.
+func around(members string) string {
+	return `{` + members + `,"status":"SUCCESS","data":{` + members + `,"receipt":"` + sampleText + `",` + members + `},` + members + `}`
+}
+
+// wrap inserts a line break after every 76 characters.
 func wrap(text, lineBreak string) string {
 	var b strings.Builder
 	for len(text) > 76 {
@@ -134,4 +179,40 @@ func (c *chunks) Read(p []byte) (int, error) {
 		*c = (*c)[1:]
 	}
 	return n, nil
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// repeat returns a reader of n bytes, s over and over.
+func repeat(s string, n int64) io.Reader {
+	return io.LimitReader(&repeater{s: strings.Repeat(s, 1024)}, n)
+}
+
+type repeater struct {
+	s string
+	i int
+}
+
+func (r *repeater) Read(p []byte) (n int, _ error) {
+	for n < len(p) {
+		m := copy(p[n:], r.s[r.i:])
+		r.i = (r.i + m) % len(r.s)
+		n += m
+	}
+	return n, nil
+}
+
+// large returns a reader of start, 256 KiB of units, and end.
+func large(start, unit, end string) io.Reader {
+	size := int64(mib / 4 / len(unit) * len(unit))
+	return io.MultiReader(strings.NewReader(start), repeat(unit, size), strings.NewReader(end))
 }

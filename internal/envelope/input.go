@@ -10,14 +10,18 @@ import (
 // an error.
 const maxEmptyReads = 100
 
-// offset returns the offset in the input of the next byte to be read.
+// offset returns the offset in the input of the next byte to read.
 func (d *Decoder) offset() int64 { return d.base + int64(d.r) }
 
 // next returns the next byte of the input, which must not end here.
-// Until the following call, d.r-- takes the byte back.
+// Until the next call, d.r-- unreads the byte.
 func (d *Decoder) next() (byte, error) {
 	if d.r == d.w {
-		if err := d.more(); err != nil {
+		err := d.fill()
+		if err == io.EOF {
+			return 0, d.truncated("")
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -26,17 +30,8 @@ func (d *Decoder) next() (byte, error) {
 	return c, nil
 }
 
-// more reads more input, of which there must be some.
-func (d *Decoder) more() error {
-	err := d.fill()
-	if err == io.EOF {
-		return d.truncated("")
-	}
-	return err
-}
-
-// fill reads more input once all of it that is buffered has been read. It
-// returns io.EOF, as is, only where the reader says that the input has ended.
+// fill reads more input when the buffer has been used up. It returns io.EOF only
+// when the reader does.
 func (d *Decoder) fill() error {
 	if d.readErr != nil {
 		return d.readErr
@@ -50,7 +45,7 @@ func (d *Decoder) fill() error {
 	for range maxEmptyReads {
 		n, err := d.src.Read(d.buf[d.w:])
 		d.w += n
-		// Whatever comes with the last bytes comes after them.
+		// An error that comes with the last bytes counts after them.
 		if over := d.base + int64(d.w) - d.limit; over > 0 {
 			d.w -= int(over)
 			d.readErr = errorf(ErrTooLarge, d.limit, "the envelope has more than %d bytes", d.limit)
@@ -68,7 +63,7 @@ func (d *Decoder) fill() error {
 	return d.readErr
 }
 
-// readError returns what err, from the reader and after buf[:w], means.
+// readError adds the position to err, which the reader returned after buf[:w].
 func (d *Decoder) readError(err error) error {
 	offset := d.base + int64(d.w)
 	switch {

@@ -1,11 +1,14 @@
 package envelope
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+)
 
-// Longest texts to quote in errors, and longest MIME type.
+// Limits in bytes.
 const (
-	maxQuote   = 64
-	maxMessage = 200
+	maxQuote   = 64  // of the input in an error
+	maxMessage = 200 // of the gateway's message in an error
 	maxMIME    = 255
 )
 
@@ -21,38 +24,38 @@ const (
 
 // start finds out what the input is.
 func (d *Decoder) start() error {
+	d.keep = window // for startBare
 	c, err := d.next()
 	if err == nil && c == 0xef {
-		if err = d.match("\xbb\xbf", "a byte order mark"); err != nil {
+		if err := d.match("\xbb\xbf", "a byte order mark"); err != nil {
 			return err
 		}
 		c, err = d.next()
 	}
-	if err == nil && c == magic[0] {
-		return d.startBare()
+	for err == nil && isSpace(c) {
+		c, err = d.next()
 	}
-	if err == nil && isSpace(c) {
-		c, err = d.token()
+	if e, ok := errors.AsType[*Error](err); ok && errors.Is(e, ErrTruncated) {
+		e.Detail = "empty body"
 	}
 	switch {
 	case err != nil:
-		// The error of a reader is never an *Error without a wrapper.
-		if e, ok := err.(*Error); ok && e.Kind == ErrTruncated { //nolint:errorlint // so this is our own
-			e.Detail = "empty body"
-		}
 		return err
+	case c == magic[0]:
+		return d.startBare()
 	case c == '<':
 		return errorf(ErrMalformed, d.offset()-1, "an HTML page, not JSON: is there a proxy in between?")
 	case c != '{':
 		return d.notAnObject()
 	}
+	d.keep = 0
 	d.first = true
 	d.phase = inMembers
 	return nil
 }
 
-// notAnObject reports input that starts as neither an envelope nor a PDF does,
-// and shows the start, which may well be all that a proxy has to say.
+// notAnObject returns an error that quotes the start of the input, which may be
+// all that a proxy has to say.
 func (d *Decoder) notAnObject() error {
 	d.r--
 	offset := d.offset()
@@ -64,231 +67,144 @@ func (d *Decoder) notAnObject() error {
 		}
 		s = append(s, c)
 	}
-	return errorf(ErrMalformed, offset, "%s, want an object", d.quote(s))
+	return errorf(ErrMalformed, offset, "it starts with %s, want a JSON object", d.quote(s))
 }
 
-// envelope reads the members of the envelope, and of its data, until there are
-// bytes of the PDF to deliver or the input has ended. An error is of less
-// interest than a status that says why there should be no receipt at all.
+// envelope is members, except that a status other than SUCCESS takes precedence
+// over any error after it, since it explains more.
 func (d *Decoder) envelope() error {
-	err := d.scanMembers()
-	if d.failed == "" {
-		return err
+	err := d.members()
+	if d.failed != nil {
+		return d.withMessage(d.failed)
 	}
-	detail := d.failed
-	if len(d.message) > 0 {
-		detail += ", message " + d.quote(d.message)
-	}
-	return &Error{Kind: ErrFailed, Offset: d.failedAt, Detail: detail}
+	return err
 }
 
-func (d *Decoder) scanMembers() error {
+// members reads members of the envelope and of its data until there are bytes of
+// the PDF to deliver or the input ends. It returns io.EOF if all is well.
+func (d *Decoder) members() error {
 	for {
-		name, end, err := d.member()
+		name, end, err := d.member(d.first)
+		d.first = false
+		var c byte
 		switch {
 		case err != nil:
 			return err
-		case !d.inData && end:
-			return d.finish()
-		case !d.inData:
-			err = d.rootMember(name)
+		case end && d.inData:
+			d.inData = false
+			if d.seen&seenReceipt == 0 {
+				d.lack = errorf(ErrMissing, d.offset()-1, "no receipt in data")
+			}
+			continue
 		case end:
-			d.closeData()
-		default:
-			err = d.dataMember(name)
+			return d.finish()
 		}
-		if err != nil || d.phase == inText || len(d.rest) > 0 {
+		if c, err = d.token(); err != nil {
+			return err
+		}
+		if d.inData {
+			err = d.dataMember(name, c)
+		} else {
+			err = d.rootMember(name, c)
+		}
+		if err != nil || len(d.rest) > 0 {
 			return err
 		}
 	}
 }
 
-// member reads the name of the next member of the object that is being read and
-// what is around it, unless it gets to the object's end. The name is good until
-// the next string is read; if it is a long one, not all of it is returned.
-func (d *Decoder) member() (name []byte, end bool, err error) {
-	c, err := d.token()
-	if err != nil {
-		return nil, false, err
-	}
-	if c == '}' {
-		return nil, true, nil
-	}
-	if !d.first {
-		if c != ',' {
-			return nil, false, d.unexpected(c, `"," or "}"`)
+// rootMember reads the value, which starts with c, of a member of the envelope.
+func (d *Decoder) rootMember(name []byte, c byte) error {
+	switch {
+	case d.failed != nil:
+		// Only the message matters now.
+	case string(name) == "status":
+		return d.status(c)
+	case string(name) == "data":
+		if err := d.once(seenData, "data"); err != nil {
+			return err
 		}
-		if c, err = d.token(); err != nil {
-			return nil, false, err
+		if c != '{' {
+			return d.noReceipt(c, "data", "an object")
 		}
+		d.inData, d.first = true, true
+		return nil
 	}
-	d.first = false
-	d.nameAt = d.offset() - 1
-	name, err = d.name(c, d.scratch[:0])
-	return name, false, err
+	return d.value(c, 1, isMessage(name))
 }
 
-// once notes that m has been read, which must not happen twice: a decoder that
-// took the other one would see another receipt.
+// dataMember reads the value, which starts with c, of a member of data. Of the
+// receipt it reads only the start.
+func (d *Decoder) dataMember(name []byte, c byte) error {
+	switch string(name) {
+	case "receipt":
+		if err := d.once(seenReceipt, "receipt"); err != nil {
+			return err
+		}
+		if c != '"' {
+			return d.noReceipt(c, "receipt", "a string")
+		}
+		return d.startText()
+	case "mimeType":
+		return d.mimeType(c)
+	}
+	return d.value(c, 2, isMessage(name))
+}
+
+// once records that m has been read. A second one is an error, since another
+// decoder might take the other and see another receipt.
 func (d *Decoder) once(m members, name string) error {
 	if d.seen&m != 0 {
-		return errorf(ErrMalformed, d.nameAt, "%q for the second time", name)
+		return errorf(ErrMalformed, d.nameAt, "duplicate member %q", name)
 	}
 	d.seen |= m
 	return nil
 }
 
-// rootMember reads the value of a member of the envelope.
-func (d *Decoder) rootMember(name []byte) error {
-	c, err := d.token()
-	if err != nil {
-		return err
+// noReceipt records that the named member, whose value starts with c, is not what
+// it should be, and skips it: a status that explains why may follow.
+func (d *Decoder) noReceipt(c byte, name, want string) error {
+	kind := ErrMalformed
+	if c == 'n' {
+		kind = ErrMissing
 	}
-	switch {
-	case string(name) == "message":
-		return d.readMessage(c)
-	case d.failed != "":
-		// Nothing else matters any more, least of all the data.
-	case string(name) == "status":
-		return d.readStatus(c)
-	case string(name) == "data":
-		return d.openData(c)
-	}
-	return d.skip(c, 1)
+	d.lack = errorf(kind, d.offset()-1, "%s is %s", name, mistyped(c, want))
+	return d.value(c, 1, false)
 }
 
-// dataMember reads the value of a member of data, or the start of the receipt.
-func (d *Decoder) dataMember(name []byte) error {
-	c, err := d.token()
-	if err != nil {
-		return err
+// mistyped describes the type of a value that starts with c and is not wanted.
+func mistyped(c byte, want string) string {
+	if c == 'n' {
+		return "null"
 	}
-	switch string(name) {
-	case "receipt":
-		return d.openReceipt(c)
-	case "mimeType":
-		return d.readMIME(c)
-	}
-	return d.skip(c, 2)
+	return "not " + want
 }
 
-func (d *Decoder) readStatus(c byte) error {
+func (d *Decoder) status(c byte) error {
 	if err := d.once(seenStatus, "status"); err != nil {
+		return err
+	}
+	offset := d.offset() - 1
+	if c != '"' {
+		d.failed = errorf(ErrFailed, offset, "status is %s", mistyped(c, "a string"))
+		return d.value(c, 1, false)
+	}
+	s, _, err := d.str(d.scratch[:0:maxQuote])
+	// Without its length, "ſuccess" would do: EqualFold takes ſ for S.
+	const want = "SUCCESS"
+	if err == nil && (len(s) != len(want) || !bytes.EqualFold(s, []byte(want))) {
+		d.failed = errorf(ErrFailed, offset, "status %s", d.quote(s))
+	}
+	return err
+}
+
+func (d *Decoder) mimeType(c byte) error {
+	if err := d.once(seenMIMEType, "mimeType"); err != nil {
 		return err
 	}
 	offset := d.offset() - 1
 	switch c {
 	case '"':
-		s, cut, err := d.str(d.scratch[:0:maxQuote])
-		if err != nil {
-			return err
-		}
-		// Characters beyond ASCII that fold to S are longer than it is.
-		const want = "SUCCESS"
-		if cut || len(s) != len(want) || !bytes.EqualFold(s, []byte(want)) {
-			d.fail(offset, "status "+d.quote(s))
-		}
-		return nil
-	case 'n':
-		if err := d.literal(c); err != nil {
-			return err
-		}
-		d.fail(offset, "status is null")
-		return nil
-	}
-	return d.wrongType("status", c, "a string")
-}
-
-// fail notes that the gateway reports no success.
-func (d *Decoder) fail(offset int64, detail string) {
-	d.failed, d.failedAt = detail, offset
-}
-
-// readMessage reads what the gateway has to say: a string or an array of such.
-func (d *Decoder) readMessage(c byte) (err error) {
-	d.message = d.msg[:0]
-	switch c {
-	case '"':
-		d.message, _, err = d.str(d.message)
-		return err
-	case '[':
-		// Below.
-	default:
-		return d.skip(c, 1)
-	}
-
-	if c, err = d.token(); err != nil || c == ']' {
-		return err
-	}
-	for {
-		if c == '"' {
-			if len(d.message) > 0 {
-				d.message = append(d.message, "; "[:min(2, cap(d.message)-len(d.message))]...)
-			}
-			d.message, _, err = d.str(d.message)
-		} else {
-			err = d.skip(c, 2)
-		}
-		if err != nil {
-			return err
-		}
-		if c, err = d.token(); err != nil || c == ']' {
-			return err
-		}
-		if c != ',' {
-			return d.unexpected(c, `"," or "]"`)
-		}
-		if c, err = d.token(); err != nil {
-			return err
-		}
-	}
-}
-
-func (d *Decoder) openData(c byte) error {
-	if err := d.once(seenData, "data"); err != nil {
-		return err
-	}
-	switch c {
-	case '{':
-		d.inData = true
-		d.first = true
-		return nil
-	case 'n':
-		d.lack = errorf(ErrMissing, d.offset()-1, "data is null")
-		return d.literal(c)
-	}
-	return d.wrongType("data", c, "an object")
-}
-
-func (d *Decoder) closeData() {
-	d.inData = false
-	d.first = false
-	if d.seen&seenReceipt == 0 {
-		d.lack = errorf(ErrMissing, d.offset()-1, "no receipt in data")
-	}
-}
-
-func (d *Decoder) openReceipt(c byte) error {
-	if err := d.once(seenReceipt, "receipt"); err != nil {
-		return err
-	}
-	switch c {
-	case '"':
-		return d.startText()
-	case 'n':
-		d.lack = errorf(ErrMissing, d.offset()-1, "receipt is null")
-		return d.literal(c)
-	}
-	return d.wrongType("receipt", c, "a string")
-}
-
-func (d *Decoder) readMIME(c byte) error {
-	if err := d.once(seenMIMEType, "mimeType"); err != nil {
-		return err
-	}
-	switch c {
-	case '"':
-		offset := d.offset() - 1
 		s, cut, err := d.str(d.scratch[:0:maxMIME])
 		if err != nil {
 			return err
@@ -299,24 +215,66 @@ func (d *Decoder) readMIME(c byte) error {
 		d.mime = string(s)
 		return nil
 	case 'n':
-		return d.literal(c)
+		return d.value(c, 2, false)
 	}
-	return d.wrongType("mimeType", c, "a string")
+	return errorf(ErrMalformed, offset, "mimeType is not a string")
 }
 
-// finish is called at the end of the envelope. If all is well, it returns
-// io.EOF.
+// isMessage reports whether the strings in the member of that name are what the
+// gateway has to say, wherever in the envelope it is.
+func isMessage(name []byte) bool {
+	for _, s := range []string{"message", "error", "detail"} {
+		if bytes.EqualFold(name, []byte(s)) {
+			return true
+		}
+	}
+	return false
+}
+
+// addMessage reads a string, of which the opening quote has been read, and adds
+// as much of it to the message as there is room for.
+func (d *Decoder) addMessage() error {
+	if d.message == nil {
+		d.message = make([]byte, 0, maxMessage)
+	}
+	n := len(d.message)
+	s := d.message
+	if n > 0 {
+		s = append(s, "; "[:min(2, cap(s)-n)]...)
+	}
+	start := len(s)
+	s, _, err := d.str(s)
+	if len(s) > start { // it is not empty
+		d.message = s
+	}
+	return err
+}
+
+// withMessage adds the message to e.
+func (d *Decoder) withMessage(e *Error) *Error {
+	if len(d.message) > 0 {
+		if e.Detail != "" {
+			e.Detail += ", "
+		}
+		e.Detail += "message " + d.quote(d.message)
+	}
+	return e
+}
+
+// finish is called at the end of the envelope. It returns io.EOF if all is well.
 func (d *Decoder) finish() error {
-	switch offset := d.offset() - 1; {
-	case d.failed != "":
-		return nil
+	offset := d.offset() - 1
+	switch {
+	case d.failed != nil:
+		return d.failed
 	case d.seen&seenStatus == 0:
-		d.fail(offset, "no status")
-		return nil
-	case d.lack != nil:
-		return d.lack
+		d.failed = errorf(ErrFailed, offset, "no status")
+		return d.failed
 	case d.seen&seenData == 0:
-		return errorf(ErrMissing, offset, "no data")
+		d.lack = errorf(ErrMissing, offset, "no data")
+	}
+	if d.lack != nil {
+		return d.withMessage(d.lack)
 	}
 	for {
 		if d.r == d.w {
@@ -330,25 +288,4 @@ func (d *Decoder) finish() error {
 		}
 		d.r++
 	}
-}
-
-// wrongType complains about the value that starts with c and is not null.
-func (d *Decoder) wrongType(name string, c byte, want string) error {
-	var is string
-	switch c {
-	case '{':
-		is = "an object"
-	case '[':
-		is = "an array"
-	case '"':
-		is = "a string"
-	case 't', 'f':
-		is = "a boolean"
-	default:
-		if c != '-' && !isDigit(c) {
-			return d.unexpected(c, want)
-		}
-		is = "a number"
-	}
-	return errorf(ErrMalformed, d.offset()-1, "%s is %s, want %s", name, is, want)
 }

@@ -1,23 +1,14 @@
 package localpg
 
-// FindIn is Find with a way to search PATH, and the folder of the versions.
+import "os"
+
+// FindIn is find.
 var FindIn = find
 
-// Ask sends a query to a server.
-var Ask = ask
+// Programs returns the folder of PostgreSQL's programs.
+func Programs() (string, error) { return find(os.Getenv("PATH"), debian) }
 
-// UntilReady reads what a server answers.
-var UntilReady = untilReady
-
-// FreePort returns a port that nobody listens on.
-var FreePort = freePort
-
-// WithTemp makes the server's folder in this one.
+// WithTemp makes the folder of the server in dir.
 func WithTemp(dir string) Option {
 	return func(c *config) { c.temp = dir }
-}
-
-// WithPorts has Start try the ports that next returns.
-func WithPorts(next func() (int, error)) Option {
-	return func(c *config) { c.port = next }
 }

@@ -2,8 +2,8 @@
 
 package localpg
 
-// FirstAccount returns the name of the first account that exists.
-func FirstAccount(names ...string) (string, error) {
+// FirstAccount is firstAccount.
+func FirstAccount(names ...string) (as string, err error) {
 	a, err := firstAccount(names...)
-	return a.name, err
+	return a.as, err
 }

@@ -1,448 +1,242 @@
-// Package localpg starts a PostgreSQL server from the binaries on this machine,
-// to be thrown away afterwards: for tests and examples that need a real one,
-// and one that can be made to crash.
+// Package localpg starts a throwaway PostgreSQL server from the binaries on this
+// machine, for tests and examples that need a real server, or one that crashes.
 //
-// The server is a child of the program. It listens on the loopback interface
-// only, where it trusts everyone, so that it is for data that nobody minds
-// losing or showing to the other users of the machine. It syncs its log to disk
-// as it does in earnest: what it has committed is there after a crash.
+// The server listens only on a Unix socket, in a folder that is closed to other
+// users, and asks for a random password, which [Server.URL] carries. It syncs its
+// log to disk, so what it has committed survives a crash.
 //
-// On Linux the server ends with the program, however that ends. Elsewhere it
-// survives a program that ends without [Server.Close]. Its folder does so
-// everywhere.
+// When the program ends, in whatever way, a shell that waits for this stops the
+// server and removes the folder.
 package localpg
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
+	"unicode"
 )
 
 const (
-	host = "127.0.0.1"
+	port       = "5432" // only a part of the name of the socket
+	maxSocket  = 103    // bytes in the path of a socket on macOS; Linux allows 107
+	maxExcerpt = 2 << 10
 
-	pollEvery = 10 * time.Millisecond // for a server that is starting
-	portTries = 10                    // how many ports Start tries
-	tailLines = 20                    // of a log, in an error
-	tailBytes = 8 << 10               // the most that they have
-
-	// patience is how long a server that was told to stop may take before it
-	// is killed. PostgreSQL itself gives its processes five seconds.
-	patience = 10 * time.Second
+	// patience is the most that initdb or pg_ctl may take.
+	patience = time.Minute
 )
 
-// errPortTaken is for a server that ended because it could not listen.
-var errPortTaken = errors.New("the port is taken")
-
-// defaults are the settings of every server; [WithSetting] comes after them.
-var defaults = []string{
-	"-c", "listen_addresses=" + host,
-	"-c", "unix_socket_directories=", // paths of sockets must be short, and that of the folder may not be
-	"-c", "shared_buffers=32MB",
-	"-c", "max_connections=100", // initdb may have found that fewer have to do
-	"-c", "fsync=on",
-}
-
-// settingName is what a setting may be called. With any other character, what
-// is given as a name could be read as a name and a value.
-var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+// guard is a shell script that waits until this program closes the pipe between
+// them, or ends, which closes it too. Then it stops the server, if it runs, and
+// removes the folder. Its arguments are the paths of pg_ctl and of the folder.
+const guard = `read -r _
+"$0" stop -s -D data -m immediate || ! "$0" status -s -D data || exit
+rm -rf "$1"`
 
 // An Option changes how [Start] sets up a server.
 type Option func(*config)
 
-// A config is what the options have made.
 type config struct {
-	settings [][2]string
-	temp     string              // where to make the folder
-	port     func() (int, error) // finds a port to try
+	settings strings.Builder // a configuration file
+	temp     string          // where to make the folder
 }
 
-// WithSetting sets one of the settings that postgresql.conf may have, such as
-// max_connections to 200, over the default of PostgreSQL or of this package.
-// Of several values for one name the last holds. The value is as SHOW prints
-// it, without quotes. It holds for all starts of the server, and ALTER SYSTEM
-// cannot change it.
-//
-// The settings port, listen_addresses and data_directory cannot be set: that
-// they are as [Start] chooses them is what [Server.URL] relies on. [Start]
-// returns an error for them, and for a setting that PostgreSQL refuses.
+// WithSetting sets a parameter of PostgreSQL's, such as max_connections to 200. The
+// value is as SHOW prints it, without quotes. If a parameter is set twice, the last
+// value holds. Where the server listens cannot be changed.
 func WithSetting(name, value string) Option {
-	return func(c *config) { c.settings = append(c.settings, [2]string{name, value}) }
+	value = strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(value)
+	return func(c *config) { fmt.Fprintf(&c.settings, "%s = '%s'\n", name, value) }
 }
 
-// arguments returns the settings as arguments of postgres. There they need no
-// quoting, as they would in postgresql.conf.
-func (c *config) arguments() ([]string, error) {
-	args := slices.Clip(defaults)
-	for _, setting := range c.settings {
-		name, value := setting[0], setting[1]
-		if !settingName.MatchString(name) {
-			return nil, fmt.Errorf("localpg: %q is not the name of a setting: give WithSetting the name and the value apart", name)
-		}
-		switch strings.ToLower(name) {
-		case "port", "listen_addresses", "data_directory":
-			return nil, fmt.Errorf("localpg: the setting %s is not for WithSetting: Start chooses it", name)
-		}
-		args = append(args, "-c", name+"="+value)
-	}
-	return args, nil
+// An account is who runs PostgreSQL's programs, and how.
+type account struct {
+	as       string // " as user NAME", for errors, or "" for the caller
+	uid, gid int    // -1 for the caller
+	attr     *syscall.SysProcAttr
 }
 
-// A Server is a PostgreSQL server of this program, running or stopped. Its
-// methods may be called from several goroutines; one waits for the other.
+// A Server is a PostgreSQL server, running or stopped. Except for URL, its methods
+// must not be called concurrently.
 type Server struct {
-	bin    string   // the folder of the binaries
-	args   []string // settings
-	user   account
-	folder string // holds all below
-	data   string // the cluster
-	log    string // a file
-	port   int    // the same from the end of Start on
+	bin      string   // where PostgreSQL's programs are
+	user     account  // who runs them
+	folder   string   // where they run
+	log      *os.File // what they print
+	password string
 
-	mu     sync.Mutex
-	proc   *process // the last one started, nil if there is none
-	closed bool
+	guard *exec.Cmd
+	alive io.Closer // the pipe that the guard reads from
 }
 
-// Start initialises a cluster in a new temporary folder, starts a server on it
-// and returns when that answers queries. That takes about a second. The context
-// is for Start alone: the server goes on after its end.
+// Start makes a database cluster in a new temporary folder, starts a server and
+// returns when it accepts connections, after a second or two. The server does not
+// stop when the context ends.
 //
-// PostgreSQL refuses to run as root. If the caller is root, the server runs as
-// the user postgres or, if there is no such user, nobody, who must be able to
-// reach the system's folder for temporary files.
+// PostgreSQL refuses to run as root. If the caller is root, the server runs as the
+// user postgres or, if there is none, nobody.
 //
-// The error is [ErrNotFound] if there is no PostgreSQL on this machine. If the
-// server ends at once, it has the last lines of its log. There is nothing to be
-// closed or removed after an error.
+// Start returns [ErrNotFound] if there is no PostgreSQL on this machine, and
+// [errors.ErrUnsupported] on Windows. If PostgreSQL fails, for instance because it
+// rejects a setting, the error ends with the last lines of its log. After an error
+// there is nothing to close or remove.
 func Start(ctx context.Context, opts ...Option) (*Server, error) {
-	c := config{temp: os.TempDir(), port: freePort}
+	c := config{temp: os.TempDir()}
+	c.settings.WriteString("include 'data/postgresql.conf'\nshared_buffers = 32MB\n")
 	for _, opt := range opts {
 		opt(&c)
 	}
-	args, err := c.arguments()
-	if err != nil {
-		return nil, err
-	}
-	bin, err := Find()
-	if err != nil {
-		return nil, err
-	}
+	fmt.Fprintf(&c.settings, "listen_addresses = ''\nunix_socket_directories = '..'\nport = %s\n", port) // .. is seen from data
 	user, err := serverUser()
 	if err != nil {
 		return nil, err
 	}
-	temp, err := filepath.Abs(c.temp) // as the server will report the folder of its data
+	bin, err := find(os.Getenv("PATH"), debian)
 	if err != nil {
-		return nil, fmt.Errorf("localpg: the folder for temporary files: %w", err)
+		return nil, err
 	}
-	folder, err := os.MkdirTemp(temp, "localpg-")
+	folder, err := os.MkdirTemp(c.temp, "localpg-")
 	if err != nil {
-		return nil, fmt.Errorf("localpg: no folder for the server: %w", err)
+		return nil, fmt.Errorf("make a folder for the server: %w", err)
 	}
-	s := &Server{
-		bin:    bin,
-		args:   args,
-		user:   user,
-		folder: folder,
-		data:   filepath.Join(folder, "data"),
-		log:    filepath.Join(folder, "log"),
+	s := &Server{bin: bin, user: user, folder: folder, password: rand.Text()}
+	if err := s.prepare(ctx, c.settings.String()); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare a folder for the server: %w", err), s.remove())
 	}
-	err = s.initialise(ctx)
-	if err == nil {
-		err = s.startAnywhere(ctx, c.port)
-	}
-	if err != nil {
+	if err := s.initialise(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// URL returns where the server is, running or not, for a driver to connect as
-// its superuser: postgres://postgres@127.0.0.1:PORT/postgres?sslmode=disable.
+// URL returns the address of the database postgres, for a driver to connect as the
+// superuser: postgres://postgres:PASSWORD@/postgres?host=FOLDER&port=5432. It stays
+// the same when the server is started again.
 func (s *Server) URL() string {
-	return "postgres://postgres@" + s.address() + "/postgres?sslmode=disable"
+	query := url.Values{"host": {s.folder}, "port": {port}}
+	return "postgres://postgres:" + s.password + "@/postgres?" + query.Encode()
 }
 
-// Restart makes the server crash, as Stop does, and starts it again, as Resume
-// does.
-func (s *Server) Restart(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.stop(ctx); err != nil {
-		return err
-	}
-	return s.resume(ctx)
-}
-
-// Stop stops the server at once, as in a crash: without a word to its clients,
-// and without writing to the data files what is only in the log yet. The data
-// are kept, for Resume. It does nothing if the server does not run.
-//
-// If the context ends first, the server may still run for a while; the next
-// call waits for its end.
+// Stop stops the server as a crash does: it ends all connections without notice
+// and does not write to the data files what only the log has. The data remain, for
+// Resume. If the context ends first, the server may stop later.
 func (s *Server) Stop(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stop(ctx)
+	return s.run(ctx, "pg_ctl", "stop", "-s", "-D", "data", "-m", "immediate")
 }
 
-// Resume starts the server again after Stop, or after it has ended by itself,
-// with the same data at the same URL, and returns when it has recovered and
-// answers queries. It does nothing if the server runs. The port may have been
-// taken in the meantime; then Resume waits for it until the context ends.
-//
-// After an error the server is stopped, and Resume may be called again.
+// Resume starts a stopped server again and returns when it has recovered and
+// accepts connections.
 func (s *Server) Resume(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.resume(ctx)
+	return s.run(ctx, "pg_ctl", "start", "-s", "-w", "-D", "data", "-l", "log", "-o", "-c config_file=settings")
 }
 
-// Close stops the server as Stop does and removes its folder. It may be called
-// again, which does nothing if the call before has returned nil. All other
-// calls but that of URL are in vain after it.
+// Restart stops the server as Stop does and starts it again as Resume does.
+func (s *Server) Restart(ctx context.Context) error {
+	return s.run(ctx, "pg_ctl", "restart", "-s", "-w", "-D", "data", "-m", "immediate", "-l", "log")
+}
+
+// Close stops the server as Stop does, if it runs, and removes its folder. Call it
+// once, and no method after it.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.proc != nil {
-		s.proc.end()
+	_ = s.alive.Close() // if that failed, so does the guard
+	if err := s.guard.Wait(); err != nil {
+		return fmt.Errorf("stop the server: %w; end it and remove %s%s", err, s.folder, s.excerpt())
 	}
-	if err := os.RemoveAll(s.folder); err != nil {
-		return fmt.Errorf("localpg: the server is stopped, but its folder is there yet: %w", err)
-	}
-	return nil
+	return s.remove()
 }
 
-// stop is Stop, for who holds the lock.
-func (s *Server) stop(ctx context.Context) error {
-	if s.proc == nil {
-		return nil
+// prepare fills the folder, hands it to the server's user and starts the guard.
+func (s *Server) prepare(ctx context.Context, settings string) (err error) {
+	if socket := s.path(".s.PGSQL." + port); !filepath.IsAbs(socket) || len(socket) > maxSocket {
+		return fmt.Errorf("the socket %s needs an absolute path of at most %d bytes: set TMPDIR to another folder", socket, maxSocket)
 	}
-	s.proc.quit()
-	select {
-	case <-s.proc.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("localpg: the server was told to stop, but has not yet: %w", context.Cause(ctx))
+	for name, text := range map[string]string{"log": "", "password": s.password, "settings": settings} {
+		err = errors.Join(err, os.WriteFile(s.path(name), []byte(text), 0o600), os.Chown(s.path(name), s.user.uid, s.user.gid))
 	}
+	log, openErr := os.OpenFile(s.path("log"), os.O_WRONLY|os.O_APPEND, 0)
+	s.log = log
+	if err := errors.Join(err, openErr, os.Chown(s.folder, s.user.uid, s.user.gid)); err != nil {
+		return err
+	}
+	s.guard = s.command(context.WithoutCancel(ctx), "/bin/sh", "-c", guard, filepath.Join(s.bin, "pg_ctl"), s.folder)
+	if s.alive, err = s.guard.StdinPipe(); err != nil {
+		return err
+	}
+	err = s.guard.Start()
+	if errors.Is(err, fs.ErrPermission) && s.user.as != "" {
+		return fmt.Errorf("run a program%s, who cannot reach the folder: set TMPDIR to one that all users can reach: %w", s.user.as, err)
+	}
+	return err
 }
 
-// resume is Resume, for who holds the lock.
-func (s *Server) resume(ctx context.Context) error {
-	if s.closed {
-		return errors.New("localpg: the server is closed, and its data are gone: start a new one")
-	}
-	if s.proc != nil {
-		if !s.proc.ended() && !s.proc.quitting {
-			return nil
-		}
-		if err := s.stop(ctx); err != nil {
-			return err
-		}
-	}
-	for {
-		err := s.launch(ctx)
-		if !errors.Is(err, errPortTaken) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pollEvery):
-		}
-	}
-}
-
-// initialise makes the cluster.
+// initialise makes the cluster and starts the server for the first time.
 func (s *Server) initialise(ctx context.Context) error {
-	// MkdirTemp leaves it to the caller alone, who may not be the server's user.
-	err := os.Chmod(s.folder, 0o755) //nolint:gosec // G302: the data in it are closed to others
-	if err == nil {
-		err = os.Mkdir(s.data, 0o700)
-	}
-	if err == nil {
-		err = s.user.own(s.data)
-	}
-	if err != nil {
-		return fmt.Errorf("localpg: the folder for the data: %w", err)
-	}
-
-	//nolint:gosec // G204: the program is PostgreSQL's, wherever that is
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", s.data, "-U", "postgres",
-		"--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	// When the context ends, initdb is killed. Its children hold the output too
-	// and end soon after; before that the folder cannot be removed.
-	cmd.WaitDelay = patience
-	p, err := s.spawn(cmd)
+	err := s.run(ctx, "initdb", "-D", "data", "-U", "postgres", "--pwfile=password", "--auth=scram-sha-256",
+		"--encoding=UTF8", "--no-locale", "--no-sync")
+	err = errors.Join(err, os.Remove(s.path("password")), s.log.Truncate(0)) // initdb prints advice that does not apply
 	if err != nil {
 		return err
 	}
-	<-p.done
-	if ctx.Err() != nil {
-		return fmt.Errorf("localpg: initdb did not finish: %w", context.Cause(ctx))
+	return s.Resume(ctx)
+}
+
+// run runs one of PostgreSQL's programs.
+func (s *Server) run(ctx context.Context, program string, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := s.command(ctx, filepath.Join(s.bin, program), args...)
+	// Interrupted, initdb and pg_ctl also end what they have started.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = patience
+	err := cmd.Run()
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("not done in time: %w", context.Cause(ctx))
 	}
-	if p.err != nil {
-		return fmt.Errorf("localpg: initdb failed%s: %w%s", s.user.as(), p.err, tail(output.Bytes(), "it said"))
+	if err != nil {
+		return fmt.Errorf("run %s%s: %w%s", program, s.user.as, err, s.excerpt())
 	}
 	return nil
 }
 
-// startAnywhere starts the server for the first time, on a port that find
-// finds. Between that and the start, others may take the port.
-func (s *Server) startAnywhere(ctx context.Context, find func() (int, error)) error {
-	var err error
-	for range portTries {
-		s.port, err = find()
-		if err != nil {
-			return fmt.Errorf("localpg: no port for the server: %w", err)
-		}
-		err = s.launch(ctx)
-		if !errors.Is(err, errPortTaken) {
-			return err
-		}
-	}
-	return fmt.Errorf("localpg: %d ports were free and taken a moment later: start again when fewer servers do; the last: %w", portTries, err)
+// command returns a command that the server's user runs in the folder.
+func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // G204: the program is PostgreSQL's, or a shell for the script above
+	cmd.Dir = s.folder
+	cmd.SysProcAttr = s.user.attr
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	return cmd
 }
 
-// launch starts the server and waits for it. After an error it does not run.
-func (s *Server) launch(ctx context.Context) error {
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("localpg: the server's log: %w", err)
-	}
-	defer log.Close()
-	before, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("localpg: the server's log: %w", err)
-	}
+// path returns the path of a file in the folder.
+func (s *Server) path(name string) string { return filepath.Join(s.folder, name) }
 
-	args := append([]string{"-D", s.data, "-p", strconv.Itoa(s.port)}, s.args...)
-	// The server survives the context of the call that starts it.
-	//nolint:gosec // G204: the program is PostgreSQL's, the settings are the caller's
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.bin, "postgres"), args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	p, err := s.spawn(cmd)
-	if err != nil {
-		return err
-	}
-	s.proc = p
-
-	last := s.await(ctx, p)
-	if last == nil {
-		return nil
-	}
-	ended := p.ended()
-	p.end()
-	text := readTail(log, before)
-	switch {
-	case !ended:
-		return fmt.Errorf("localpg: the server was not ready in time: %w; at last: %w%s", context.Cause(ctx), last, tail(text, "its log ends"))
-	case bytes.Contains(text, []byte("could not create any TCP/IP sockets")):
-		return fmt.Errorf("localpg: the server could not listen at %s: %w%s", s.address(), errPortTaken, tail(text, "its log ends"))
-	default:
-		return fmt.Errorf("localpg: the server ended at its start: %w%s", p.result(), tail(text, "its log ends"))
-	}
-}
-
-// await returns nil when the server, which is p, answers queries, or what was
-// wrong last when p or the context has ended.
-func (s *Server) await(ctx context.Context, p *process) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { // ends the attempt when there is nothing more to hope for
-		select {
-		case <-p.done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	last := errors.New("no answer")
-	for {
-		// Who answers may be another server, if ours has not got the port and is
-		// about to say so.
-		data, err := ask(ctx, s.address(), "SHOW data_directory")
-		switch {
-		case err == nil && data == filepath.ToSlash(s.data):
-			return nil
-		case err == nil:
-			last = fmt.Errorf("the server at %s is another, with its data in %s", s.address(), data)
-		case ctx.Err() == nil:
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return last
-		case <-ticker.C:
-		}
-	}
-}
-
-// spawn starts cmd, one of PostgreSQL's programs, as the server's user.
-func (s *Server) spawn(cmd *exec.Cmd) (*process, error) {
-	cmd.Dir = s.folder // the caller's may be closed to that user
-	cmd.SysProcAttr = s.user.attributes()
-	p, err := spawn(cmd)
-	switch {
-	case errors.Is(err, fs.ErrPermission) && s.user.name != "":
-		return nil, fmt.Errorf("localpg: cannot run %s%s, who must be able to reach it and %s (set TMPDIR to have that elsewhere): %w", cmd.Path, s.user.as(), s.folder, err)
-	case err != nil:
-		return nil, fmt.Errorf("localpg: cannot run %s: %w", cmd.Path, err)
-	}
-	return p, nil
-}
-
-// address returns host:port of the server.
-func (s *Server) address() string { return net.JoinHostPort(host, strconv.Itoa(s.port)) }
-
-// freePort returns a port that nobody listened on a moment ago.
-func freePort() (int, error) {
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
-// readTail returns the end of what a log has after an offset. Of a log that
-// cannot be read there is nothing to show.
-func readTail(log *os.File, after int64) []byte {
-	end, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil
-	}
-	after = max(after, end-tailBytes)
-	text := make([]byte, end-after)
-	n, _ := log.ReadAt(text, after)
-	return text[:n]
-}
-
-// tail returns the last lines of an output, indented, for the end of an error.
-func tail(output []byte, intro string) string {
-	output = output[max(0, len(output)-tailBytes):]
-	output = bytes.TrimSpace(bytes.ToValidUTF8(output, nil))
-	if len(output) == 0 {
+// excerpt returns the end of the log, for the end of an error.
+func (s *Server) excerpt() string {
+	log, _ := os.ReadFile(s.log.Name()) // without a log, the error has to do
+	if len(log) == 0 {
 		return ""
 	}
-	lines := strings.Split(string(output), "\n")
-	lines = lines[max(0, len(lines)-tailLines):]
-	return "; " + intro + ":\n\t" + strings.Join(lines, "\n\t")
+	text := strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, string(log[max(0, len(log)-maxExcerpt):]))
+	return "; the log ends:\n\t" + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n\t")
+}
+
+// remove removes the folder. The guard cannot do so itself if its user may not
+// write to the folder above.
+func (s *Server) remove() error {
+	_ = s.log.Close() // it may be nil, after an error
+	return os.RemoveAll(s.folder)
 }

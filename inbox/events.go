@@ -1,0 +1,235 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// State is where a stored notification stands.
+type State string
+
+const (
+	// Pending is accepted and not done: it waits for its turn or its retry, or
+	// runs.
+	Pending State = "pending"
+	// Done is what the receiver has handled.
+	Done State = "done"
+	// Dead is what failed for good: its attempts are used up, or the receiver or an
+	// operator discarded it. Replay runs it again.
+	Dead State = "dead"
+	// Quarantined is a body that passed verification but not validation, or that the
+	// database refused.
+	Quarantined State = "quarantined"
+)
+
+// Event is a stored notification.
+type Event struct {
+	// ID is the inbox's own id of it, a UUID; ids sort by ReceivedAt.
+	ID string `json:"id"`
+	// Key is its case; empty while it is quarantined.
+	Key pixmed.Key `json:"key"`
+	// Status is its medStatus; empty while it is quarantined, or if it has none.
+	Status pixmed.MEDStatus `json:"status"`
+	// Value is its value; 0 while it is quarantined.
+	Value pixmed.Amount `json:"value"`
+	// Raw is the body as it was received.
+	Raw []byte `json:"raw"`
+	// Seq is its place among the notifications of its transaction, in the order
+	// in which they were accepted, from 1; 0 while it is quarantined.
+	Seq int64 `json:"seq"`
+	// State is where it stands.
+	State State `json:"state"`
+	// Attempts is how many calls of the receiver have ended, or were lost.
+	Attempts int `json:"attempts"`
+	// Discarded is set when it is dead by a decision, the receiver's or an
+	// operator's: a redelivery does not revive it.
+	Discarded bool `json:"discarded"`
+	// LastError is why the last attempt failed, or why it is quarantined. It may
+	// hold personal data: it is what the receiver returned.
+	LastError string `json:"lastError"`
+	// ReceivedAt is when the handler got it.
+	ReceivedAt time.Time `json:"receivedAt"`
+	// Deliveries is how often a quarantined body came; 1 for everything else.
+	Deliveries int `json:"deliveries"`
+	// LastAt is when a quarantined body came last; zero for everything else.
+	LastAt time.Time `json:"lastAt,omitzero"`
+	// DoneAt is when it was done, on the database's clock; zero if it is not.
+	DoneAt time.Time `json:"doneAt,omitzero"`
+}
+
+// String describes the event in a short line, without the body and the error.
+func (e *Event) String() string {
+	return fmt.Sprintf("%s: %s %q of %q, place %d, attempts %d", e.ID, e.State, e.Status, e.Key.TransactionID, e.Seq, e.Attempts)
+}
+
+// LogValue groups the event's fields for log/slog, without the body, the error
+// and the external id.
+func (e *Event) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("event_id", e.ID),
+		slog.String("transaction_id", e.Key.TransactionID),
+		slog.String("med_status", string(e.Status)),
+		slog.String("state", string(e.State)),
+		slog.Int64("seq", e.Seq),
+		slog.Int("attempts", e.Attempts),
+		slog.Bool("discarded", e.Discarded),
+		slog.Time("received_at", e.ReceivedAt),
+		slog.Time("done_at", e.DoneAt),
+	)
+}
+
+// Infraction parses the body. It fails for what is quarantined.
+func (e *Event) Infraction() (*pixmed.Infraction, error) { return pixmed.ParseInfraction(e.Raw) }
+
+func newOwnEvent(e *ledger.Event) *Event {
+	return &Event{
+		ID:  e.ID,
+		Key: pixmed.Key{TransactionID: e.TransactionID, ExternalID: e.ExternalID},
+		Raw: e.Raw, Status: pixmed.MEDStatus(e.Status), Value: pixmed.Amount(e.Value), Seq: e.Seq, State: State(e.State),
+		Attempts: e.Attempts, Discarded: e.Discarded, LastError: e.LastError,
+		ReceivedAt: e.ReceivedAt, DoneAt: e.DoneAt, Deliveries: e.Deliveries, LastAt: e.LastAt,
+	}
+}
+
+// Filter selects events for [Inbox.List].
+type Filter struct {
+	// State selects by state, all of them if it is empty.
+	State State
+	// TransactionID selects one transaction, in any letter case; all of them if
+	// it is empty. Quarantined events belong to none.
+	TransactionID string
+	// Since and Until select by the time at which events were received, to the
+	// microsecond: from Since on, and before Until. Zero times select all.
+	Since, Until time.Time
+	// Search selects what has this external id, or holds this text in its body,
+	// such as an end-to-end id; all of them if it is empty.
+	Search string
+	// After is the last ID of the page before; empty for the first page.
+	After string
+	// Limit is the size of a page: 100 unless set, at most 1000.
+	Limit int
+}
+
+// List returns a page of events, those received last first.
+func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
+	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
+	switch f.State {
+	case "", Pending, Done, Dead, Quarantined:
+	default:
+		return nil, invalidf("List: there is no state %q", f.State)
+	}
+	switch {
+	case f.Limit == 0:
+		filter.Limit = 100
+	case f.Limit < 0 || f.Limit > 1000:
+		return nil, invalidf("List: a limit of %d is not between 1 and 1000", f.Limit)
+	}
+	var err error
+	if f.TransactionID != "" {
+		if filter.TransactionID, err = parseID("transaction id", f.TransactionID); err != nil {
+			return nil, err
+		}
+	}
+	if f.After != "" {
+		if filter.Before, err = parseID("event id", f.After); err != nil {
+			return nil, err
+		}
+	}
+	if !f.Since.IsZero() {
+		filter.From = firstID(f.Since).String()
+	}
+	if !f.Until.IsZero() {
+		filter.To = firstID(f.Until).String()
+	}
+	return own(r.from.List(ctx, filter))
+}
+
+// Get returns one event, or [ErrNotFound].
+func (r *reads) Get(ctx context.Context, id string) (*Event, error) {
+	e, err := r.get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return newOwnEvent(e), nil
+}
+
+func (r *reads) get(ctx context.Context, id string) (*ledger.Event, error) {
+	id, err := parseID("event id", id)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.from.Event(ctx, id)
+	switch {
+	case errors.Is(err, ledger.ErrNone):
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	case err != nil:
+		return nil, err
+	}
+	return e, nil
+}
+
+// History returns all events of a transaction in the order in which they were
+// accepted.
+func (r *reads) History(ctx context.Context, transactionID string) ([]*Event, error) {
+	id, err := parseID("transaction id", transactionID)
+	if err != nil {
+		return nil, err
+	}
+	return own(r.from.History(ctx, id))
+}
+
+func own(events []*ledger.Event, err error) ([]*Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	result := make([]*Event, len(events))
+	for i, e := range events {
+		result[i] = newOwnEvent(e)
+	}
+	return result, nil
+}
+
+// Stats counts what is not done. To count what is done, see [Inbox.CountReceived].
+type Stats struct {
+	// Events by state.
+	Pending, Dead, Quarantined int64
+	// OldestPending is how long the oldest pending event has been waiting, on
+	// the database's clock since it was received; 0 if none is pending.
+	OldestPending time.Duration
+}
+
+// Stats counts the events that are not done. How long that takes depends on their
+// number, and not on how many are done.
+func (r *reads) Stats(ctx context.Context) (Stats, error) {
+	s, err := r.from.Stats(ctx)
+	if err != nil {
+		return Stats{}, err
+	}
+	return Stats(s), nil
+}
+
+func parseID(what, id string) (string, error) {
+	u, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		return "", invalidf("the %s %q is not a UUID of 36 characters", what, id)
+	}
+	return u.String(), nil
+}
+
+// invalidf returns an error that is [ErrInvalidArgument].
+func invalidf(format string, args ...any) error {
+	return &argumentError{fmt.Sprintf(format, args...)}
+}
+
+type argumentError struct{ text string }
+
+func (e *argumentError) Error() string        { return e.text }
+func (e *argumentError) Is(target error) bool { return target == ErrInvalidArgument }

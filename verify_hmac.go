@@ -1,0 +1,119 @@
+package pixmed
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxSignatures is how many signatures a request may have: more than any sender
+// rotates through, few enough to check.
+const maxSignatures = 16
+
+// HMACSHA256 verifies that a header holds the HMAC-SHA256 of the body under one
+// of the secrets, in hex or base64 (either alphabet, padded or not). prefix is
+// what precedes it in the header, such as "sha256=", or "".
+//
+// Senders that rotate their secret send several signatures, in several headers
+// of that name or separated by commas: one that matches is enough, and what is
+// not a signature is ignored; more than 16 values are rejected. The signature is
+// that of the body as it was sent, before it is decompressed.
+func HMACSHA256(header, prefix string, secrets ...string) Verifier {
+	const name = "HMACSHA256"
+	problems := append(checkSecrets(name, secrets, isText), checkHeader(name, header))
+	keys := slices.Clone(secrets)
+	return verifier{
+		problem: errors.Join(problems...),
+		check: func(r *http.Request, body func() ([]byte, error)) error {
+			signatures, err := signaturesIn(header, prefix, r.Header.Values(header))
+			if err != nil {
+				return err
+			}
+			message, err := body()
+			if err != nil {
+				return err
+			}
+			match := 0
+			for _, key := range keys {
+				mac := hmac.New(sha256.New, []byte(key))
+				mac.Write(message)
+				sum := mac.Sum(nil)
+				for _, signature := range signatures {
+					match |= subtle.ConstantTimeCompare(sum, signature)
+				}
+			}
+			switch {
+			case match == 1:
+				return nil
+			case len(message) == 0 && r.ContentLength != 0:
+				return fmt.Errorf("header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
+			}
+			return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(keys))
+		},
+	}
+}
+
+// signaturesIn decodes the signatures in a header's values: the whole of each,
+// and its parts between commas.
+func signaturesIn(header, prefix string, values []string) ([][]byte, error) {
+	var signatures [][]byte
+	add := func(text string) {
+		if encoded, ok := strings.CutPrefix(strings.TrimSpace(text), prefix); ok {
+			if signature, ok := decodeSignature(encoded); ok {
+				signatures = append(signatures, signature)
+			}
+		}
+	}
+	parts := 0
+	for _, value := range values {
+		parts += 1 + strings.Count(value, ",")
+		if parts > maxSignatures {
+			return nil, fmt.Errorf("header %s has more than %d values", header, maxSignatures)
+		}
+		add(value)
+		if strings.Contains(value, ",") {
+			for part := range strings.SplitSeq(value, ",") {
+				add(part)
+			}
+		}
+	}
+	switch {
+	case len(values) == 0:
+		return nil, fmt.Errorf("header %s is missing", header)
+	case len(signatures) == 0 && prefix != "":
+		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64 after the expected prefix", header)
+	case len(signatures) == 0:
+		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64", header)
+	}
+	return signatures, nil
+}
+
+// decodeSignature decodes 32 bytes from hex or from base64.
+func decodeSignature(s string) ([]byte, bool) {
+	var (
+		b   []byte
+		err error
+	)
+	if len(s) == hex.EncodedLen(sha256.Size) {
+		b, err = hex.DecodeString(s)
+	} else {
+		s = strings.TrimSuffix(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
+		b, err = base64.RawStdEncoding.DecodeString(s)
+	}
+	return b, err == nil && len(b) == sha256.Size
+}
+
+// isText reports whether a key is text. Only then is white space around it a
+// mistake: a random key may begin or end with any byte.
+func isText(key string) bool {
+	return utf8.ValidString(key) && !strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) })
+}

@@ -1,0 +1,140 @@
+package pixmed
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// HeaderSecret verifies that a header holds one of the secrets. Several are
+// accepted at once, so that a secret can be rotated without downtime:
+//
+//	pixmed.HeaderSecret("X-Webhook-Secret", strings.Fields(os.Getenv("WEBHOOK_SECRETS"))...)
+//
+// All secrets are compared, in constant time, every time. A secret that is empty
+// or has white space around it, as a file's last line break leaves it, is an
+// error of [NewHandler].
+func HeaderSecret(header string, secrets ...string) Verifier {
+	const name = "HeaderSecret"
+	problems := append(checkSecrets(name, secrets, always), checkHeader(name, header))
+	for i, s := range secrets {
+		if hasControl(strings.TrimSpace(s)) {
+			problems = append(problems, fmt.Errorf("%s: secret %d has a line break or another control character in it, which no header can carry", name, i+1))
+		}
+	}
+	return holdsSecret("header "+header, secrets, problems, func(r *http.Request) []string { return r.Header.Values(header) })
+}
+
+// QuerySecret verifies that a parameter of the URL's query holds one of the
+// secrets, as [HeaderSecret] does for a header. URLs end up in access logs:
+// prefer a header if the gateway can send one.
+func QuerySecret(parameter string, secrets ...string) Verifier {
+	const name = "QuerySecret"
+	problems := checkSecrets(name, secrets, always)
+	if parameter == "" {
+		problems = append(problems, fmt.Errorf("%s: the parameter's name is empty", name))
+	}
+	return holdsSecret("query parameter "+parameter, secrets, problems, func(r *http.Request) []string { return r.URL.Query()[parameter] })
+}
+
+// holdsSecret verifies that a place in the request holds one of the secrets.
+func holdsSecret(place string, secrets []string, problems []error, values func(*http.Request) []string) Verifier {
+	digests := digestAll(secrets)
+	return verifier{
+		problem: errors.Join(problems...),
+		check: func(r *http.Request, _ func() ([]byte, error)) error {
+			given, err := single(place, values(r))
+			if err != nil {
+				return err
+			}
+			if !digests.contain(given) {
+				return fmt.Errorf("%s holds none of the %d secrets", place, len(digests))
+			}
+			return nil
+		},
+	}
+}
+
+// BasicAuth verifies HTTP Basic authentication with the user name and one of
+// the passwords, compared as [HeaderSecret] does.
+func BasicAuth(username string, passwords ...string) Verifier {
+	const name = "BasicAuth"
+	problems := checkSecrets(name, passwords, always)
+	if username == "" || username != strings.TrimSpace(username) || strings.Contains(username, ":") {
+		problems = append(problems, fmt.Errorf("%s: the user name is empty, has a colon in it, or white space around it", name))
+	}
+	user := digestAll([]string{username})
+	digests := digestAll(passwords)
+	return verifier{
+		problem:   errors.Join(problems...),
+		challenge: `Basic realm="webhook", charset="UTF-8"`,
+		check: func(r *http.Request, _ func() ([]byte, error)) error {
+			if _, err := single("header Authorization", r.Header.Values("Authorization")); err != nil {
+				return err
+			}
+			u, p, ok := r.BasicAuth()
+			if !ok {
+				return errors.New("no HTTP Basic credentials")
+			}
+			rightUser, rightPassword := user.contain(u), digests.contain(p)
+			if !rightUser || !rightPassword {
+				return errors.New("wrong HTTP Basic user name or password")
+			}
+			return nil
+		},
+	}
+}
+
+// always is for [checkSecrets].
+func always(string) bool { return true }
+
+// checkSecrets rejects secrets that are empty, or are text with white space
+// around it. It never shows a secret, only its position.
+func checkSecrets(name string, secrets []string, isText func(string) bool) []error {
+	var problems []error
+	if len(secrets) == 0 {
+		problems = append(problems, fmt.Errorf("%s: no secret was given", name))
+	}
+	for i, s := range secrets {
+		switch {
+		case s == "":
+			problems = append(problems, fmt.Errorf("%s: secret %d is empty", name, i+1))
+		case strings.TrimSpace(s) != s && isText(s):
+			problems = append(problems, fmt.Errorf("%s: secret %d has white space around it: trim it", name, i+1))
+		}
+	}
+	return problems
+}
+
+// digests are the SHA-256 of secrets: all of one length, so that a comparison
+// takes the same time whatever the secrets are.
+type digests [][sha256.Size]byte
+
+func digestAll(secrets []string) digests {
+	ds := make(digests, len(secrets))
+	for i, s := range secrets {
+		ds[i] = sha256.Sum256([]byte(s))
+	}
+	return ds
+}
+
+func (ds digests) contain(given string) bool {
+	digest := sha256.Sum256([]byte(given))
+	match := 0
+	for i := range ds {
+		match |= subtle.ConstantTimeCompare(ds[i][:], digest[:])
+	}
+	return match == 1
+}
+
+// single returns the only value. Proxies disagree about which of several
+// counts, so several are an error.
+func single(place string, values []string) (string, error) {
+	if len(values) != 1 {
+		return "", fmt.Errorf("%s occurs %d times, want once", place, len(values))
+	}
+	return values[0], nil
+}
