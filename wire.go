@@ -13,8 +13,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// wire holds an infraction's members as they stand in the body, nil where
-// absent: that tells a missing field from a zero one.
+// wire holds the text of an infraction's members, nil where absent: that
+// distinguishes a missing field from a zero one.
 type wire struct {
 	TransactionID     member `json:"transactionId"`
 	TransactionStatus member `json:"transactionStatus"`
@@ -29,7 +29,7 @@ type wire struct {
 // so that a wrong type does not end the decoding at the first bad field.
 type member struct{ jsontext.Value }
 
-// UnmarshalJSONFrom keeps the value as it stands.
+// UnmarshalJSONFrom keeps the value's text.
 func (m *member) UnmarshalJSONFrom(d *jsontext.Decoder) (err error) {
 	m.Value, err = d.ReadValue() // stays valid: json.Unmarshal decodes its input in place
 	return err

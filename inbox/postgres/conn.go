@@ -144,6 +144,10 @@ const (
 // class returns the class of an error's code.
 func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
 
+// poolerChecks is how often it is looked for a pooler: one that spreads its clients
+// over its sessions may look like none.
+const poolerChecks = 3
+
 // checkPooler looks whether a pooler in transaction mode stands before the
 // database: there, each transaction may run in another session.
 func (s *store) checkPooler(ctx context.Context) error {
@@ -158,37 +162,31 @@ func (s *store) checkPooler(ctx context.Context) error {
 	}
 	defer b.Release()
 	pooled := false
-	for range 5 { // others may take the sessions meanwhile
-		if pooled, err = sharesSessions(ctx, a, b); err != nil {
-			return err
-		}
-		if pooled {
+	for range poolerChecks {
+		if pooled, err = sharesSessions(ctx, a, b); err != nil || pooled {
 			break
 		}
 	}
-	if !pooled {
-		return nil
-	}
-	if !s.config.PollOnly {
+	switch {
+	case err != nil || !pooled:
+		return err
+	case !s.config.PollOnly:
 		return errors.New("a pooler in transaction mode stands before the database: connect to the database itself, or use WithPollOnly and see there")
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
-		for try := range 10 {
-			prepared, err := checkPrepared(ctx, a, b, fmt.Sprintf("pixmed_pooler_check_%d", try))
-			if prepared || err != nil {
-				return err
-			}
+		if err := checkPrepared(ctx, a, b); err != nil {
+			return fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
 		}
 	default:
 	}
 	return nil
 }
 
-// sharesSessions reports whether a and b are served by the same session, or a by
-// another one while b is in a transaction.
+// sharesSessions reports whether two connections lead to one session at different
+// times.
 func sharesSessions(ctx context.Context, a, b *pgxpool.Conn) (bool, error) {
-	before, err := backend(ctx, a)
+	before, err := sessionOf(ctx, a)
 	if err != nil {
 		return false, err
 	}
@@ -197,49 +195,39 @@ func sharesSessions(ctx context.Context, a, b *pgxpool.Conn) (bool, error) {
 		return false, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	other, err := backend(ctx, tx)
+	other, err := sessionOf(ctx, tx)
 	if err != nil {
 		return false, err
 	}
-	after, err := backend(ctx, a)
+	after, err := sessionOf(ctx, a)
 	return other == before || after != before, err
 }
 
-// checkPrepared prepares a statement through b, has a occupy the session in which
-// it was prepared, and uses it through b. It reports false if the pooler gave a
-// another session.
-func checkPrepared(ctx context.Context, a, b *pgxpool.Conn, name string) (done bool, err error) {
-	tx, err := b.Begin(ctx)
+// checkPrepared prepares a statement in a session and executes it in another one.
+func checkPrepared(ctx context.Context, a, b *pgxpool.Conn) error {
+	const name = "pixmed_pooler_check"
+	prepared, err := b.Begin(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	preparedIn, err := backend(ctx, tx)
+	_, err = prepared.Prepare(ctx, name, "SELECT 1")
+	if err := errors.Join(err, prepared.Rollback(context.WithoutCancel(ctx))); err != nil {
+		return err
+	}
+	occupied, err := a.Begin(ctx) // most probably the session that was used last
 	if err != nil {
-		return false, err
+		return err
 	}
-	if _, err := tx.Prepare(ctx, name, "SELECT 1"); err != nil {
-		return false, err
+	defer func() { _ = occupied.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := sessionOf(ctx, occupied); err != nil {
+		return err
 	}
-	if err := tx.Rollback(ctx); err != nil {
-		return false, err
-	}
-	other, err := a.Begin(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }()
-	if occupied, err := backend(ctx, other); err != nil || occupied != preparedIn {
-		return false, err
-	}
-	if _, err := b.Exec(ctx, name); err != nil {
-		return false, fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
-	}
-	return true, nil
+	_, err = b.Exec(ctx, name)
+	return err
 }
 
-// backend returns the session that serves q now.
-func backend(ctx context.Context, q interface {
+// sessionOf returns the number of the session that a connection leads to.
+func sessionOf(ctx context.Context, q interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
 ) (pid int64, err error) {

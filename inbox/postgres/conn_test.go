@@ -118,6 +118,7 @@ func TestSilentConnections(t *testing.T) {
 	in := open(t, n.pool(t, s), enginetest.NewRecorder(nil))
 	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
 	n.fallSilent()
+	t.Cleanup(n.hangUp) // or the pool would wait for them
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if err := in.Receive(ctx, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {

@@ -157,8 +157,7 @@ func (p *pooler) transaction(client net.Conn) error {
 	}
 	ended := make(chan error, 1)
 	syncs := make(chan bool, 1000) // one for each message that is answered by ReadyForQuery
-	answer := func() { ended <- p.answers(client, session, syncs) }
-	go answer()
+	go func() { ended <- p.answers(client, session, syncs) }()
 	for {
 		if kind == 'S' || kind == 'Q' {
 			syncs <- true
@@ -169,7 +168,7 @@ func (p *pooler) transaction(client net.Conn) error {
 		if kind == 'S' || kind == 'Q' {
 			if err := <-ended; err != nil {
 				if errors.Is(err, errOpen) {
-					go answer()
+					go func() { ended <- p.answers(client, session, syncs) }()
 				} else {
 					return err
 				}
@@ -187,27 +186,26 @@ func (p *pooler) transaction(client net.Conn) error {
 var errOpen = errors.New("the transaction is open")
 
 // answers passes on what a session says until it is ready: nil if its transaction
-// has ended. Then the session is idle before the client knows.
+// has ended.
 func (p *pooler) answers(client, session net.Conn, syncs <-chan bool) error {
 	for {
 		kind, message, err := readMessage(session)
 		if err != nil {
 			return err
 		}
-		idle := kind == 'Z' && message[5] == 'I'
-		if idle {
-			p.put(session)
+		ended := kind == 'Z' && message[5] == 'I'
+		if ended {
+			p.put(session) // before the client knows
 		}
 		if _, err := client.Write(message); err != nil {
 			return err
 		}
-		if kind == 'Z' {
+		switch {
+		case ended:
 			<-syncs
-		}
-		if idle {
 			return nil
-		}
-		if kind == 'Z' {
+		case kind == 'Z':
+			<-syncs
 			return errOpen
 		}
 	}
