@@ -16,7 +16,7 @@ func readTestConfig(t *testing.T, env map[string]string, args ...string) (*confi
 	t.Helper()
 	full := map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}
 	maps.Copy(full, env)
-	v := newTestValues(t, full, args, slices.Concat(proofSettings, serveSettings, gatewaySettings, []*setting{databaseAt, databaseSecret})...)
+	v := newTestValues(t, full, args, slices.Concat(proofSettings, serveSettings, gatewaySettings, databaseSettings)...)
 	c := readConfig(v)
 	return c, v.err()
 }
@@ -129,11 +129,13 @@ func TestReadDatabase(t *testing.T) {
 		"does not parse":   {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "%@h:x/db"}, nil, "", "PIXMED_DB: it does not parse as a URL"},
 		"pgx refuses":      {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db?pool_max_conns=x"}, nil, "", "PIXMED_DB: "},
 		"pgx, certificate": {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db?sslmode=verify-full&sslrootcert=/none/" + webhookSecret}, nil, "", "PIXMED_DB: "},
+		"pooler":           {map[string]string{"PIXMED_DB": "postgres://h/db", "PIXMED_DB_POOLER": "true"}, nil, "", ""},
+		"pooler of a file": {nil, []string{"--db", "x.db", "--db-pooler"}, "", "--db-pooler: it is for PostgreSQL"},
 		"empty":            {nil, []string{"--db="}, "", "--db: it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := newTestValues(t, test.env, test.args, databaseAt, databaseSecret)
+			v := newTestValues(t, test.env, test.args, databaseSettings...)
 			d := readDatabase(v)
 			err := v.err()
 			if test.err != "" {

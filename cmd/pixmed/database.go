@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -19,15 +20,19 @@ import (
 // The database may be told by a flag, as long as it holds no password.
 var (
 	databaseAt     = &setting{flag: "db", variable: "PIXMED_DB", arg: "DB", value: "inbox.db", usage: "the inbox: the path of a SQLite file, or a postgres:// URL"}
+	databasePooler = &setting{flag: "db-pooler", variable: "PIXMED_DB_POOLER", usage: "PostgreSQL is behind a pooler in transaction mode, such as PgBouncer: ask it for work instead of listening, and prepare nothing"}
 	databaseSecret = &setting{variable: databaseAt.variable, usage: "the inbox, if it is a postgres:// URL with a password in it"}
 )
 
-func addDatabase(cmd *cobra.Command) { addSettings(cmd, databaseAt, databaseSecret) }
+var databaseSettings = []*setting{databaseAt, databasePooler, databaseSecret}
+
+func addDatabase(cmd *cobra.Command) { addSettings(cmd, databaseSettings...) }
 
 // database is where the inbox is.
 type database struct {
-	path string          // of a SQLite file
-	pool *pgxpool.Config // nil for SQLite
+	path   string          // of a SQLite file
+	pool   *pgxpool.Config // nil for SQLite
+	pooler bool            // whether one in transaction mode is in between
 }
 
 // readDatabase reads the settings.
@@ -50,6 +55,9 @@ func readDatabase(v *values) *database {
 	case !isURL && (strings.Contains(text, "host=") || strings.Contains(text, "dbname=") || strings.Contains(text, "password=")):
 		v.problem(databaseAt, "write PostgreSQL's parameters as a URL, postgres://user@host/database")
 		return &database{}
+	case !isURL && v.on(databasePooler):
+		v.problem(databasePooler, "it is for PostgreSQL, and the inbox is a SQLite file")
+		return &database{}
 	case !isURL:
 		return &database{path: text}
 	}
@@ -71,7 +79,11 @@ func readDatabase(v *values) *database {
 		v.problem(databaseAt, "%s", hide(err.Error(), password))
 		return &database{}
 	}
-	return &database{pool: pool}
+	d := &database{pool: pool, pooler: v.on(databasePooler)}
+	if d.pooler {
+		pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	return d
 }
 
 // hide takes a secret out of a text.
@@ -98,9 +110,15 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 	if err != nil {
 		return nil, nil, err
 	}
+	if d.pooler {
+		options = append(options, postgres.WithPollOnly())
+	}
 	in, err = postgres.Open(ctx, pool, receiver, options...)
 	if err != nil {
 		pool.Close()
+		if strings.Contains(err.Error(), "WithPollOnly") { // which is for those who write programs
+			err = fmt.Errorf("a pooler in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
+		}
 		return nil, nil, err
 	}
 	return in, pool.Close, nil

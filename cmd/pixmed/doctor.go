@@ -384,14 +384,14 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 	if need, free := c.workers+4, s.connect-s.used; need > free {
 		d.warn("database", "pixmed serve takes up to %d connections, and of %d at the server %d are free", need, s.connect, max(free, 0))
 	}
-	d.pooler(ctx, c.db.pool.ConnConfig, conn, s.pid)
+	d.pooler(ctx, c.db, conn, s.pid)
 	d.compareClocks("PostgreSQL", start.Add(half).Sub(s.now))
 }
 
 // pooler looks at whether two connections are on one backend, which is so behind a
 // pooler that gives a backend away after each transaction.
-func (d *doctor) pooler(ctx context.Context, config *pgx.ConnConfig, first *pgx.Conn, pid int) {
-	second, err := pgx.ConnectConfig(ctx, config)
+func (d *doctor) pooler(ctx context.Context, db *database, first *pgx.Conn, pid int) {
+	second, err := pgx.ConnectConfig(ctx, db.pool.ConnConfig)
 	if err != nil {
 		d.fail("pooler", "a second connection: %v", err)
 		return
@@ -408,8 +408,12 @@ func (d *doctor) pooler(ctx context.Context, config *pgx.ConnConfig, first *pgx.
 	switch {
 	case err != nil:
 		d.fail("pooler", "%v", err)
+	case (other == pid || again != pid) && !db.pooler:
+		d.fail("pooler", "one in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
 	case other == pid || again != pid:
-		d.fail("pooler", "a pooler in transaction mode is in between, which drops notifications and prepared statements: connect to the server itself, or use session mode")
+		d.ok("pooler", "one in transaction mode, and --%s is set", databasePooler.flag)
+	case db.pooler:
+		d.warn("pooler", "--%s is set, and none in transaction mode is found: work is found up to 0.1 s later for nothing", databasePooler.flag)
 	default:
 		d.ok("pooler", "none in transaction mode")
 	}

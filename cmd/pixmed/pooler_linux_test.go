@@ -20,7 +20,7 @@ func TestDoctorPooler(t *testing.T) {
 	need(t, "pgbouncer")
 	database := mustParse(t, newPostgres(t))
 	for mode, want := range map[string]string{
-		"transaction": "FAIL  pooler     a pooler in transaction mode is in between",
+		"transaction": "FAIL  pooler     one in transaction mode is in front of the database",
 		"session":     "ok    pooler     none in transaction mode",
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -61,6 +61,22 @@ ignore_startup_parameters = extra_float_digits
 			u.RawQuery = query.Encode()
 			got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": u.String()}, "doctor")
 			contains(t, got.out, want)
+
+			// And what is told of it works, or says what to set.
+			env := settings(newGateway(t), u.String(), t.TempDir())
+			if mode == "transaction" {
+				if got := try(t, env, "serve"); got.code != exitFailed || !strings.Contains(got.err, "connect to the database itself, or set --db-pooler") {
+					t.Errorf("%+v", got)
+				}
+				env["PIXMED_DB_POOLER"] = "true"
+				contains(t, try(t, env, "doctor").out, "ok    pooler     one in transaction mode, and --db-pooler is set")
+			}
+			s := start(t, env)
+			if got := try(t, env, "send", s.webhook+webhookPath, "debited"); got.code != exitOK {
+				t.Errorf("%+v", got)
+			}
+			contains(t, try(t, env, "inbox", "list").out, "DEBITED")
+			s.end(t)
 		})
 	}
 }

@@ -351,7 +351,7 @@ func TestTrace(t *testing.T) {
 			env := settings(gateway, database(t), t.TempDir())
 			application := newApplication(t)
 			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = application.url, forwardSecret
-			v := newTestValues(t, env, nil, slices.Concat(proofSettings, serveSettings, gatewaySettings, []*setting{databaseAt})...)
+			v := newTestValues(t, env, nil, slices.Concat(proofSettings, serveSettings, gatewaySettings, databaseSettings)...)
 			c := readConfig(v)
 			if err := v.err(); err != nil {
 				t.Fatal(err)
