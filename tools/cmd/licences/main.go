@@ -39,6 +39,7 @@ const module = "github.com/pixmed-go/pixmed"
 var sections = []struct{ dir, title, note string }{
 	{".", "The SDK", "What a program that imports pixmed gets. go-cmp and httpmock are for the tests, and are not compiled into it."},
 	{"inbox", "The inbox", "What a program that imports `inbox` gets besides."},
+	{"cmd/pixmed", "The program", "What `cmd/pixmed` is linked with besides; yaml and standard-webhooks are for its tests."},
 	{"examples", "The examples", "Frameworks and libraries of the programs in `examples`; the SDK imports none of them."},
 	{"benchmarks", "The benchmarks", "The peers that `benchmarks` measures, and what draws the plots; nobody imports them."},
 }
