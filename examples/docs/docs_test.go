@@ -151,6 +151,28 @@ func TestAlertsNameMetrics(t *testing.T) {
 	}
 }
 
+// Workflows run code of others at a commit, not at a tag that can be moved, and may
+// write nothing unless a job says so.
+func TestWorkflows(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflows: %v", err)
+	}
+	pinned := regexp.MustCompile(`^\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	for _, file := range files {
+		workflow := markdown.Read(t, file)
+		for _, m := range regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`).FindAllStringSubmatch(workflow, -1) {
+			if !pinned.MatchString(m[1]) {
+				t.Errorf("%s: %s is not pinned by commit, with its version behind", file, m[1])
+			}
+		}
+		if !strings.Contains(workflow, "\npermissions:\n  contents: read\n\n") {
+			t.Errorf("%s: what it may do is not limited to reading", file)
+		}
+	}
+}
+
 func readPage(t *testing.T, name string) string {
 	t.Helper()
 	return markdown.Read(t, folder+name)
