@@ -8,9 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"unicode/utf8"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed/examples/internal/markdown"
 )
@@ -19,14 +16,31 @@ const folder = "../../docs/"
 
 // pages are the pages that this test answers for, and whether they show code.
 var pages = map[string]bool{
-	"README.md":           false,
-	"integration.md":      true,
-	"integracao.pt-BR.md": true,
-	"med.md":              true,
-	"security.md":         false,
-	"inbox.md":            true,
-	"migrating.md":        true,
-	"reliability.md":      false,
+	"README.md":              false,
+	"compatibility.md":       false,
+	"compatibility.pt-BR.md": false,
+	"design.md":              false,
+	"errors.md":              false,
+	"errors.pt-BR.md":        false,
+	"inbox.md":               true,
+	"integration.md":         true,
+	"integracao.pt-BR.md":    true,
+	"med.md":                 true,
+	"med.pt-BR.md":           true,
+	"migrating.md":           true,
+	"releasing.md":           false,
+	"reliability.md":         false,
+	"security.md":            true,
+	"security.pt-BR.md":      true,
+}
+
+// translations are the pages in Portuguese, by those in English.
+var translations = map[string]string{
+	"compatibility.md": "compatibility.pt-BR.md",
+	"errors.md":        "errors.pt-BR.md",
+	"integration.md":   "integracao.pt-BR.md",
+	"med.md":           "med.pt-BR.md",
+	"security.md":      "security.pt-BR.md",
 }
 
 // Every Go snippet of a page must stand, line by line, in a program or test that
@@ -54,34 +68,12 @@ func TestSnippetsCompile(t *testing.T) {
 	}
 }
 
-// The Portuguese page has the code blocks of the English one, and its tables have
-// the same names and numbers.
-func TestTranslationAgrees(t *testing.T) {
+// A page in Portuguese has the code of the one in English, and its tables have the
+// same names and numbers.
+func TestTranslationsAgree(t *testing.T) {
 	t.Parallel()
-	english, portuguese := readPage(t, "integration.md"), readPage(t, "integracao.pt-BR.md")
-	blocks := func(text string) (all []string) {
-		for _, language := range []string{"go", "sh", "console", "json"} {
-			all = append(all, markdown.Snippets(text, language)...)
-		}
-		return all
-	}
-	if diff := cmp.Diff(blocks(english), blocks(portuguese)); diff != "" {
-		t.Errorf("integracao.pt-BR.md has other code than integration.md (-en +pt):\n%s", diff)
-	}
-	headings := func(text string) int { return strings.Count(text, "\n## ") }
-	if en, pt := headings(english), headings(portuguese); en != pt {
-		t.Errorf("integration.md has %d sections and integracao.pt-BR.md %d", en, pt)
-	}
-	facts := func(text string) (rows [][]string) {
-		for line := range strings.Lines(text) {
-			if strings.HasPrefix(line, "|") {
-				rows = append(rows, regexp.MustCompile("`[^`]+`|[0-9]+").FindAllString(line, -1))
-			}
-		}
-		return rows
-	}
-	if diff := cmp.Diff(facts(english), facts(portuguese)); diff != "" {
-		t.Errorf("tables (-en +pt):\n%s", diff)
+	for english, portuguese := range translations {
+		markdown.CheckTranslation(t, folder+english, folder+portuguese)
 	}
 }
 
@@ -113,23 +105,8 @@ func TestNamedTestsExist(t *testing.T) {
 // Links to files of the repository lead to files, and to headings that exist.
 func TestLinksLead(t *testing.T) {
 	t.Parallel()
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for page := range pages {
-		for _, m := range link.FindAllStringSubmatch(readPage(t, page), -1) {
-			target, anchor, _ := strings.Cut(m[1], "#")
-			if strings.Contains(target, "://") {
-				continue
-			}
-			if target == "" {
-				target = page
-			}
-			path := folder + target
-			if _, err := os.Stat(path); err != nil {
-				t.Errorf("%s: the link %s leads nowhere: %v", page, m[1], err)
-			} else if anchor != "" && !headings(markdown.Read(t, path))[anchor] {
-				t.Errorf("%s: the link %s leads to no heading", page, m[1])
-			}
-		}
+		markdown.CheckLinks(t, folder+page)
 	}
 }
 
@@ -137,14 +114,18 @@ func TestLinksLead(t *testing.T) {
 func TestProseFits(t *testing.T) {
 	t.Parallel()
 	for page := range pages {
-		code := false
-		for number, line := range strings.Split(readPage(t, page), "\n") {
-			if strings.HasPrefix(line, "```") {
-				code = !code
-			}
-			table, link := strings.HasPrefix(line, "|"), strings.Contains(line, "](http") // an address has no place to break at
-			if n := utf8.RuneCountInString(line); n > 120 && !code && !table && !link {
-				t.Errorf("%s:%d has %d characters", page, number+1, n)
+		markdown.CheckWidth(t, folder+page)
+	}
+}
+
+// Every error that a caller may check is in errors.md.
+func TestErrorsAreListed(t *testing.T) {
+	t.Parallel()
+	page := readPage(t, "errors.md")
+	for _, surface := range []string{"pixmed.txt", "inbox.txt"} {
+		for _, m := range regexp.MustCompile(`(?m)^var (Err\w+) error$`).FindAllStringSubmatch(markdown.Read(t, "../../api/"+surface), -1) {
+			if !strings.Contains(page, "`"+m[1]+"`") {
+				t.Errorf("errors.md does not name %s of api/%s", m[1], surface)
 			}
 		}
 	}
@@ -170,14 +151,26 @@ func TestAlertsNameMetrics(t *testing.T) {
 	}
 }
 
-// headings returns the anchors of a page's headings.
-func headings(markdown string) map[string]bool {
-	anchors := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(markdown, -1) {
-		anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
-		anchors[strings.ReplaceAll(anchor, " ", "-")] = true
+// Workflows run code of others at a commit, not at a tag that can be moved, and may
+// write nothing unless a job says so.
+func TestWorkflows(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflows: %v", err)
 	}
-	return anchors
+	pinned := regexp.MustCompile(`^\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	for _, file := range files {
+		workflow := markdown.Read(t, file)
+		for _, m := range regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`).FindAllStringSubmatch(workflow, -1) {
+			if !pinned.MatchString(m[1]) {
+				t.Errorf("%s: %s is not pinned by commit, with its version behind", file, m[1])
+			}
+		}
+		if !strings.Contains(workflow, "\npermissions:\n  contents: read\n\n") {
+			t.Errorf("%s: what it may do is not limited to reading", file)
+		}
+	}
 }
 
 func readPage(t *testing.T, name string) string {

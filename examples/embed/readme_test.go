@@ -1,4 +1,4 @@
-// Package embed has the servers that the READMEs' table names.
+// Package embed has the servers that docs/compatibility.md names.
 package embed
 
 import (
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// The versions in the READMEs' tables are those that go.mod requires, and each line
-// has its server.
+// The versions in the page's table are those that go.mod requires, and each line has
+// its server.
 func TestTableOfFrameworks(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../go.mod")
@@ -35,9 +35,9 @@ func TestTableOfFrameworks(t *testing.T) {
 	if len(want) != len(modules) {
 		t.Fatalf("go.mod requires %v", want)
 	}
-	line := regexp.MustCompile(`(?m)^\| (\w+) \| (v\S+) \| \[(examples/embed/\w+)\]\((examples/embed/\w+)\) \|`)
-	for _, readme := range []string{"README.md", "README.pt-BR.md"} {
-		text, err := os.ReadFile("../../" + readme)
+	line := regexp.MustCompile(`(?m)^\| (\w+) \| (v\S+) \| \[(examples/embed/\w+)\]\(\.\./(examples/embed/\w+)\) \|`)
+	for _, page := range []string{"compatibility.md", "compatibility.pt-BR.md"} {
+		text, err := os.ReadFile("../../docs/" + page)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,14 +45,14 @@ func TestTableOfFrameworks(t *testing.T) {
 		for _, m := range line.FindAllStringSubmatch(string(text), -1) {
 			got[m[1]] = m[2]
 			if m[3] != m[4] || m[3] != "examples/embed/"+m[1] {
-				t.Errorf("%s: %s", readme, strings.TrimSpace(m[0]))
+				t.Errorf("%s: %s", page, strings.TrimSpace(m[0]))
 			}
 			if _, err := os.Stat("../../" + m[4] + "/main_test.go"); err != nil {
 				t.Error(err)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-go.mod +table):\n%s", readme, diff)
+			t.Errorf("%s (-go.mod +table):\n%s", page, diff)
 		}
 	}
 }

@@ -1,15 +1,12 @@
-// Command inbox is the README's server with a durable inbox.
+// Command inbox is the program of the README.
 package main
 
 import (
 	"context"
-	"errors"
 	"log"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pixmed-go/pixmed"
@@ -17,19 +14,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	in, err := sqlite.Open(ctx, "inbox.db", pixmed.Callbacks{
-		Acknowledged: remind("block the value, and fetch the receipt"),
-		Cancelled:    remind("release the value"),
-		Other:        remind("look into it"), // DEBITED, and statuses to come
-	})
+	ctx := context.Background()
+	in, err := sqlite.Open(ctx, "inbox.db", callbacks)
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := pixmed.NewHandler(in, // in the place of the callbacks
-		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", strings.Fields(os.Getenv("WEBHOOK_SECRETS"))...)),
-		pixmed.WithInvalid(in.Quarantine)) // what is not valid is kept too
+	secrets := strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS"))
+	handler, err := pixmed.NewHandler(in,
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
+		pixmed.WithInvalid(in.Quarantine)) // what is not valid is kept, for a person to read
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,23 +31,19 @@ func main() {
 	}
 	http.Handle("/webhooks/infraction", handler)
 	server := &http.Server{Addr: ":8080", ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.ListenAndServe() }()
-	select {
-	case <-ctx.Done():
-	case err := <-served:
-		log.Print(err)
-	}
-
-	// First the server, then the inbox: nothing that was answered 200 is lost.
-	end, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	log.Print(errors.Join(server.Shutdown(end), in.Stop(end)))
+	log.Fatal(server.ListenAndServe())
 }
 
-func remind(what string) func(context.Context, *pixmed.Notification) error {
+var callbacks = pixmed.Callbacks{
+	Acknowledged: say("block the value, fetch the receipt"),
+	Cancelled:    say("release the value"),
+	Debited:      say("write the value off"),
+	Other:        say("look the case up"), // any other status
+}
+
+func say(what string) func(context.Context, *pixmed.Notification) error {
 	return func(_ context.Context, n *pixmed.Notification) error {
 		log.Printf("%v: %s", n, what)
-		return nil // an error is tried again, for about a day
+		return nil // after an error you are called again, for about a day
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// listModule loads the packages of the module in dir that users can import and
-// lists them by path. Every package begins with a line of its own.
+// listModule lists what the packages of the module in dir export, sorted by import
+// path: those that users can import. A line with its path precedes each package.
 func listModule(dir string) ([]string, error) {
 	loaded, err := packages.Load(&packages.Config{
 		Mode: packages.NeedName | packages.NeedTypes | packages.NeedSyntax | packages.NeedTypesInfo | packages.NeedImports,
@@ -43,7 +43,7 @@ func isInternal(path string) bool {
 	return slices.Contains(strings.Split(path, "/"), "internal")
 }
 
-// listPackage lists what the package exports: names by alphabet, each type
+// listPackage lists what the package exports in alphabetical order, each type
 // followed by its fields and methods.
 func listPackage(pkg *types.Package) []string {
 	l := lister{pkg: pkg}
@@ -64,8 +64,7 @@ func (l *lister) add(format string, args ...any) {
 	l.lines = append(l.lines, fmt.Sprintf(format, args...))
 }
 
-// string writes the package's own names bare, and others by the path of their
-// package.
+// string qualifies names of other packages with their import path.
 func (l *lister) string(typ types.Type) string {
 	return types.TypeString(typ, types.RelativeTo(l.pkg))
 }
@@ -90,7 +89,7 @@ func (l *lister) object(object types.Object) {
 func (l *lister) typeName(name *types.TypeName) {
 	if alias, ok := name.Type().(*types.Alias); ok && name.IsAlias() {
 		l.add("type %s = %s", name.Name(), l.string(alias.Rhs()))
-		// What an internal package declares is public by its alias alone.
+		// An alias is all that makes a type of an internal package public.
 		named, ok := types.Unalias(alias).(*types.Named)
 		if !ok || named.Obj().Pkg() == nil || !isInternal(named.Obj().Pkg().Path()) {
 			return
@@ -125,8 +124,8 @@ func (l *lister) typeParameters(list *types.TypeParamList) string {
 	return "[" + strings.Join(parameters, ", ") + "]"
 }
 
-// fields lists in the order of declaration, which unkeyed literals depend on. That
-// there are unexported fields matters to them, too.
+// fields lists fields in the order of their declaration, and whether there are
+// unexported ones: unkeyed literals depend on both.
 func (l *lister) fields(of string, structure *types.Struct) {
 	hidden := false
 	for i := range structure.NumFields() {
@@ -152,7 +151,7 @@ func (l *lister) fields(of string, structure *types.Struct) {
 
 func (l *lister) interfaceMethods(of string, iface *types.Interface) {
 	hidden := false
-	for method := range iface.Methods() { // sorted, those of embedded interfaces among them
+	for method := range iface.Methods() { // sorted, and including embedded interfaces'
 		if method.Exported() {
 			l.add("type %s interface, %s%s", of, method.Name(), l.signature(method))
 		} else {
@@ -169,7 +168,7 @@ func (l *lister) interfaceMethods(of string, iface *types.Interface) {
 	}
 }
 
-// methods lists those of the type and of its pointer, promoted ones among them.
+// methods lists the methods of the type and of its pointer, promoted ones included.
 func (l *lister) methods(name *types.TypeName) {
 	values := types.NewMethodSet(name.Type())
 	pointers := types.NewMethodSet(types.NewPointer(name.Type()))

@@ -1,5 +1,5 @@
-// Command api lists the public surface of the modules that users import, one
-// declaration a line, so that a change of it is seen in review:
+// Command api lists what the modules that users import export, one declaration per
+// line, so that a review shows every change to it:
 //
 //	cd tools && GOWORK=off go run ./cmd/api          # write ../api
 //	cd tools && GOWORK=off go run ./cmd/api -check   # fail if ../api is not what it would write
@@ -60,7 +60,8 @@ func write(name string, lines []string) error {
 	return os.WriteFile(name, []byte(strings.Join(lines, "\n")+"\n"), 0o644)
 }
 
-// compare reports what is declared and not in the file, and the other way round.
+// compare returns an error that shows what is declared but not listed, and the
+// reverse.
 func compare(name string, lines []string) error {
 	data, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +71,7 @@ func compare(name string, lines []string) error {
 	if slices.Equal(listed, lines) {
 		return nil
 	}
-	return fmt.Errorf("the public surface is not what %s says (-listed +declared):\n%s\n"+
-		"If that is meant, write it anew: cd tools && GOWORK=off go run ./cmd/api; and tell users in CHANGELOG.md",
+	return fmt.Errorf("the exported API differs from %s (-listed +declared):\n%s\n"+
+		"If you mean it, update the list with cd tools && GOWORK=off go run ./cmd/api, and tell users in CHANGELOG.md",
 		name, cmp.Diff(listed, lines))
 }

@@ -1,12 +1,12 @@
-// Command licences lists what the modules of the repository depend on, with the
-// licence that each dependency comes under, and fails on one that is not allowed:
+// Command licences lists what the modules of the repository depend on and under
+// which licence, and fails if a licence is not allowed:
 //
 //	cd tools && GOWORK=off go run ./cmd/licences          # write ../docs/licences.md
 //	cd tools && GOWORK=off go run ./cmd/licences -check   # fail if it is not what it would write
 //
-// It takes the modules that go.mod requires, which are those of every platform and
-// of the tests, and reads the licence files at the top of each. The tools module is
-// left out: no program is linked with it.
+// It reads the licence files at the root of each module that a go.mod requires, which
+// covers every platform and the tests. It skips the tools module, which is linked
+// into no program.
 package main
 
 import (
@@ -34,36 +34,36 @@ import (
 
 const module = "github.com/pixmed-go/pixmed"
 
-// sections are the modules in the order in which a dependency is attributed: each
-// lists what those before it do not.
+// sections are the modules, in order: each lists the dependencies that none before it
+// has.
 var sections = []struct{ dir, title, note string }{
-	{".", "The SDK", "What a program that imports pixmed gets. go-cmp and httpmock are for the tests, and are not compiled into it."},
-	{"inbox", "The inbox", "What a program that imports `inbox` gets besides."},
+	{".", "The SDK", "What a program gets that imports pixmed. go-cmp and httpmock are for tests, and are not compiled into it."},
+	{"inbox", "The inbox", "What a program gets in addition that imports `inbox/sqlite` or `inbox/postgres`: of the drivers, only its own."},
 	{"cmd/pixmed", "The program", "What `cmd/pixmed` is linked with besides; yaml and standard-webhooks are for its tests."},
 	{"examples", "The examples", "Frameworks and libraries of the programs in `examples`; the SDK imports none of them."},
 	{"benchmarks", "The benchmarks", "The peers that `benchmarks` measures, and what draws the plots; nobody imports them."},
 }
 
-// allowed are the licences, by SPDX identifier, under which a program with any
-// licence of its own may be linked with the dependency and handed out.
+// allowed are the licences, by SPDX identifier, of modules that may be linked into a
+// program under any licence and distributed with it.
 var allowed = []string{
 	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "FTL", "ISC", "MIT", "MIT-0", "OFL-1.1", "PostgreSQL", "Unlicense",
-	"Public-Domain", // not of SPDX: what its authors dedicated to everybody
-	"MPL-2.0",       // with a duty: see the page
+	"Public-Domain", // not an SPDX identifier: dedicated to the public by its authors
+	"MPL-2.0",       // with a duty, which the page explains
 }
 
-// known are the files that have no licence's text in them, by module and name, and
-// what they come to.
+// known are the licences of files, by module and name, that do not contain the text
+// of one.
 var known = map[string]string{
 	"github.com/ajstarks/svgo LICENSE-link.txt": "CC-BY-4.0",
 	"github.com/golang/freetype LICENSE":        "FTL",           // or GPL-2.0, at the user's choice
-	"modernc.org/memory LICENSE-LOGO":           "",              // the origin of a picture, which is not compiled
-	"modernc.org/sqlite LICENSE-SQLITE":         "Public-Domain", // says that SQLite is dedicated to the public domain
+	"modernc.org/memory LICENSE-LOGO":           "",              // where a picture comes from, which is not compiled
+	"modernc.org/sqlite LICENSE-SQLITE":         "Public-Domain", // SQLite's dedication to the public domain
 }
 
-// minCovered is how much of a file, in per cent of its words, has to be the text of
-// known licences, so that no other hides between them. What else is in such files is
-// the names of what each is about.
+// minCovered is the percentage of a file's words that must be the text of known
+// licences, so that no unknown one hides between them. The rest are names and
+// headings.
 const minCovered = 40
 
 func main() {
@@ -92,7 +92,7 @@ func run(root string, check bool) error {
 		return err
 	}
 	if !bytes.Equal(written, page) {
-		return errors.New("the dependencies are not those of docs/licences.md; write it anew: " +
+		return errors.New("docs/licences.md does not list the present dependencies; update it with " +
 			"cd tools && GOWORK=off go run ./cmd/licences")
 	}
 	return nil
@@ -146,14 +146,14 @@ func judge(d dependency) error {
 	}
 	for _, licence := range d.Licences {
 		if !slices.Contains(allowed, licence) {
-			return fmt.Errorf("%s %s: %s is not among the licences allowed", d.Path, d.Version, licence)
+			return fmt.Errorf("%s %s: %s is not an allowed licence", d.Path, d.Version, licence)
 		}
 	}
 	return nil
 }
 
-// dependenciesOf reads what the module in dir requires, but for the repository's
-// own modules, and each one's licences.
+// dependenciesOf returns what the module in dir requires, with licences, except the
+// repository's own modules.
 func dependenciesOf(ctx context.Context, dir string) ([]dependency, error) {
 	name := filepath.Join(dir, "go.mod")
 	data, err := os.ReadFile(name)
@@ -199,9 +199,9 @@ func dependenciesOf(ctx context.Context, dir string) ([]dependency, error) {
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|unlicense)`)
 
-// licencesIn identifies the licences in the files at the top of a module. A file
-// that is named like a licence and is mostly something else is an error, so that
-// none is overlooked.
+// licencesIn identifies the licences in the files at a module's root. It fails on a
+// file that is named like a licence and is mostly something else, so that none is
+// overlooked.
 func licencesIn(path string, module fs.FS) ([]string, error) {
 	entries, err := fs.ReadDir(module, ".")
 	if err != nil {
@@ -223,7 +223,7 @@ func licencesIn(path string, module fs.FS) ([]string, error) {
 		}
 		coverage := licensecheck.Scan(text)
 		if coverage.Percent < minCovered {
-			problems = append(problems, fmt.Errorf("%s: %.0f %% of it is the text of licences known, and not %d %%", entry.Name(), coverage.Percent, minCovered))
+			problems = append(problems, fmt.Errorf("%s: only %.0f %% of it is the text of known licences, not %d %%", entry.Name(), coverage.Percent, minCovered))
 		}
 		for _, match := range coverage.Match {
 			found[match.ID] = true

@@ -30,7 +30,7 @@ func TestLicencesIn(t *testing.T) {
 			name:  "unknown",
 			files: map[string]string{"LICENSE": string(mit), "COPYING": "All rights reserved. Ask us for a licence."},
 			want:  []string{"MIT"},
-			err:   "COPYING: 0 % of it is the text of licences known",
+			err:   "COPYING: only 0 % of it is the text of known licences",
 		},
 		{
 			name:  "read by hand",

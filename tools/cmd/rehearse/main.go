@@ -5,7 +5,7 @@
 //
 //	cd tools && GOWORK=off go run ./cmd/rehearse
 //
-// What is not committed is not part of it.
+// It ignores what is not committed.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command verify builds the verifier of the README's security notes.
+// Command verify builds the verifier of docs/security.md.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	secrets := strings.Fields(os.Getenv("WEBHOOK_SECRETS"))
+	secrets := strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS"))
 	verifier := pixmed.All(
 		pixmed.HeaderSecret("X-Webhook-Secret", secrets...),
 		pixmed.ClientNetworks([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}),
