@@ -77,8 +77,10 @@ func (s *store) migrate(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "pixmed inbox "+s.config.Schema); err != nil {
 			return fmt.Errorf("wait for the migration lock: %w", err)
 		}
+		// to_regnamespace would not do: the session may remember from before the lock
+		// that there was none.
 		var exists bool
-		if err := tx.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", s.schema).Scan(&exists); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", s.config.Schema).Scan(&exists); err != nil {
 			return err
 		}
 		if !exists { // or it would take the right to create one, even if there is one
