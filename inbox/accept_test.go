@@ -213,7 +213,7 @@ func TestRedeliveryOfTheDead(t *testing.T) {
 				in := s.Start(t, r, inbox.WithMaxAttempts(2))
 				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 				mustReceive(t, in, n)
-				enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s.Dead == 1 })
+				enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Dead == 1 })
 				events, err := in.History(t.Context(), n.TransactionID)
 				if err != nil {
 					t.Fatal(err)
@@ -236,7 +236,7 @@ func TestRedeliveryOfTheDead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s.Done == 1 && s.Dead == 0 })
+				enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Done == 1 && s.Dead == 0 })
 				for want := 1; want <= 3; want++ {
 					if got := r.Next(t).Attempt; got != want {
 						t.Errorf("attempt %d, want %d", got, want)
@@ -329,7 +329,7 @@ func mustStop(t *testing.T, in *inbox.Inbox) {
 
 func newHandler(t *testing.T, in *inbox.Inbox) http.Handler {
 	t.Helper()
-	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithInvalid(in.Invalid), pixmed.WithLogger(enginetest.Logger(t)))
+	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithInvalid(in.Quarantine), pixmed.WithLogger(enginetest.Logger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

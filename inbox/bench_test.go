@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,16 +17,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/queue"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -61,7 +55,7 @@ func BenchmarkAccept(b *testing.B) {
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
 			b.Run("one-by-one", func(b *testing.B) {
-				post(b, benchHandler(b, engine, func(c *config.Config) error { c.MaxBatch = 1; return nil }))
+				post(b, benchHandler(b, engine, enginetest.Configure(func(c *config.Config) { c.MaxBatch = 1 })))
 				report(b, engine+"/one-by-one", "bare")
 			})
 			b.Run("grouped", func(b *testing.B) {
@@ -143,83 +137,22 @@ func postUntilNone(address string, left *atomic.Int64) error {
 	return nil
 }
 
-// BenchmarkLone measures one sender that waits for each answer, beside what a
-// bare insert of a River job in a transaction takes.
+// BenchmarkLone measures one sender that waits for each answer.
 func BenchmarkLone(b *testing.B) {
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
-			s := benchStore(b, engine)
-			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithLogger(slog.New(slog.DiscardHandler)))
-			bare := riverInsert(b, s)
-			var inserts, accepts []time.Duration
-			for b.Loop() { // in turns, so that noise hits both
-				start := time.Now()
-				bare()
-				inserts = append(inserts, time.Since(start))
+			in := benchStore(b, engine).Open(b, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			var accepts []time.Duration
+			for b.Loop() {
 				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-				start = time.Now()
+				start := time.Now()
 				if err := in.Receive(b.Context(), n); err != nil {
 					b.Fatal(err)
 				}
 				accepts = append(accepts, time.Since(start))
 			}
-			insert, accept := median(inserts), median(accepts)
-			b.ReportMetric(float64(insert.Microseconds()), "µs-river-insert")
-			b.ReportMetric(float64(accept.Microseconds()), "µs-accept")
-			b.ReportMetric(float64(accept)/float64(insert), "x-river-insert")
+			b.ReportMetric(float64(median(accepts).Microseconds()), "µs-accept")
 		})
-	}
-}
-
-// riverInsert returns a function that inserts a job as an application would that
-// had nothing but River, durably.
-func riverInsert(b *testing.B, s *enginetest.Store) func() {
-	b.Helper()
-	ctx := context.WithoutCancel(b.Context())
-	c, err := config.New([]config.Option{inbox.WithLogger(slog.New(slog.DiscardHandler))})
-	if err != nil {
-		b.Fatal(err)
-	}
-	riverConfig := queue.Config(c)
-	args := queue.Args{Event: uuid.NewString()}
-	if s.Engine == "sqlite" {
-		db, err := sql.Open("sqlite", "file:"+s.Path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = db.Close() })
-		db.SetMaxOpenConns(1)
-		client, err := river.NewClient(riversqlite.New(db), riverConfig)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return func() {
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if _, err := client.InsertTx(ctx, tx, args, nil); err != nil {
-				b.Fatal(err)
-			}
-			if err := tx.Commit(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	pool := s.Pool(b)
-	riverConfig.Schema = "pixmed_inbox"
-	client, err := river.NewClient(riverpgxv5.New(pool), riverConfig)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return func() {
-		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			_, err := client.InsertTx(ctx, tx, args, nil)
-			return err
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 
@@ -234,10 +167,7 @@ func BenchmarkLatency(b *testing.B) {
 				return nil
 			})
 			s := benchStore(b, engine)
-			in := s.Start(b, receiver, func(c *config.Config) error {
-				c.PollInterval, c.SweepInterval = 100*time.Millisecond, 5*time.Second // the defaults
-				return nil
-			}, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			in := s.Start(b, receiver, enginetest.Configure(func(c *config.Config) { c.PollInterval = time.Second }), inbox.WithLogger(slog.New(slog.DiscardHandler)))
 			var took []time.Duration
 			for b.Loop() {
 				if err := in.Receive(b.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
@@ -266,10 +196,7 @@ func BenchmarkWork(b *testing.B) {
 					close(done)
 				}
 				return nil
-			}), func(c *config.Config) error {
-				c.PollInterval, c.SweepInterval = 100*time.Millisecond, 5*time.Second // the defaults
-				return nil
-			}, inbox.WithLogger(slog.New(slog.DiscardHandler)))
+			}), enginetest.Configure(func(c *config.Config) { c.PollInterval = time.Second }), inbox.WithLogger(slog.New(slog.DiscardHandler)))
 			errs := make(chan error, b.N)
 			gate := make(chan struct{}, benchConnections)
 			for range b.N {

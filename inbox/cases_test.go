@@ -56,14 +56,14 @@ func TestCases(t *testing.T) {
 					x.EndToEndID = "E9040088820260301120000000000001"
 				}
 			}))
-			enginetest.AwaitStats(t, in, func(s inbox.Stats) bool {
+			enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool {
 				// A first attempt that is to come would move its case.
 				events, err := in.List(t.Context(), inbox.Filter{State: inbox.Pending})
 				tried := !slices.ContainsFunc(events, func(e *inbox.Event) bool { return e.Status == "REVIEWED" && e.Attempts == 0 })
 				return err == nil && tried && s.Pending == n.pending
 			})
 		}
-		if err := in.Invalid(t.Context(), []byte(`{"externalId":"order-1"`), errors.New("it ends too early")); err != nil {
+		if err := in.Quarantine(t.Context(), []byte(`{"externalId":"order-1"`), errors.New("it ends too early")); err != nil {
 			t.Fatal(err)
 		}
 		list := func(f inbox.CaseFilter) (got, cursor string) {
@@ -171,7 +171,7 @@ func TestReceived(t *testing.T) {
 			mustReceive(t, in, notification)
 		}
 		enginetest.Await(t, in)
-		got, err := in.Received(t.Context(), from, day, 3)
+		got, err := in.CountReceived(t.Context(), from, day, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,10 +183,10 @@ func TestReceived(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if err := in.Invalid(t.Context(), []byte("{"), errors.New("it ends too early")); err != nil {
+		if err := in.Quarantine(t.Context(), []byte("{"), errors.New("it ends too early")); err != nil {
 			t.Fatal(err)
 		}
-		got, err = in.Received(t.Context(), time.Now().Add(-time.Hour), 2*time.Hour, 1)
+		got, err = in.CountReceived(t.Context(), time.Now().Add(-time.Hour), 2*time.Hour, 1)
 		if err != nil || got[0].Quarantined != 1 || got[0].Done != 0 {
 			t.Errorf("%+v, %v", got, err)
 		}
@@ -219,7 +219,7 @@ func TestCasesMisused(t *testing.T) {
 	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 	cases := func(f inbox.CaseFilter) error { _, err := in.Cases(t.Context(), f); return err }
 	received := func(span time.Duration, n int) error {
-		_, err := in.Received(t.Context(), time.Now(), span, n)
+		_, err := in.CountReceived(t.Context(), time.Now(), span, n)
 		return err
 	}
 	for name, test := range map[string]struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,17 +15,26 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// committer is the one goroutine that writes. While one transaction commits, the
-// next batch gathers; nothing waits for a timer, so that a request that comes
-// alone waits for nobody.
+// committer is the one goroutine that writes: accepts, settlements and claims, all
+// in one transaction. While one transaction commits, the next batch gathers.
+// Nothing waits for a timer, so a request that comes alone waits for nobody.
 type committer struct {
 	store   ledger.Store
 	config  *config.Config
 	log     *slog.Logger
 	accepts chan *request // bounded: full means busy
 	own     chan *request // of the inbox itself: never refused
+	look    chan struct{} // something may be due
 	quit    chan struct{}
 	ended   chan struct{}
+
+	claiming sync.Mutex // held from a claim until its attempts have begun
+	workers  *workers   // nil unless attempts may begin
+
+	// The goroutine's own.
+	parked  []*request // whose case somebody else holds
+	nextDue time.Time  // when something will be due, as far as is known
+	failing time.Time  // since when the database is not available; zero if it is
 
 	mu      sync.RWMutex
 	refused bool
@@ -33,6 +44,10 @@ type request struct {
 	op   *ledger.Op
 	size int
 	done chan error
+
+	// While it is parked.
+	since  time.Time // when it was tried first
+	blocks bool      // whoever tries it waits
 }
 
 var errStopping = fmt.Errorf("%w: the inbox is stopping", pixmed.ErrBusy)
@@ -42,6 +57,7 @@ func newCommitter(store ledger.Store, c *config.Config) *committer {
 		store: store, config: c, log: c.Logger,
 		accepts: make(chan *request, c.QueueSize),
 		own:     make(chan *request),
+		look:    make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
@@ -83,7 +99,12 @@ func (co *committer) commit(ctx context.Context, op *ledger.Op) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return <-r.done // it is being committed: its outcome is worth the wait
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func newRequest(op *ledger.Op) *request {
@@ -94,6 +115,23 @@ func newRequest(op *ledger.Op) *request {
 		}
 	}
 	return r
+}
+
+// claimFor begins to claim what is due for workers, and with nil ends that. When
+// it returns, everything that was claimed before has begun.
+func (co *committer) claimFor(w *workers) {
+	co.claiming.Lock()
+	co.workers = w
+	co.claiming.Unlock()
+	co.wake()
+}
+
+// wake makes the committer look for what is due. It never blocks.
+func (co *committer) wake() {
+	select {
+	case co.look <- struct{}{}:
+	default: // it is about to look
+	}
 }
 
 // refuses reports whether accepts fail.
@@ -119,79 +157,276 @@ func (co *committer) stop() {
 
 func (co *committer) run() {
 	defer close(co.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		var first *request
+		var look bool
 		select {
 		case first = <-co.own:
 		case first = <-co.accepts:
+		case <-co.look:
+			look = true
+		case <-timer.C:
+			look = true
 		case <-co.quit:
 			select {
 			case first = <-co.accepts:
 			default:
+				for _, r := range co.parked {
+					r.done <- errStopping
+				}
 				return
 			}
 		}
-		co.write(co.gather(first))
+		co.write(co.gather(first), look)
+		timer.Reset(co.pause())
 	}
 }
 
 // gather takes what is there, without waiting.
 func (co *committer) gather(first *request) []*request {
-	batch, size := []*request{first}, first.size
-	for !alone(first) && len(batch) < co.config.MaxBatch && size < co.config.MaxBatchBytes {
-		var r *request
-		select {
-		case r = <-co.own:
-		default:
+	var batch []*request
+	size := 0
+	for r := first; ; {
+		if r == nil {
 			select {
-			case r = <-co.accepts:
+			case r = <-co.own:
 			default:
-				return batch
+				select {
+				case r = <-co.accepts:
+				default:
+					return batch
+				}
 			}
 		}
 		if alone(r) {
-			co.write([]*request{r})
-			continue
+			co.write([]*request{r}, false)
+		} else {
+			batch, size = append(batch, r), size+r.size
 		}
-		batch, size = append(batch, r), size+r.size
+		if len(batch) >= co.config.MaxBatch || size >= co.config.MaxBatchBytes {
+			return batch
+		}
+		r = nil
 	}
-	return batch
 }
 
 // alone reports whether an operation needs a transaction of its own: one that
 // loads all events of its case would miss those that others add beside it.
 func alone(r *request) bool { return r.op.All || r.op.Event != "" }
 
-func (co *committer) write(batch []*request) {
+// write commits a batch, claims what is due for the workers that are free, and
+// begins what was claimed.
+func (co *committer) write(batch []*request, look bool) {
+	co.claiming.Lock()
+	defer co.claiming.Unlock()
+	batch, blocked := co.unpark(batch)
+	look = look || (!co.nextDue.IsZero() && !time.Now().Before(co.nextDue)) ||
+		slices.ContainsFunc(batch, func(r *request) bool { return r.op.Delayed })
+	var claim *ledger.Claim
+	if free := co.workers.free(); free > 0 {
+		claim = &ledger.Claim{Max: min(free, co.config.MaxBatch), Lease: co.config.Overdue, Look: look}
+	}
+	if len(batch) > 0 || claim != nil {
+		co.commitBatch(batch, claim)
+	}
+	if len(blocked) > 0 {
+		co.commitBatch(blocked, claim)
+	}
+	switch {
+	case claim == nil:
+		co.nextDue = time.Time{} // it is looked for when a worker is free
+	case claim.Made:
+		co.claimed(claim)
+	}
+}
+
+// unpark returns a batch with what is parked. What would make the whole batch wait
+// is returned apart, one case of it at a time.
+func (co *committer) unpark(batch []*request) (free, blocked []*request) {
+	if len(co.parked) == 0 {
+		return batch, nil
+	}
+	blocks := make(map[string]bool)
+	for _, r := range co.parked {
+		if r.blocks {
+			blocks[r.op.TransactionID] = true
+		}
+	}
+	all := append(co.parked, batch...)
+	co.parked = nil
+	for _, r := range all {
+		switch id := r.op.TransactionID; {
+		case !blocks[id] || id == "":
+			free = append(free, r)
+		case len(blocked) == 0, blocked[0].op.TransactionID == id && !alone(blocked[0]) && !alone(r):
+			blocked = append(blocked, r)
+		default:
+			co.parked = append(co.parked, r)
+		}
+	}
+	return free, blocked
+}
+
+// commitBatch commits requests and answers those that need not be tried again.
+func (co *committer) commitBatch(batch []*request, claim *ledger.Claim) {
 	ops := make([]*ledger.Op, len(batch))
 	for i, r := range batch {
 		ops[i] = r.op
+		r.op.Err, r.op.Blocks = nil, false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), co.config.CommitTimeout)
-	defer cancel()
 	start := time.Now()
-	err := co.store.Commit(ctx, ops)
-	if err != nil {
-		co.log.ErrorContext(ctx, "inbox: notifications could not be stored; the senders are told to come again",
-			"operations", len(ops), "error", err, "took", time.Since(start))
-	}
+	err := co.commitAll(ops, claim)
+	co.noteOutage(err, len(ops), start)
 	for _, r := range batch {
-		r.done <- outcome(err, r.op.Err)
+		if !errors.Is(r.op.Err, ledger.ErrLocked) || !co.park(r, start) {
+			r.done <- outcome(r.op.Err)
+		}
+	}
+}
+
+// claimed begins what was claimed.
+func (co *committer) claimed(claim *ledger.Claim) {
+	if claim.Look {
+		co.nextDue = time.Time{}
+		if claim.Next >= 0 {
+			co.nextDue = time.Now().Add(claim.Next + time.Millisecond)
+		}
+	}
+	for _, a := range claim.Attempts {
+		co.workers.begin(a)
+	}
+	for _, h := range claim.Headless {
+		co.log.Error("pixmed: a case was due and nothing is pending in it; it was repaired", "transaction_id", h.TransactionID)
+		co.parked = append(co.parked, newRequest(&ledger.Op{TransactionID: h.TransactionID, Apply: func(c *ledger.Case) { c.Repair(h.Lease) }}))
+	}
+	if len(claim.Attempts) == claim.Max { // there may be more than it could take
+		co.nextDue = time.Now()
+	}
+}
+
+// commitAll commits operations and sets their errors. What the database refuses,
+// and what somebody else holds, is left out; the rest does not suffer. It returns
+// an error if the database is not available.
+func (co *committer) commitAll(ops []*ledger.Op, claim *ledger.Claim) error {
+	ctx, cancel := context.WithTimeout(context.Background(), co.config.CommitTimeout)
+	err := co.store.Commit(ctx, ops, claim)
+	cancel()
+	refused, locked := errors.Is(err, ledger.ErrRefused), errors.Is(err, ledger.ErrLocked)
+	switch {
+	case err == nil:
+		return nil
+	case len(ops) > 1 && (refused || locked && differ(ops)):
+		half := len(ops) / 2
+		if err := co.commitAll(ops[:half], claim); err != nil {
+			fail(ops[half:], err)
+			return err
+		}
+		return co.commitAll(ops[half:], claim)
+	case refused && len(ops) == 1 && ops[0].New != nil:
+		kept := quarantined(ops[0].New, err)
+		if again := co.commitAll([]*ledger.Op{kept}, claim); again != nil {
+			fail(ops, again)
+			return again
+		}
+		if ops[0].Err = kept.Err; kept.Err == nil {
+			ops[0].Err = &keptError{err}
+		}
+		return nil
+	}
+	fail(ops, err)
+	if refused || locked {
+		for _, op := range ops {
+			op.Blocks = locked
+		}
+		return nil
+	}
+	return err
+}
+
+// differ reports whether operations are on more than one case.
+func differ(ops []*ledger.Op) bool {
+	return slices.ContainsFunc(ops, func(op *ledger.Op) bool { return op.TransactionID != ops[0].TransactionID })
+}
+
+func fail(ops []*ledger.Op, err error) {
+	for _, op := range ops {
+		op.Err = err
+	}
+}
+
+// quarantined returns the operation that keeps an event whose data the database
+// refuses: its body as it came, outside of any case.
+func quarantined(e *ledger.Event, cause error) *ledger.Op {
+	return &ledger.Op{Quarantine: &ledger.Event{
+		ID: e.ID, Raw: e.Raw, Digest: ledger.NewDigest(e.Raw), State: ledger.Quarantined, ReceivedAt: e.ReceivedAt, Metadata: e.Metadata,
+		LastError: errorText(cause),
+	}}
+}
+
+// keptError is the error of an operation whose event went to quarantine.
+type keptError struct{ cause error }
+
+func (e *keptError) Error() string { return "it is in quarantine: " + e.cause.Error() }
+
+// park keeps a request whose case somebody else holds for the next transaction,
+// unless it has waited for too long.
+func (co *committer) park(r *request, now time.Time) bool {
+	if r.since.IsZero() {
+		r.since = now
+	}
+	if time.Since(r.since) >= co.config.LockPatience {
+		return false
+	}
+	r.blocks = r.op.Blocks || alone(r)
+	co.parked = append(co.parked, r)
+	return true
+}
+
+// parkPause is how long what is parked waits until it is tried again.
+const parkPause = 20 * time.Millisecond
+
+// pause returns how long to wait for something to do.
+func (co *committer) pause() time.Duration {
+	pause := co.config.PollInterval
+	pause += rand.N(pause/5+1) - pause/10 //nolint:gosec // so that processes do not look all at once
+	if len(co.parked) > 0 {
+		pause = min(pause, parkPause)
+	}
+	if !co.nextDue.IsZero() && co.failing.IsZero() {
+		pause = min(pause, max(time.Until(co.nextDue), 0))
+	}
+	return pause
+}
+
+// noteOutage logs when an outage of the database begins and ends, and each batch
+// that was refused for it.
+func (co *committer) noteOutage(err error, operations int, start time.Time) {
+	switch {
+	case err == nil && !co.failing.IsZero():
+		co.log.Info("pixmed: the database works again", "after", time.Since(co.failing).Round(time.Millisecond))
+		co.failing = time.Time{}
+	case err == nil:
+	case operations > 0:
+		co.log.Error("pixmed: nothing could be stored; senders were answered 503",
+			"operations", operations, "error", logText(err), "took", time.Since(start).Round(time.Millisecond))
+	case co.failing.IsZero():
+		co.log.Error("pixmed: the database fails; the inbox tries again until it works", "error", logText(err))
+	}
+	if err != nil && co.failing.IsZero() {
+		co.failing = start
 	}
 }
 
 // outcome is what the caller of an operation learns.
-func outcome(all, own error) error {
-	err := all
-	if err == nil {
-		err = own
-	}
+func outcome(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ledger.ErrBusy):
+	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrUnavailable):
 		return fmt.Errorf("%w: %w", pixmed.ErrBusy, err)
 	default:
-		return fmt.Errorf("inbox: not stored: %w", err)
+		return fmt.Errorf("not stored: %w", err)
 	}
 }

@@ -22,7 +22,6 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
-	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
@@ -47,7 +46,11 @@ type child struct {
 	AcceptOnly     bool // the inbox is not started
 	Fail           bool // one callback in ten fails after its effect or, on SQLite, before it
 	Block          bool // the first attempt never ends
+	Poison         bool // a notification with the status poison ends the process
+	MaxAttempts    int  // unless it is 0
 }
+
+const poison = pixmed.MEDStatus("POISON")
 
 // TestCrashChild is what a child process runs. In a test run it does nothing.
 func TestCrashChild(t *testing.T) {
@@ -67,14 +70,13 @@ func (c *child) run(t *testing.T) {
 	t.Helper()
 	opts := []inbox.Option{
 		inbox.WithWorkers(8),
-		func(c *config.Config) error {
-			c.SweepInterval = 300 * time.Millisecond // less of the two processors' time
-			return nil
-		},
 		inbox.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	}
 	if c.AttemptTimeout != 0 {
 		opts = append(opts, inbox.WithAttemptTimeout(c.AttemptTimeout), inbox.WithOverdue(c.Overdue))
+	}
+	if c.MaxAttempts != 0 {
+		opts = append(opts, inbox.WithMaxAttempts(c.MaxAttempts))
 	}
 	receiver := c.receiver(t)
 	var in *inbox.Inbox
@@ -91,7 +93,7 @@ func (c *child) run(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
-		s, err := in.Stats(r.Context())
+		s, err := enginetest.TryCount(r.Context(), in)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -140,6 +142,9 @@ func (c *child) receiver(t *testing.T) pixmed.Receiver {
 		}
 	}
 	return pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
+		if c.Poison && n.MEDStatus == poison {
+			os.Exit(1)
+		}
 		fails := c.Fail && rand.N(10) == 0
 		if tx, ok := postgres.Tx(ctx); ok {
 			if err := insertEffect(ctx, tx, n); err != nil {
@@ -278,7 +283,7 @@ func (p *process) stop(t *testing.T) {
 }
 
 // stats asks the process for its counts. It fails while the process is away.
-func (p *process) stats(ctx context.Context) (s inbox.Stats, err error) {
+func (p *process) stats(ctx context.Context) (s enginetest.Counts, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/stats", http.NoBody)
 	if err != nil {
 		return s, err

@@ -129,7 +129,7 @@ func TestServerCrashes(t *testing.T) {
 	}
 	l.await(t, 30)
 	accepted := l.end(t)
-	awaitWorked(t, in.Stats, accepted)
+	awaitWorked(t, func(ctx context.Context) (enginetest.Counts, error) { return enginetest.TryCount(ctx, in) }, accepted)
 	e.check(t, accepted)
 }
 
@@ -199,7 +199,7 @@ func TestFileOpenElsewhere(t *testing.T) {
 	p.kill()
 
 	in := s.Start(t, enginetest.NewRecorder(nil))
-	if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -223,6 +223,7 @@ func kills() int {
 // the other, each notification again and again until the answer is 200.
 type load struct {
 	delivered, tries, allowed atomic.Int64
+	failed                    atomic.Int64 // answers 500
 	stopping                  chan struct{}
 	senders                   sync.WaitGroup
 
@@ -285,7 +286,9 @@ func (l *load) deliver(t *testing.T, g *pixmedtest.Gateway, address func() strin
 			case http.StatusOK:
 				l.delivered.Add(1)
 				return true
-			case 0, http.StatusInternalServerError, http.StatusServiceUnavailable:
+			case http.StatusInternalServerError:
+				l.failed.Add(1)
+			case 0, http.StatusServiceUnavailable:
 			default:
 				t.Errorf("an answer that does not ask to come again: %v", a)
 				return false
@@ -341,13 +344,13 @@ func deliver(t *testing.T, url string, i pixmed.Infraction) {
 // awaitWorked waits until an inbox has everything done. Under the race detector
 // and on a busy machine that may take long, so that it gives up only when nothing
 // is done any more.
-func awaitWorked(t *testing.T, stats func(context.Context) (inbox.Stats, error), accepted []string) {
+func awaitWorked(t *testing.T, stats func(context.Context) (enginetest.Counts, error), accepted []string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond) // counting costs
 	defer tick.Stop()
 	patience := time.NewTimer(enginetest.Patience)
 	defer patience.Stop()
-	var got inbox.Stats
+	var got enginetest.Counts
 	for {
 		before := got.Done
 		s, err := stats(t.Context()) // fails on a connection to a server that has crashed
@@ -366,7 +369,7 @@ func awaitWorked(t *testing.T, stats func(context.Context) (inbox.Stats, error),
 			t.Fatalf("nothing is done any more: %+v, %v", got, err)
 		}
 	}
-	if want := (inbox.Stats{Done: int64(len(accepted) * len(history))}); got != want {
+	if want := (enginetest.Counts{Done: int64(len(accepted) * len(history))}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

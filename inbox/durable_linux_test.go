@@ -16,17 +16,7 @@ import (
 // file was synced to disk.
 func TestSyncedBeforeAnswer(t *testing.T) {
 	t.Parallel()
-	strace, err := exec.LookPath("strace")
-	if err == nil {
-		// It may be there, and not be allowed to trace, as in some containers.
-		err = exec.CommandContext(t.Context(), strace, "-o", os.DevNull, "true").Run()
-	}
-	switch {
-	case err != nil && os.Getenv("CI") != "":
-		t.Fatalf("strace: %v", err)
-	case err != nil:
-		t.Skipf("needs strace, which shows that the disk is waited for (apt-get install strace): %v", err)
-	}
+	strace := tracer(t)
 	s := enginetest.SQLite(t)
 	trace := filepath.Join(t.TempDir(), "trace")
 	// The inbox accepts and does nothing else, so that nothing else writes.
@@ -54,6 +44,23 @@ func TestSyncedBeforeAnswer(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the trace:\n%s", text)
 	}
+}
+
+// tracer returns the program that traces system calls.
+func tracer(t *testing.T) string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err == nil {
+		// It may be there, and not be allowed to trace, as in some containers.
+		err = exec.CommandContext(t.Context(), strace, "-o", os.DevNull, "true").Run()
+	}
+	switch {
+	case err != nil && os.Getenv("CI") != "":
+		t.Fatalf("strace: %v", err)
+	case err != nil:
+		t.Skipf("needs strace, which shows that the disk is waited for (apt-get install strace): %v", err)
+	}
+	return strace
 }
 
 // TestCheckTrace checks the check: it must find what is wrong.

@@ -89,7 +89,7 @@ func TestStoppedInbox(t *testing.T) {
 		if a := newGateway(t).Post(t.Context(), server.URL, n.Raw); a.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("got %v, want 503", a)
 		}
-		if got := enginetest.Await(t, s.Open(t, enginetest.NewRecorder(nil))); got != (inbox.Stats{}) {
+		if got := enginetest.Await(t, s.Open(t, enginetest.NewRecorder(nil))); got != (enginetest.Counts{}) {
 			t.Errorf("the store holds %+v", got)
 		}
 	})
@@ -101,7 +101,7 @@ func TestDatabaseFails(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		in := s.Open(t, enginetest.NewRecorder(nil))
-		server := newServer(t, in, pixmed.WithInvalid(in.Invalid))
+		server := newServer(t, in, pixmed.WithInvalid(in.Quarantine))
 		g := newGateway(t)
 		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 
@@ -150,7 +150,7 @@ func TestServerAway(t *testing.T) {
 	if _, err := g.Deliver(t.Context(), server.URL, n.Infraction); err != nil {
 		t.Error(err)
 	}
-	if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -199,7 +199,7 @@ func TestClientHangsUp(t *testing.T) {
 		if err := <-received; err != nil {
 			t.Errorf("Receive: %v", err)
 		}
-		enginetest.AwaitStats(t, in, func(s inbox.Stats) bool { return s.Pending == 2 })
+		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Pending == 2 })
 		checkPending(t, in, map[string]bool{n.TransactionID: true, other.TransactionID: true})
 	})
 }
@@ -266,7 +266,7 @@ func testRefusedData(t *testing.T, s *enginetest.Store, others int) {
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := enginetest.Await(t, in), (inbox.Stats{Done: int64(len(accepted)), Quarantined: 1}); got != want {
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: int64(len(accepted)), Quarantined: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -287,7 +287,7 @@ func TestDiskNearlyFull(t *testing.T) {
 	}
 
 	in = s.Start(t, enginetest.NewRecorder(nil), sqlite.WithMinFreeDisk(1<<62))
-	server := newServer(t, in, pixmed.WithInvalid(in.Invalid))
+	server := newServer(t, in, pixmed.WithInvalid(in.Quarantine))
 	g := newGateway(t)
 	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 	for name, body := range map[string][]byte{"valid": n.Raw, "invalid": []byte(`{"medStatus": 1}`)} {
@@ -295,7 +295,7 @@ func TestDiskNearlyFull(t *testing.T) {
 			t.Errorf("%s: got %v, want 503", name, a)
 		}
 	}
-	if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 3}); got != want {
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 3}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

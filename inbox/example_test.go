@@ -44,7 +44,7 @@ func Example() {
 	}
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", "secret")),
-		pixmed.WithInvalid(in.Invalid))
+		pixmed.WithInvalid(in.Quarantine))
 	if err != nil {
 		panic(err)
 	}

@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pixmed-go/pixmed"
-	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
 // TestDiskFull has every write to the database that makes a file longer fail, as
@@ -45,10 +46,68 @@ func TestDiskFull(t *testing.T) {
 	}
 	l.await(t, 30)
 	accepted := l.end(t)
+	if n := l.failed.Load(); n > 0 {
+		t.Errorf("%d were answered 500, and a full disk is a 503", n)
+	}
 	awaitWorked(t, p.stats, accepted)
 	p.stop(t)
 	e.check(t, accepted)
 	checkStored(t, s, accepted)
+}
+
+// TestFolderThatCannotBeSynced has every sync of the inbox's folder fail. A file
+// whose name is not on disk would be gone after a power cut.
+func TestFolderThatCannotBeSynced(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	c := newEffects(t, s).child()
+	p := spawn(t, c, tracer(t), "-f", "-qq", "-o", os.DevNull, "-P", filepath.Dir(s.Path), "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
+	<-p.ended
+	if text := p.output.tail(); p.err == nil || !strings.Contains(text, "bring the folder to disk") {
+		t.Errorf("%v, and it says %s", p.err, text)
+	}
+}
+
+// TestLeftUnsynced has every sync of the -wal file fail, as for what a killed
+// process has left there: nothing is answered before it is on disk.
+func TestLeftUnsynced(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	c := newEffects(t, s).child()
+	c.AcceptOnly = true
+	p := serve(t, c)
+	deliver(t, "http://"+p.address, enginetest.Notification(enginetest.NewTransaction(), history[0]).Infraction)
+	p.kill()
+	p = spawn(t, c, tracer(t), "-f", "-qq", "-o", os.DevNull, "-P", s.Path+"-wal", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
+	<-p.ended
+	if text := p.output.tail(); p.err == nil || !strings.Contains(text, "has left in the -wal file") {
+		t.Errorf("%v, and it says %s", p.err, text)
+	}
+}
+
+// TestReaderBesideAServer reads the file of a process that serves.
+func TestReaderBesideAServer(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	p := serve(t, newEffects(t, s).child())
+	n := enginetest.Notification(enginetest.NewTransaction(), history[0])
+	deliver(t, "http://"+p.address, n.Infraction)
+	r, err := sqlite.OpenReader(t.Context(), s.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := r.History(t.Context(), n.TransactionID)
+	if err != nil || len(events) != 1 {
+		t.Errorf("%v, %v", events, err)
+	}
+	deliver(t, "http://"+p.address, enginetest.Notification(enginetest.NewTransaction(), history[0]).Infraction)
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.TryOpen(t, enginetest.NewRecorder(nil)); !errors.Is(err, sqlite.ErrLocked) {
+		t.Errorf("%v, want ErrLocked", err)
+	}
+	p.stop(t)
 }
 
 // TestReadOnly opens a file that may not be written, and one in a folder that may
@@ -83,7 +142,7 @@ func TestReadOnly(t *testing.T) {
 			}
 			chmod(t, path, 0o700)
 			in = s.Start(t, enginetest.NewRecorder(nil))
-			if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+			if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})

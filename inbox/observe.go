@@ -42,18 +42,18 @@ const (
 	AttemptLate        AttemptResult = "late"        // another one has taken over; it does not count
 )
 
-// WithObserver sets a function that is called once for each attempt that has ended
-// in this process and was stored, from the worker's goroutine: make it quick. What
-// a killed process leaves behind, and what is given up as overdue, is seen by the
-// attempt that comes next, and in [Inbox.Stats].
+// WithObserver sets a function that is called once for each attempt that ended in
+// this process and was stored, from the worker's goroutine: make it quick. What a
+// killed process leaves behind, and what is given up as overdue, is seen by the
+// next attempt and in [Inbox.Stats].
 func WithObserver(observe func(context.Context, Attempt)) Option {
-	return func(c *config.Config) error {
+	return option("WithObserver", func(c *config.Config) error {
 		if observe == nil {
-			return errors.New("inbox: WithObserver: the function is nil")
+			return errors.New("the function is nil")
 		}
 		c.Observer = observe
 		return nil
-	}
+	})
 }
 
 // observed tells the observer of an attempt.

@@ -15,7 +15,6 @@ import (
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
@@ -66,44 +65,4 @@ func TestObserver(t *testing.T) {
 	if _, err := sqlite.Open(t.Context(), enginetest.SQLite(t).Path, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithObserver(nil)); err == nil {
 		t.Error("a nil function is accepted")
 	}
-}
-
-// The queue can be looked at, by the package that opened the inbox.
-func TestRiver(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
-		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-		jobs := 0
-		if s.Engine == "sqlite" {
-			client, err := sqlite.River(in)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list, err := client.JobList(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			jobs = len(list.Jobs)
-			if _, err := postgres.River(in); err == nil {
-				t.Error("package postgres knows it")
-			}
-		} else {
-			client, err := postgres.River(in)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list, err := client.JobList(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			jobs = len(list.Jobs)
-			if _, err := sqlite.River(in); err == nil {
-				t.Error("package sqlite knows it")
-			}
-		}
-		if jobs != 1 {
-			t.Errorf("%d jobs, want 1", jobs)
-		}
-	})
 }

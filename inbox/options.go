@@ -10,63 +10,60 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
 )
 
-// Option configures an inbox. The packages sqlite and postgres have some more
-// of their own.
-type Option = config.Option
-
-// WithWorkers sets how many callbacks run at a time in this process, each for
-// another transaction. At most 10000. On PostgreSQL the pool must have four
-// connections more than that. Default 10, on PostgreSQL fewer if the pool is
-// smaller.
-func WithWorkers(n int) Option {
-	return func(c *config.Config) error {
-		if n < 1 || n > 10_000 {
-			return fmt.Errorf("inbox: WithWorkers: %d is not between 1 and 10000", n)
-		}
-		c.Workers = n
-		return nil
-	}
+// Option configures an inbox. Each may be given once. The packages sqlite and
+// postgres have some more of their own.
+type Option struct {
+	name string // that of the function it comes from; "" if it may be given again
+	set  func(*config.Config) error
 }
 
-// WithMaxAttempts sets how often a notification is tried before it is dead.
-// Default 20, which with the default backoff takes about a day.
+func option(name string, set func(*config.Config) error) Option { return Option{name, set} }
+
+// The largest sizes.
+const (
+	maxWorkers   = 10_000
+	maxAttempts  = 1_000_000
+	maxQueueSize = 1_000_000
+)
+
+// WithWorkers sets how many callbacks run at a time in this process, each for
+// another transaction, from 1 to 10000. Default 10.
+func WithWorkers(n int) Option {
+	return within("WithWorkers", n, maxWorkers, func(c *config.Config) { c.Workers = n })
+}
+
+// WithMaxAttempts sets how often a notification is tried before it is dead, from 1
+// to 1000000. Default 20, which with the default backoff takes about a day.
 func WithMaxAttempts(n int) Option {
-	return func(c *config.Config) error {
-		if n < 1 {
-			return fmt.Errorf("inbox: WithMaxAttempts: %d is below 1", n)
-		}
-		c.MaxAttempts = n
-		return nil
-	}
+	return within("WithMaxAttempts", n, maxAttempts, func(c *config.Config) { c.MaxAttempts = n })
 }
 
 // WithBackoff sets how long to wait before a failed notification is tried again:
 // first after the first failure, twice as long after each further one, and never
-// longer than longest. Each wait is cut short at random by up to half, so that
-// what failed together does not come back together. Defaults 1 s and 4 h.
+// longer than longest. Each wait is shortened at random by up to half, so that what
+// failed together does not come back together. Defaults 1 s and 4 h.
 func WithBackoff(first, longest time.Duration) Option {
-	return func(c *config.Config) error {
+	return option("WithBackoff", func(c *config.Config) error {
 		if first <= 0 {
-			return fmt.Errorf("inbox: WithBackoff: the first delay, %v, is not positive", first)
+			return fmt.Errorf("the first delay, %v, is not positive", first)
 		}
 		c.FirstDelay, c.MaxDelay = first, longest
 		return nil
-	}
+	})
 }
 
 // WithAttemptTimeout sets how long one call of the receiver may take until its
 // context ends. Default 30 s.
 func WithAttemptTimeout(d time.Duration) Option {
-	return positive("WithAttemptTimeout", d, func(c *config.Config) { c.AttemptTimeout = d })
+	return duration("WithAttemptTimeout", d, func(c *config.Config) { c.AttemptTimeout = d })
 }
 
 // WithOverdue sets after how long an attempt that has not ended is given up, and
-// its notification is run again: its process was killed, or its callback does
-// not end with its context. It must be above the attempt timeout. Default one
-// and a half times that timeout, which is 45 s unless it is set. What is overdue
-// is looked for nine times in that time, and every 5 s at least.
+// its notification is run again: its process was killed, or its callback does not
+// end with its context. It must be at least 1.2 times the attempt timeout. Default
+// one and a half times that timeout, which is 45 s unless it is set.
 func WithOverdue(d time.Duration) Option {
-	return positive("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
+	return duration("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
 }
 
 // WithRetention sets for how long finished cases are kept after the last thing
@@ -74,53 +71,61 @@ func WithOverdue(d time.Duration) Option {
 // Default 400 days. Cases that hold something dead are kept, and so is what is
 // quarantined; see [Inbox.Purge].
 func WithRetention(d time.Duration) Option {
-	return positive("WithRetention", d, func(c *config.Config) { c.Retention = d })
+	return duration("WithRetention", d, func(c *config.Config) { c.Retention = d })
 }
 
-// WithQueueSize sets how many notifications may wait for the database; with more
-// the answer is 503. Default 4096.
+// WithQueueSize sets how many notifications may wait for the database, from 1 to
+// 1000000; with more the answer is 503. Default 4096.
 func WithQueueSize(n int) Option {
-	return func(c *config.Config) error {
-		if n < 1 {
-			return fmt.Errorf("inbox: WithQueueSize: %d is below 1", n)
-		}
-		c.QueueSize = n
-		return nil
-	}
+	return within("WithQueueSize", n, maxQueueSize, func(c *config.Config) { c.QueueSize = n })
 }
 
-// WithLogger sets the logger. Default slog.Default(). No line holds a payload
-// or personal data; the receiver's own errors are logged as they are.
+// WithLogger sets the logger. Default slog.Default(). No line holds a payload or
+// personal data, but for the receiver's own errors, which are logged as they are,
+// up to 1 KiB of each.
 func WithLogger(l *slog.Logger) Option {
-	return func(c *config.Config) error {
+	return option("WithLogger", func(c *config.Config) error {
 		if l == nil {
-			return errors.New("inbox: WithLogger: the logger is nil")
+			return errors.New("the logger is nil")
 		}
 		c.Logger = l
 		return nil
-	}
+	})
 }
 
 // WithContext carries values from the request to the callback, such as a trace:
-// carry is called with the handler's context when a notification is accepted,
-// and resume with the callback's context and what carry returned, which is
-// stored with the notification. Keep it small and free of secrets.
+// carry is called with the handler's context when a notification is accepted, and
+// resume with the callback's context and what carry returned, which is stored with
+// the notification. Keep it small and free of secrets.
 func WithContext(carry func(context.Context) map[string]string, resume func(context.Context, map[string]string) context.Context) Option {
-	return func(c *config.Config) error {
+	return option("WithContext", func(c *config.Config) error {
 		if carry == nil || resume == nil {
-			return errors.New("inbox: WithContext: a function is nil")
+			return errors.New("a function is nil")
 		}
 		c.Carry, c.Resume = carry, resume
 		return nil
-	}
+	})
 }
 
-func positive(name string, d time.Duration, set func(*config.Config)) Option {
-	return func(c *config.Config) error {
-		if d <= 0 {
-			return fmt.Errorf("inbox: %s: %v is not positive", name, d)
+func within(name string, n, most int, set func(*config.Config)) Option {
+	return option(name, func(c *config.Config) error {
+		if n < 1 || n > most {
+			return fmt.Errorf("%d is not between 1 and %d", n, most)
 		}
 		set(c)
 		return nil
-	}
+	})
+}
+
+// longest bounds durations, so that no sum of some overflows.
+const longest = 100 * 365 * 24 * time.Hour
+
+func duration(name string, d time.Duration, set func(*config.Config)) Option {
+	return option(name, func(c *config.Config) error {
+		if d <= 0 || d > longest {
+			return fmt.Errorf("%v is not positive, or longer than 100 years", d)
+		}
+		set(c)
+		return nil
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,7 +56,7 @@ func TestSequences(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		var in *inbox.Inbox
 		q := newSequences(t, func(next pixmed.Receiver) pixmed.Receiver {
-			in = s.Start(t, next, inbox.WithWorkers(8), inbox.WithMaxAttempts(100), enginetest.Quick)
+			in = s.Start(t, next, inbox.WithWorkers(8), inbox.WithMaxAttempts(100), enginetest.Quick())
 			return in
 		})
 		q.inbox = in
@@ -226,9 +227,35 @@ func TestManyCopies(t *testing.T) {
 			}
 		}
 		recorder.Next(t)
-		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		recorder.None(t)
 	})
+}
+
+// shrinkTime is how long a failure is made shorter.
+const shrinkTime = 30 * time.Second
+
+// shrink leaves out steps for as long as the rest still fails.
+func shrink[T any](steps []T, failure error, run func([]T) error) ([]T, error) {
+	deadline := time.Now().Add(shrinkTime)
+	for size := len(steps) / 2; size > 0; {
+		smaller := false
+		for at := 0; at+size <= len(steps) && time.Now().Before(deadline); {
+			fewer := slices.Delete(slices.Clone(steps), at, at+size)
+			if err := run(fewer); err != nil {
+				steps, failure, smaller = fewer, err, true
+			} else {
+				at += size
+			}
+		}
+		if size > 1 || !smaller {
+			size /= 2
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	return steps, failure
 }

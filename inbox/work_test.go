@@ -48,7 +48,7 @@ func TestRetry(t *testing.T) {
 		}))
 		close(started)
 		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		close(calls)
@@ -60,7 +60,7 @@ func TestRetry(t *testing.T) {
 			{1, ""},
 			{2, "not now"},
 			{3, "panic: oh"},
-			{4, "the receiver has ended its goroutine, with runtime.Goexit or a test's FailNow"},
+			{4, "the receiver ended its goroutine, with runtime.Goexit or a test's FailNow"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
@@ -80,7 +80,7 @@ func TestAttemptTimeout(t *testing.T) {
 		})
 		in := s.Start(t, r, inbox.WithAttemptTimeout(50*time.Millisecond), inbox.WithOverdue(time.Minute))
 		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})
@@ -110,7 +110,7 @@ func TestOverdue(t *testing.T) {
 		close(release)
 		mustStop(t, in)
 		in = s.Open(t, r)
-		if got, want := enginetest.Await(t, in), (inbox.Stats{Done: 1}); got != want {
+		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})

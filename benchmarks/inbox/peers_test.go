@@ -169,8 +169,12 @@ func startBare(context.Context, place, pixmed.Receiver) (*peer, error) {
 func serveInbox(ctx context.Context, in *inbox.Inbox, start bool) (*peer, error) {
 	p := &peer{
 		stored: func(ctx context.Context) (int, error) {
-			s, err := in.Stats(ctx)
-			return int(s.Pending + s.Done + s.Dead + s.Quarantined), err
+			all, err := in.CountReceived(ctx, time.Unix(0, 0), 100*365*24*time.Hour, 1)
+			if err != nil {
+				return 0, err
+			}
+			s := all[0]
+			return int(s.Pending + s.Done + s.Dead + s.Quarantined), nil
 		},
 	}
 	p.onClose(func() error {

@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}()
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, webhookSecret)),
-		pixmed.WithInvalid(in.Invalid),
+		pixmed.WithInvalid(in.Quarantine),
 		pixmed.WithLogger(slog.New(slog.DiscardHandler)), // the observer tells it all
 		pixmed.WithObserver(say.outcome),
 	)

@@ -77,7 +77,7 @@ func replica() (err error) {
 	}
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, strings.Fields(os.Getenv(secretVariable))...)),
-		pixmed.WithInvalid(in.Invalid),
+		pixmed.WithInvalid(in.Quarantine),
 		pixmed.WithLogger(logger),
 	)
 	if err != nil {

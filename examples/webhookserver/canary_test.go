@@ -87,7 +87,7 @@ func testCanaries(t *testing.T, engine, database string) {
 	}
 	for place, words := range map[string][]string{
 		"log": {`"level":"DEBUG"`, "401", "503"}, "traces": {"infraction callback"}, "metrics": {"pixmed_receipt_downloads_total"},
-		"answers": {"401 Unauthorized"}, "queue": {"pixmed_attempt"}, "receipts": {"%PDF-"},
+		"answers": {"401 Unauthorized"}, "receipts": {"%PDF-"},
 	} {
 		for _, word := range words {
 			if !strings.Contains(left[place], word) {
@@ -172,10 +172,6 @@ func exercise(t *testing.T, gateway *pixmedtest.Gateway, env map[string]string, 
 		left["operations pages"] += text
 		_, text = get(t, http.DefaultClient, http.MethodGet, s.admin+path, opsPassword+".")
 		left["operations pages"] += text
-	}
-	for _, path := range []string{"/", "/api/jobs?state=completed", "/api/jobs", "/api/queues"} {
-		_, text := get(t, http.DefaultClient, http.MethodGet, s.admin+queuePath+path, opsPassword)
-		left["queue"] += text
 	}
 	s.end(t)
 	left["log"] = s.log.String()

@@ -5,8 +5,7 @@
 //	    go run ./examples/webhookserver -gateway https://gateway.example/v1
 //
 // It serves POST /webhooks/infraction, /healthz, /readyz, Prometheus' /metrics and,
-// with PIXMED_OPS_PASSWORD, the operations page at /ops/ with the queue at
-// /ops/queue. -h lists the settings.
+// with PIXMED_OPS_PASSWORD, the operations page at /ops/. -h lists the settings.
 package main
 
 import (
@@ -161,7 +160,7 @@ const webhookPath = "/webhooks/infraction"
 func (s *service) newWebhook(c *config) (*pixmed.Handler, error) {
 	return pixmed.NewHandler(s.inbox,
 		pixmed.WithVerifier(pixmed.HeaderSecret(c.secretHeader, c.secrets...)),
-		pixmed.WithInvalid(s.inbox.Invalid),
+		pixmed.WithInvalid(s.inbox.Quarantine),
 		pixmed.WithFallback(pixmed.AcknowledgeEvent(s.log)), // cash-in events are handled elsewhere
 		pixmed.WithObserver(s.metrics.request),
 		pixmed.WithLogger(s.log),

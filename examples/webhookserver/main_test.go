@@ -243,11 +243,6 @@ func TestAnswers(t *testing.T) {
 				{http.MethodGet, s.admin + "/ops/", "", http.StatusUnauthorized},
 				{http.MethodGet, s.admin + "/ops/", "wrong password", http.StatusUnauthorized},
 				{http.MethodGet, s.admin + "/ops/", opsPassword, http.StatusOK},
-				{http.MethodGet, s.admin + queuePath + "/", "", http.StatusUnauthorized},
-				{http.MethodGet, s.admin + queuePath + "/", opsPassword, http.StatusOK},
-				{http.MethodGet, s.admin + queuePath + "/api/jobs", opsPassword, http.StatusOK},
-				{http.MethodPost, s.admin + queuePath + "/api/jobs/cancel", opsPassword, http.StatusMethodNotAllowed},
-				{http.MethodPut, s.admin + queuePath + "/api/queues/default/pause", opsPassword, http.StatusMethodNotAllowed},
 			} {
 				if got, body := get(t, http.DefaultClient, test.method, test.url, test.password); got != test.status {
 					t.Errorf("%s %s: %d, want %d: %.200s", test.method, test.url, got, test.status, body)

@@ -86,7 +86,7 @@ func (m *metrics) handler() http.Handler {
 type inboxCollector struct{ inbox *inbox.Inbox }
 
 var (
-	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state.", []string{"state"}, nil)
+	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state; of what is done, those that were received in the last day.", []string{"state"}, nil)
 	oldestPendingDesc = prometheus.NewDesc("pixmed_inbox_oldest_pending_seconds", "Age of the oldest pending notification, 0 if none is.", nil, nil)
 )
 
@@ -101,12 +101,17 @@ func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	stats, err := c.inbox.Stats(ctx)
+	var lastDay []inbox.Received
+	if err == nil {
+		const day = 24 * time.Hour
+		lastDay, err = c.inbox.CountReceived(ctx, time.Now().Add(-day), day, 1)
+	}
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(notificationsDesc, err)
 		return
 	}
 	for state, n := range map[inbox.State]int64{
-		inbox.Pending: stats.Pending, inbox.Done: stats.Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
+		inbox.Pending: stats.Pending, inbox.Done: lastDay[0].Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
 	} {
 		ch <- prometheus.MustNewConstMetric(notificationsDesc, prometheus.GaugeValue, float64(n), string(state))
 	}

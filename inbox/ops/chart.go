@@ -17,7 +17,7 @@ const (
 type chart struct {
 	Width, Height int
 	Days          []day
-	Total         int64
+	Total, Done   int64
 }
 
 // First is the day on the left.
@@ -42,7 +42,7 @@ func newChart(received []inbox.Received, location *time.Location) chart {
 	highest := int64(1)
 	for _, r := range received {
 		total := r.Done + r.Pending + r.Dead + r.Quarantined
-		highest, c.Total = max(highest, total), c.Total+total
+		highest, c.Total, c.Done = max(highest, total), c.Total+total, c.Done+r.Done
 	}
 	for i, r := range received {
 		d := day{Name: r.From.In(location).Format("01-02"), Done: r.Done, Pending: r.Pending, Dead: r.Dead, Other: r.Quarantined}

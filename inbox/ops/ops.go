@@ -33,7 +33,7 @@ const pageSize = 50
 // store is what the page needs of an inbox.
 type store interface {
 	Stats(ctx context.Context) (inbox.Stats, error)
-	Received(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
+	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
 	Cases(ctx context.Context, f inbox.CaseFilter) ([]*inbox.Case, error)
 	List(ctx context.Context, f inbox.Filter) ([]*inbox.Event, error)
 	History(ctx context.Context, transactionID string) ([]*inbox.Event, error)
@@ -166,7 +166,7 @@ func (h *handler) cases(w http.ResponseWriter, r *http.Request) {
 func (h *handler) received(ctx context.Context) ([]inbox.Received, error) {
 	now := time.Now().In(h.config.location)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, h.config.location)
-	return h.in.Received(ctx, today.AddDate(0, 0, 1-days), 24*time.Hour, days)
+	return h.in.CountReceived(ctx, today.AddDate(0, 0, 1-days), 24*time.Hour, days)
 }
 
 func (h *handler) oneCase(w http.ResponseWriter, r *http.Request) {

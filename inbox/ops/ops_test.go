@@ -237,7 +237,7 @@ func TestQuarantine(t *testing.T) {
 
 func testQuarantine(t *testing.T, s *site) {
 	t.Helper()
-	if err := s.in.Invalid(t.Context(), []byte(`{"medStatus":"`+markup+`"`), errors.New("it ends too early")); err != nil {
+	if err := s.in.Quarantine(t.Context(), []byte(`{"medStatus":"`+markup+`"`), errors.New("it ends too early")); err != nil {
 		t.Fatal(err)
 	}
 	events, err := s.in.List(t.Context(), inbox.Filter{})
@@ -258,13 +258,13 @@ func TestPages(t *testing.T) {
 func testPages(t *testing.T, s *site) {
 	t.Helper()
 	const n = 53
-	for range n {
+	for i := range n {
 		if err := s.in.Receive(t.Context(), pixmedtest.NewNotification(func(n *pixmed.Notification) {
 			n.TransactionID, n.ReceivedAt, n.Raw = enginetest.NewTransaction(), time.Now(), nil
 		})); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.in.Invalid(t.Context(), []byte("{"), errors.New("it ends too early")); err != nil {
+		if err := s.in.Quarantine(t.Context(), []byte("{"+strings.Repeat(" ", i)), errors.New("it ends too early")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
 // What the callback writes through Tx happens exactly once.
@@ -22,8 +24,52 @@ func ExampleTx() {
 		_, err := tx.Exec(ctx, "INSERT INTO blocked_values (transaction_id, centavos) VALUES ($1, $2)", n.TransactionID, int64(n.Value))
 		return err // nil commits both the row and that the notification is done
 	}
+	serve(pixmed.Callbacks{Acknowledged: book, Other: pixmed.Ignore})
+	// Output: no DATABASE_URL
+}
 
-	url := os.Getenv("DATABASE_URL") // with pool_max_conns=14 in it
+// The same with database/sql. GORM, bun and sqlc take the transaction too.
+func ExampleSQLTx() {
+	book := func(ctx context.Context, n *pixmed.Notification) error {
+		tx, err := postgres.SQLTx(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO blocked_values (transaction_id, centavos) VALUES ($1, $2)", n.TransactionID, int64(n.Value))
+		return err // nil commits both the row and that the notification is done
+	}
+	serve(pixmed.Callbacks{Acknowledged: book, Other: pixmed.Ignore})
+	// Output: no DATABASE_URL
+}
+
+// A unit test calls a callback with a transaction of its own, and rolls it back.
+func ExampleContextWithSQLTx() {
+	book := func(ctx context.Context, n *pixmed.Notification) error {
+		tx, err := postgres.SQLTx(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO blocked_values (transaction_id, centavos) VALUES ($1, $2)", n.TransactionID, int64(n.Value))
+		return err
+	}
+	test := func(ctx context.Context, db *sql.DB) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		if err := book(postgres.ContextWithSQLTx(ctx, tx), pixmedtest.NewNotification()); err != nil {
+			return err
+		}
+		var rows int
+		return tx.QueryRowContext(ctx, "SELECT count(*) FROM blocked_values").Scan(&rows)
+	}
+	_ = test
+}
+
+// serve works an inbox for a moment.
+func serve(receiver pixmed.Receiver) {
+	url := os.Getenv("DATABASE_URL") // with pool_max_conns=13 in it: ten workers, and three for the inbox
 	if url == "" {
 		fmt.Println("no DATABASE_URL")
 		return
@@ -34,7 +80,7 @@ func ExampleTx() {
 		panic(err)
 	}
 	defer pool.Close()
-	in, err := postgres.Open(ctx, pool, pixmed.Callbacks{Acknowledged: book, Other: pixmed.Ignore})
+	in, err := postgres.Open(ctx, pool, receiver)
 	if err != nil {
 		panic(err)
 	}
@@ -46,5 +92,4 @@ func ExampleTx() {
 	if err := in.Stop(ctx); err != nil {
 		panic(err)
 	}
-	// Output: no DATABASE_URL
 }

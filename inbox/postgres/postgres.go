@@ -9,128 +9,192 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/bridge"
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
-	"github.com/pixmed-go/pixmed/inbox/internal/queue"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
 // DefaultSchema is the schema that holds the inbox's tables.
 const DefaultSchema = "pixmed_inbox"
 
-// WithSchema sets the schema that holds the inbox's tables, its own and River's;
-// it is made if there is none. Lower-case letters, digits and underscores, at
-// most 46, not beginning with a digit. Default [DefaultSchema].
+// WithSchema sets the schema that holds the inbox's tables, which is created if
+// needed. The name has at most 46 lower-case letters, digits and underscores, and
+// does not begin with a digit. Default [DefaultSchema].
 func WithSchema(name string) inbox.Option {
-	return func(c *config.Config) error {
+	return option("WithSchema", func(c *config.Config) error {
 		if !schemaName.MatchString(name) {
-			return fmt.Errorf("postgres: WithSchema: %q is not a name of at most 46 lower-case letters, digits and underscores", name)
+			return fmt.Errorf("%q is not a name of at most 46 lower-case letters, digits and underscores", name)
 		}
 		c.Schema = name
 		return nil
-	}
+	})
 }
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,45}$`)
 
-// WithPollOnly makes the workers ask for work ten times a second and not listen
-// for it. A pooler such as PgBouncer in transaction mode needs it, since it does
-// not pass on notifications; there, set the pool's DefaultQueryExecMode to
+// WithPollOnly makes the inbox ask for work that other processes have accepted ten
+// times a second, instead of listening for it, and sets what it needs in each
+// transaction instead of once for each connection. A pooler such as PgBouncer in
+// transaction mode needs it. There, set the pool's DefaultQueryExecMode to
 // pgx.QueryExecModeExec too, unless the pooler knows prepared statements.
 func WithPollOnly() inbox.Option {
-	return func(c *config.Config) error {
+	return option("WithPollOnly", func(c *config.Config) error {
 		c.PollOnly = true
 		return nil
-	}
+	})
 }
 
-// spareConns is how many connections the inbox needs beside those of its
-// workers: the committer's, the listener's, and two for looking around.
-const spareConns = 4
+func option(name string, set func(*config.Config) error) inbox.Option {
+	return bridge.Inbox.Option(name, set).(inbox.Option) //nolint:forcetypeassert // it is one
+}
+
+// ownConns is how many connections the inbox needs beside those of callbacks that
+// use [Tx]: the committer's, the listener's, and one for looking around.
+const ownConns = 3
 
 // Open opens the inbox in a database and brings its tables up to date, which is
 // safe to do from many processes at once. A role that may not create tables can
 // open an inbox that is up to date. receiver is called by the workers once Start
-// was called; what it writes through [Tx] is committed together with the fact
-// that the notification is done.
+// was called; what it writes through [Tx] or [SQLTx] is committed together with the
+// fact that the notification is done.
 //
 // The pool stays yours: call Stop before you close it. Its MaxConns must be at
-// least four more than [inbox.WithWorkers]; 14 suits the default of ten workers.
-// The default of pgxpool is four, or the number of processors, which is often too
-// few: set it with pool_max_conns=14 in the URL.
+// least 3, and a callback that uses Tx or SQLTx needs one more while it runs: with
+// fewer than three more than [inbox.WithWorkers], such callbacks wait for each
+// other.
 func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
-	c, err := config.New(opts)
+	in, err := open(ctx, pool, receiver, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open the inbox in PostgreSQL: %w", err)
+	}
+	return in, nil
+}
+
+func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts []inbox.Option) (*inbox.Inbox, error) {
+	c, err := bridge.Inbox.Configure(opts)
 	if err != nil {
 		return nil, err
 	}
 	if c.MinFreeDisk != nil {
-		return nil, errors.New("postgres: Open: an option of package sqlite was given")
+		return nil, errors.New("an option of package sqlite is given")
 	}
 	if pool == nil {
-		return nil, errors.New("postgres: Open: the pool is nil")
+		return nil, errors.New("the pool is nil")
 	}
-	if err := inbox.CheckReceiver(receiver); err != nil {
+	if err := bridge.Inbox.CheckReceiver(receiver); err != nil {
 		return nil, err
-	}
-	have := int(pool.Config().MaxConns)
-	if c.Workers == 0 {
-		c.Workers = max(min(config.DefaultWorkers, have-spareConns), 1)
-	}
-	if need := c.Workers + spareConns; have < need {
-		return nil, fmt.Errorf("postgres: Open: the pool has at most %d connections, and with workers=%d the inbox needs %d: raise its MaxConns (pool_max_conns in the URL), or lower inbox.WithWorkers", have, c.Workers, need)
 	}
 	if c.Schema == "" {
 		c.Schema = DefaultSchema
 	}
-	s := &store{pool: pool, config: c, log: c.Logger}
-	s.sql = newQueries(pgx.Identifier{c.Schema}.Sanitize())
-	if err := s.migrate(ctx); err != nil {
-		return nil, fmt.Errorf("postgres: Open: %w", err)
+	if c.PollInterval == 0 {
+		c.PollInterval = time.Second
+		if c.PollOnly {
+			c.PollInterval = 100 * time.Millisecond
+		}
 	}
-	driver := riverpgxv5.New(pool)
-	if s.Queue, err = queue.New(driver, driver, c); err != nil {
-		return nil, fmt.Errorf("postgres: Open: %w", err)
+	s, err := newStore(ctx, pool, c)
+	if err != nil {
+		return nil, err
 	}
-	return inbox.New(s, receiver, c)
+	if transactions := cap(s.transacting); transactions < c.Workers {
+		c.Logger.WarnContext(ctx, "pixmed: the pool has fewer connections than callbacks with postgres.Tx may need; such callbacks wait for each other",
+			"pool_max_conns", pool.Config().MaxConns, "workers", c.Workers, "tx_at_a_time", transactions)
+	}
+	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
 }
 
-// River returns the client of the queue that schedules the attempts, for a look at
-// it, as with riverui. Jobs are the inbox's: do not insert or change any. It fails
-// if the inbox was not opened by this package.
-func River(in *inbox.Inbox) (*river.Client[pgx.Tx], error) {
-	s, ok := in.Store().(*store)
-	if !ok {
-		return nil, errors.New("postgres: River: the inbox is not in PostgreSQL")
+// newStore returns the engine, with its tables up to date.
+func newStore(ctx context.Context, pool *pgxpool.Pool, c *config.Config) (*store, error) {
+	conns := int(pool.Config().MaxConns)
+	if conns < ownConns {
+		return nil, fmt.Errorf("the pool has at most %d connections, and the inbox needs %d: raise its MaxConns (pool_max_conns in the URL)", conns, ownConns)
 	}
-	return s.Client(), nil
+	s := &store{
+		pool: pool, config: c, log: c.Logger, schema: pgx.Identifier{c.Schema}.Sanitize(),
+		waiting: make(chan struct{}, 1),
+		reading: make(chan struct{}, max(1, conns-ownConns+1-c.Workers)), transacting: make(chan struct{}, conns-ownConns),
+	}
+	s.sql = newQueries(s.in)
+	if err := s.checkPooler(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, err
+	}
+	s.background, s.stop = context.WithCancel(context.Background())
+	s.goroutines.Go(s.notifyLoop)
+	return s, nil
 }
 
 // store is the engine.
 type store struct {
-	*queue.Queue[pgx.Tx]
-
 	pool   *pgxpool.Pool
 	config *config.Config
 	log    *slog.Logger
+	schema string // quoted
 	sql    *queries
-	conn   *pgxpool.Conn // the committer's own, nil until it is needed
+
+	conn     *pgxpool.Conn // the committer's own, nil until it is needed
+	lost     []lostClaim   // claims whose COMMIT was not answered
+	floor    floor
+	outdated bool        // that the tables are newer was logged
+	works    atomic.Bool // whether the committer's last transaction did
+	resetAt  atomic.Int64
+
+	reading     chan struct{}   // holds one for each connection that reads for pages and counts,
+	transacting chan struct{}   // and for each that a callback's transaction has
+	waiting     chan struct{}   // of 1: something waits that other processes may take
+	background  context.Context //nolint:containedctx // it ends with the store
+	stop        context.CancelFunc
+	goroutines  sync.WaitGroup
 }
 
-// Shared implements [ledger.Store].
-func (s *store) Shared() bool { return true }
+var _ ledger.Store = (*store)(nil)
+
+// Held implements [ledger.Store]: other processes may be at work on what is held.
+func (s *store) Held(context.Context) ([]*ledger.Attempt, error) { return nil, nil }
 
 // Close implements [ledger.Store].
 func (s *store) Close() error {
-	s.Release()
-	if s.conn != nil {
-		s.conn.Release()
-		s.conn = nil
-	}
+	s.stop()
+	s.goroutines.Wait()
+	s.drop()
 	return nil
+}
+
+// queries are the statements, with the schema's name in its place.
+type queries struct {
+	settings, session                        string
+	createCases, lockCases, lockCase, exists string
+	events, known, all, byID                 string
+	first, write, quarantine, trim, probe    string
+	claim, heads, next, lowest, release      string
+	oldCases, purgeCases, purgeQuarantined   string
+	event, list, history, stats, received    string
+	listCases, casePending, caseDead         string
+	caseSearch, histories                    string
+}
+
+func newQueries(in func(string) string) *queries {
+	return &queries{
+		settings: sqlSettings("true"), session: sqlSettings("false"),
+		createCases: in(sqlCreateCases), lockCases: in(sqlLockCases), lockCase: in(sqlLockCase), exists: in(sqlExists),
+		events: in(sqlEvents), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
+		first: in(sqlFirst), write: in(sqlWrite), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
+		claim: in(sqlClaim), heads: in(sqlHeads), next: in(sqlNext), lowest: in(sqlLowest), release: in(sqlRelease),
+		oldCases: in(sqlOldCases), purgeCases: in(sqlPurgeCases), purgeQuarantined: in(sqlPurgeQuarantined),
+		event: in(sqlEvent), list: in(sqlList), history: in(sqlHistory), stats: in(sqlStats), received: in(sqlReceived),
+		listCases: in(sqlListCases), casePending: in(sqlCasePending), caseDead: in(sqlCaseDead),
+		caseSearch: in(sqlCaseSearch), histories: in(sqlHistories),
+	}
 }

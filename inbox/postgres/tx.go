@@ -2,15 +2,15 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
@@ -18,40 +18,77 @@ import (
 // ErrTxManaged is the error of Commit and Rollback of a transaction that [Tx]
 // returned: the inbox commits it when the callback returns nil, together with the
 // fact that the notification is done, and rolls it back otherwise.
-var ErrTxManaged = errors.New("postgres: the inbox itself commits the transaction of a callback when the callback returns nil, and rolls it back when it returns an error")
+var ErrTxManaged = errors.New("the inbox itself commits the transaction of a callback when the callback returns nil, and rolls it back when it returns an error")
+
+// ErrNoTx is returned by [SQLTx] outside a callback that an inbox in PostgreSQL
+// calls.
+var ErrNoTx = errors.New("there is no transaction of a callback in this context")
 
 // Tx returns the transaction of a callback that an inbox in PostgreSQL calls, and
-// false in any other context. It is begun when Tx is called first. What is
-// written in it happens exactly once: it is committed together with the fact that
+// false in any other context. It is begun when Tx or [SQLTx] is called first. What
+// is written in it happens exactly once: it commits together with the fact that
 // the notification is done, and not at all if the callback fails or another
 // attempt has taken over meanwhile. It reads committed rows.
 //
 // A transaction that a failed statement has aborted cannot be committed: the
 // attempt fails, even if the callback returns nil; use Begin for a savepoint. If
-// it cannot be begun, all its methods return the error.
+// it cannot be begun, all its methods return the error. Commit and Rollback return
+// [ErrTxManaged].
+//
+// To call such a callback in a unit test, see [ContextWithTx].
 func Tx(ctx context.Context) (pgx.Tx, bool) {
-	s, ok := ctx.Value(sessionKey{}).(*session)
-	if !ok {
-		return nil, false
+	switch s := ctx.Value(sessionKey{}).(type) {
+	case *session:
+		s.begin(ctx)
+		return &callbackTx{s}, true
+	case pgx.Tx:
+		return &callbackTx{given{s}}, true
 	}
-	return s.begin(ctx), true
+	return nil, false
+}
+
+// SQLTx is [Tx] for database/sql, and with it for GORM, bun and sqlc. It is the
+// same transaction: the two may be mixed, and not used at the same time. It returns
+// [ErrNoTx] outside a callback. Commit and Rollback return [ErrTxManaged], and an
+// attempt in which one of them was called fails.
+//
+// To call such a callback in a unit test, see [ContextWithSQLTx].
+func SQLTx(ctx context.Context) (*sql.Tx, error) {
+	switch s := ctx.Value(sessionKey{}).(type) {
+	case *session:
+		return s.sqlTx(ctx)
+	case *sql.Tx:
+		return s, nil
+	case pgx.Tx:
+		return nil, errors.New("the context holds a pgx.Tx of a test's: use ContextWithSQLTx")
+	}
+	return nil, ErrNoTx
+}
+
+// ContextWithTx returns a context for which [Tx] returns the given transaction, for
+// unit tests of callbacks. The test commits it or rolls it back.
+func ContextWithTx(ctx context.Context, tx pgx.Tx) context.Context {
+	return context.WithValue(ctx, sessionKey{}, tx)
+}
+
+// ContextWithSQLTx returns a context for which [SQLTx] returns the given
+// transaction, for unit tests of callbacks. The test commits it or rolls it back.
+func ContextWithSQLTx(ctx context.Context, tx *sql.Tx) context.Context {
+	return context.WithValue(ctx, sessionKey{}, tx)
 }
 
 type sessionKey struct{}
-
-// txOptions are those of every transaction: in any other isolation level a
-// statement would not see what was committed while the one before it waited.
-var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
 // session is an attempt's transaction.
 type session struct {
 	store *store
 
 	mu     sync.Mutex
-	conn   *pgxpool.Conn // nil until the transaction is begun, and when it has ended
+	conn   *stdlib.Conn // nil until the transaction is begun, and when it has ended
 	tx     pgx.Tx
 	err    error // why it could not be begun
 	closed bool
+	sql    *sqlSession // nil until it is asked for
 }
 
 // Session implements [ledger.Store].
@@ -62,30 +99,46 @@ func (s *session) Context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-func (s *session) begin(ctx context.Context) pgx.Tx {
+// begin begins the transaction, unless that was done.
+func (s *session) begin(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beginLocked(ctx)
+}
+
+func (s *session) beginLocked(ctx context.Context) {
 	if s.conn == nil && s.err == nil && !s.closed {
 		s.err = s.beginTx(ctx)
 	}
-	return &callbackTx{session: s}
 }
 
 func (s *session) beginTx(ctx context.Context) error {
-	conn, err := s.store.pool.Acquire(ctx)
+	if cap(s.store.transacting) == 0 {
+		return fmt.Errorf("the pool has at most %d connections, and the inbox needs all of them: raise its MaxConns (pool_max_conns in the URL)", ownConns)
+	}
+	select {
+	case s.store.transacting <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a connection of the pool, of which there are too few for all workers: %w", ctx.Err())
+	}
+	// By way of database/sql's driver, which can then be given to SQLTx.
+	conn, err := stdlib.GetPoolConnector(s.store.pool).Connect(ctx)
 	if err != nil {
+		<-s.store.transacting
 		return err
 	}
-	s.conn = conn
+	s.conn = conn.(*stdlib.Conn) //nolint:forcetypeassert // it says so
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
 	// A callback that hangs must not keep its locks when its attempt is given up.
-	idle := strconv.FormatInt(s.store.config.AttemptTimeout.Milliseconds()+1, 10)
-	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", idle)
-	results := conn.SendBatch(ctx, &batch)
+	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", millis(s.store.config.AttemptTimeout))
+	results := s.conn.Conn().SendBatch(ctx, &batch)
 	s.tx = results.Tx()
 	if err := results.Close(); err != nil {
 		s.end()
+		if isConnError(err) && ctx.Err() == nil {
+			s.store.reset()
+		}
 		return err
 	}
 	return nil
@@ -96,18 +149,20 @@ func (s *session) end() {
 	if s.conn == nil {
 		return
 	}
+	s.sql.close()
 	if s.conn.Conn().PgConn().TxStatus() != 'I' {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = s.tx.Rollback(ctx) // what cannot be rolled back is not committed either
 	}
-	s.conn.Release() // closes it if it is broken
+	_ = s.conn.Close() // gives it back to the pool, which closes it if it is broken
 	s.conn = nil
+	<-s.store.transacting
 }
 
 // Commit implements [ledger.Session]. It is called when the callback has
 // returned.
-func (s *session) Commit(ctx context.Context, op *ledger.Op) (ended bool, err error) {
+func (s *session) Commit(ctx context.Context, op *ledger.Op) (used bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -115,7 +170,7 @@ func (s *session) Commit(ctx context.Context, op *ledger.Op) (ended bool, err er
 		return false, nil // nobody asked for it
 	}
 	if err := s.commit(ctx, op); err != nil {
-		return false, fmt.Errorf("the transaction of the callback could not be committed: %w", err)
+		return true, fmt.Errorf("the transaction of the callback could not be committed: %w", err)
 	}
 	return true, nil
 }
@@ -126,6 +181,13 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.store.config.CommitTimeout)
 	defer cancel()
+	if s.sql.ended() {
+		return fmt.Errorf("the callback has tried to end it: %w", ErrTxManaged)
+	}
+	s.sql.close()
+	if s.conn.Conn().IsClosed() {
+		return errors.New("its connection is closed: the callback has left rows open, or a context ended while a statement ran")
+	}
 	switch s.conn.Conn().PgConn().TxStatus() {
 	case 'T':
 	case 'E':
@@ -134,27 +196,32 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 		return errors.New("it was ended by a statement of the callback's")
 	}
 	l := s.store.newLoad()
-	l.settings(lockTimeout)
-	l.lockedCase(op.TransactionID)
-	if err := l.read(s.tx.SendBatch(ctx, &l.batch)); err != nil {
+	l.exec(s.store.sql.settings, millis(lockTimeout), millis(s.store.config.CommitTimeout))
+	l.lock(s.store.sql.lockCase, []string{op.TransactionID}, nil)
+	if err := l.send(ctx, s.tx); err != nil {
 		return err
 	}
 	c := l.found[op.TransactionID]
-	if c == nil {
-		return nil // purged, and so another attempt has ended it
+	if c == nil { // it was purged, after another attempt has settled it
+		c = ledger.NewCase(op.TransactionID, ledger.Row{})
 	}
 	op.Apply(c)
 	if !c.Changes().RowChanged {
-		return nil // superseded: nothing is committed
+		return nil // another attempt has taken over: nothing is committed
 	}
-	woken, err := s.store.flush(ctx, s.tx, l.found, nil)
-	if err != nil {
+	w := s.store.newRound()
+	w.write(l.found, nil)
+	w.commit()
+	if err := w.send(ctx, s.tx); err != nil {
+		if isConnError(err) {
+			err = fmt.Errorf("%w: %w", ledger.ErrUnknown, err)
+		}
 		return err
 	}
-	s.end()
-	if woken {
-		s.store.Wake()
+	if c.Waits() {
+		s.store.tell()
 	}
+	s.end()
 	return nil
 }
 
@@ -166,36 +233,29 @@ func (s *session) Rollback() {
 	s.end()
 }
 
-// lockedCase locks one case that must be there. As in cases, what is pending is
-// read behind the lock.
-func (l *load) lockedCase(id string) {
-	l.queue(l.s.sql.lockCase, func(rows pgx.Rows) error {
-		var liveEvent string
-		var nextSeq, liveJob int64
-		_, err := pgx.ForEachRow(rows, []any{&nextSeq, &liveJob, &liveEvent}, func() error {
-			l.found[id] = ledger.NewCase(id, nextSeq, liveJob, liveEvent)
-			return nil
-		})
-		return err
-	}, id)
-	l.queue(l.s.sql.events, l.addEvents, []string{id}, []string{}, [][]byte{})
-}
-
-// callbackTx is what a callback gets.
-type callbackTx struct{ session *session }
+// opener is where a callback's transaction comes from.
+type opener interface{ open() (pgx.Tx, error) }
 
 // open returns the transaction, unless the callback has returned.
-func (t *callbackTx) open() (pgx.Tx, error) {
-	t.session.mu.Lock()
-	defer t.session.mu.Unlock()
+func (s *session) open() (pgx.Tx, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case t.session.err != nil:
-		return nil, t.session.err
-	case t.session.closed:
+	case s.err != nil:
+		return nil, s.err
+	case s.closed:
 		return nil, pgx.ErrTxClosed
 	}
-	return t.session.tx, nil
+	return s.tx, nil
 }
+
+// given is a transaction of a test's.
+type given struct{ tx pgx.Tx }
+
+func (g given) open() (pgx.Tx, error) { return g.tx, nil }
+
+// callbackTx is what a callback gets.
+type callbackTx struct{ opener }
 
 func (t *callbackTx) Begin(ctx context.Context) (pgx.Tx, error) {
 	tx, err := t.open()

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -350,7 +351,7 @@ func TestTxDoesNotHang(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	small, err := pgxpool.New(t.Context(), s.URL+"&pool_max_conns=4")
+	small, err := pgxpool.New(t.Context(), s.URL+"&pool_max_conns=2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,12 +367,14 @@ func TestOpenRefuses(t *testing.T) {
 		"no receiver":      {s.Pool(t), nil, nil, "receiver is nil"},
 		"nil function":     {s.Pool(t), pixmed.ReceiverFunc(nil), nil, "receiver is nil"},
 		"half a receiver":  {s.Pool(t), pixmed.Callbacks{}, nil, "Callbacks.Other is nil"},
-		"a small pool":     {small, ignore, nil, "with workers=1 the inbox needs 5"},
-		"too many workers": {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(13)}, "with workers=13 the inbox needs 17"},
+		"a small pool":     {small, ignore, nil, "at most 2 connections, and the inbox needs 3"},
+		"twice":            {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(1), inbox.WithWorkers(2)}, "WithWorkers is given twice"},
+		"too many workers": {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(10_001)}, "10001 is not between 1 and 10000"},
+		"a huge queue":     {s.Pool(t), ignore, []inbox.Option{inbox.WithQueueSize(math.MaxInt)}, "WithQueueSize"},
 		"a bad schema":     {s.Pool(t), ignore, []inbox.Option{postgres.WithSchema("a b")}, `"a b"`},
 		"a bad option":     {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(0)}, "WithWorkers: 0"},
-		"a nil option":     {s.Pool(t), ignore, []inbox.Option{nil}, "an option is nil"},
-		"several bad ones": {s.Pool(t), ignore, []inbox.Option{inbox.WithMaxAttempts(0), inbox.WithQueueSize(0)}, "WithMaxAttempts: 0 is below 1\ninbox: WithQueueSize: 0"},
+		"a nil option":     {s.Pool(t), ignore, []inbox.Option{{}}, "an option is the zero Option"},
+		"several bad ones": {s.Pool(t), ignore, []inbox.Option{inbox.WithMaxAttempts(0), inbox.WithQueueSize(0)}, "WithMaxAttempts: 0 is not between 1 and 1000000\nWithQueueSize: 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

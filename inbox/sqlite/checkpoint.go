@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// walPages is after how many pages of 4 KiB SQLite begins the -wal file anew by
+	// walPages is after how many pages of 4 KiB SQLite starts the -wal file over by
 	// itself: when a transaction ends in a moment in which nobody reads.
 	walPages = 10_000
 
@@ -19,19 +19,21 @@ const (
 	// a little more than walPages.
 	walStep = 44 << 20
 
-	// checkpointPatience is how long writers wait for readers then.
+	// checkpointPatience is how long writers wait for readers then, and
+	// openPatience how long Open does.
 	checkpointPatience = 500 * time.Millisecond
+	openPatience       = 30 * time.Second
 	busyTimeout        = 10 * time.Second
 )
 
 // wal keeps the -wal file small. Under load somebody always reads, so that SQLite
-// would never begin it anew; and the longer it is, the slower is every read.
+// would never start it over; and the longer it is, the slower is every read.
 type wal struct {
 	mu    sync.Mutex
 	limit int64 // in bytes
 }
 
-// trimWAL begins the -wal file anew if it has outgrown its limit. Who reads for
+// trimWAL starts the -wal file over if it has outgrown its limit. Who reads for
 // longer than writers are made to wait, such as a backup, keeps it from that until
 // it has grown by another step.
 func (s *store) trimWAL() {
@@ -43,24 +45,41 @@ func (s *store) trimWAL() {
 	if err != nil || file.Size() < s.wal.limit {
 		return
 	}
-	trimmed, err := s.checkpoint()
+	done, err := s.checkpoint(context.Background(), checkpointPatience)
 	s.wal.limit = walStep
-	if !trimmed {
-		s.wal.limit = file.Size() + walStep
-		s.log.Warn("inbox: the -wal file could not be begun anew: somebody reads the database for long, such as a backup; reads are slower until that ends",
-			"path", s.path+"-wal", "mebibytes", file.Size()>>20, "error", err)
+	if done {
+		return
 	}
+	s.wal.limit = file.Size() + walStep
+	if err != nil {
+		s.log.Error("pixmed: the -wal file could not be moved into the database: its disk fails", "path", s.path+"-wal", "mebibytes", file.Size()>>20, "error", err)
+		return
+	}
+	s.log.Warn("pixmed: the -wal file could not be started over: somebody reads the database for long, such as a backup; reads are slower until that ends",
+		"path", s.path+"-wal", "mebibytes", file.Size()>>20)
 }
 
-// checkpoint moves what is in the -wal file to the main one, and empties it.
-func (s *store) checkpoint() (done bool, err error) {
-	ctx := context.Background() // never cancelled
+// checkpointAtOpen syncs what is in the -wal file and moves it to the main one.
+func (s *store) checkpointAtOpen(ctx context.Context) error {
+	done, err := s.checkpoint(ctx, openPatience)
+	if err != nil {
+		return fmt.Errorf("bring to disk what the last process has left in the -wal file: %w", err)
+	}
+	if !done {
+		return fmt.Errorf("somebody has been reading the database for %v, which keeps what the last process has left in the -wal file from being brought to disk: end that and try again", openPatience)
+	}
+	return nil
+}
+
+// checkpoint syncs what is in the -wal file, moves it to the main one, and empties
+// it. done is false if somebody has been reading all the time.
+func (s *store) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := setBusyTimeout(ctx, conn, checkpointPatience); err != nil {
+	if err := setBusyTimeout(ctx, conn, patience); err != nil {
 		return false, err
 	}
 	var busy, inWAL, moved int

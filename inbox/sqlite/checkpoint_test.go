@@ -106,7 +106,7 @@ func TestWALOfALongReader(t *testing.T) {
 	if largest := fill(t, in, s.Path, 2*walAtMost); largest < 2*walAtMost {
 		t.Errorf("the -wal file had %d MiB, and a reader needs all of it", largest>>20)
 	}
-	if text := log.String(); strings.Count(text, "could not be begun anew") != 2 || !strings.Contains(text, s.Path) {
+	if text := log.String(); strings.Count(text, "could not be started over") != 2 || !strings.Contains(text, s.Path) {
 		t.Errorf("the log, of which two lines were expected: %s", text)
 	}
 	if err := long.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {

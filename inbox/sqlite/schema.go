@@ -5,56 +5,68 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
-
-	"github.com/riverqueue/river/riverdriver/riversqlite"
-	"github.com/riverqueue/river/rivermigrate"
-
-	"github.com/pixmed-go/pixmed/inbox/internal/queue"
 )
 
-// migrations are applied in order; the file's user_version counts those that
-// were. Times are microseconds since 1970 in UTC.
+// applicationID says in a file's header that it is an inbox: "pxmd".
+const applicationID = 0x70786d64
+
+// migrations are applied in order; the file's user_version counts those that were.
+// Times are microseconds since 1970 in UTC.
 var migrations = []string{`
+CREATE TABLE settings (
+	one       integer PRIMARY KEY CHECK (one = 1),
+	owner     integer NOT NULL DEFAULT 0, -- drawn at random by the process that has the file open
+	probed_at integer                     -- when somebody asked last whether the file can be written
+) STRICT;
+INSERT INTO settings (one) VALUES (1);
+
 CREATE TABLE cases (
 	id             integer PRIMARY KEY,
 	transaction_id text    NOT NULL UNIQUE,
-	next_seq       integer NOT NULL DEFAULT 1,
-	live_job       integer,          -- the river_job of the running or next attempt
-	live_event     text,             -- its event
-	updated_at     integer NOT NULL
+	next_seq       integer NOT NULL DEFAULT 1, -- the place of the next event
+	run_at         integer,                    -- from when on it may be claimed; NULL: nothing is pending
+	lease          integer NOT NULL DEFAULT 0, -- what the last claim drew at random
+	held           integer NOT NULL DEFAULT 0, -- by that claim, until run_at
+	running        integer NOT NULL DEFAULT 0, -- the place of the event that is leased
+	updated_at     integer NOT NULL,
+	CHECK (held IN (0, 1) AND (held = 0 OR run_at IS NOT NULL))
 ) STRICT;
+CREATE INDEX cases_run ON cases (run_at) WHERE run_at IS NOT NULL;
+CREATE INDEX cases_held ON cases (id) WHERE held;
+CREATE INDEX cases_idle ON cases (updated_at, transaction_id) WHERE run_at IS NULL;
 
 CREATE TABLE events (
-	id             text    PRIMARY KEY NOT NULL,
-	case_id        integer,          -- its case, NULL while quarantined; numbers of new cases grow, and
-	                                 -- so does the index of them, where transaction ids are all over it
-	transaction_id text,             -- that of its case
-	external_id    text    NOT NULL,
-	status         text    NOT NULL,
-	raw            blob    NOT NULL,
-	seq            integer,          -- place in the case, NULL while quarantined
-	state          text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined')),
-	attempts       integer NOT NULL DEFAULT 0,
-	failures       integer NOT NULL DEFAULT 0,
-	discarded      integer NOT NULL DEFAULT 0,
-	last_error     text    NOT NULL DEFAULT '',
-	received_at    integer NOT NULL,
-	done_at        integer,
-	metadata       blob
+	id              text    PRIMARY KEY NOT NULL,
+	case_id         integer,          -- its case, NULL while quarantined; numbers of new cases grow, and
+	                                  -- so does the index of them, where transaction ids are all over it
+	transaction_id  text,             -- that of its case
+	external_id     text    NOT NULL,
+	external_digest integer NOT NULL, -- of the external id, which may be long
+	status          text    NOT NULL,
+	value           integer NOT NULL, -- in centavos
+	raw             blob    NOT NULL,
+	digest          blob,             -- SHA-256 of raw, if it is quarantined or has no status
+	seq             integer,          -- place in the case, NULL while quarantined
+	state           text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined')),
+	attempts        integer NOT NULL DEFAULT 0,
+	failures        integer NOT NULL DEFAULT 0,
+	discarded       integer NOT NULL DEFAULT 0,
+	last_error      text    NOT NULL DEFAULT '',
+	received_at     integer NOT NULL,
+	done_at         integer,
+	deliveries      integer NOT NULL DEFAULT 1, -- of a quarantined body
+	last_at         integer,                    -- the last of them
+	metadata        blob
 ) STRICT;
 CREATE UNIQUE INDEX events_case ON events (case_id, seq);
+CREATE INDEX events_key ON events (case_id, external_digest, seq);
+CREATE INDEX events_pending ON events (case_id, seq) WHERE state = 'pending';
 CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
+CREATE UNIQUE INDEX events_body ON events (digest) WHERE state = 'quarantined';
 `}
 
 // migrate brings the tables up to date. The file is locked: nobody else does.
 func (s *store) migrate(ctx context.Context) error {
-	river, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: queue.Warnings(s.log)})
-	if err != nil {
-		return err
-	}
-	if _, err := river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return fmt.Errorf("river: %w", err)
-	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -64,63 +76,30 @@ func (s *store) migrate(ctx context.Context) error {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	if version > len(migrations) {
-		return fmt.Errorf("the file's schema has version %d, and this program knows %d: update the program", version, len(migrations))
-	}
 	for ; version < len(migrations); version++ {
 		if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
 			return fmt.Errorf("version %d: %w", version+1, err)
 		}
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d; PRAGMA application_id = %d", version+1, applicationID)); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
 }
 
-// prepared statements for what happens all the time.
-const (
-	sqlCases       = `SELECT id, transaction_id, next_seq, coalesce(live_job, 0), coalesce(live_event, '') FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))`
-	sqlColumns     = `id, coalesce(transaction_id, ''), external_id, status, coalesce(seq, 0), state, attempts, failures, discarded, last_error, received_at, coalesce(done_at, 0), metadata`
-	sqlPending     = `SELECT ` + sqlColumns + `, NULL FROM events INDEXED BY events_case WHERE case_id = ? AND state = 'pending'`
-	sqlLastIDs     = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'river_job'), 0), coalesce((SELECT max(id) FROM cases), 0)`
-	sqlLast        = `SELECT ` + sqlColumns + `, NULL FROM events WHERE case_id = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
-	sqlUpdateEvent = `
-UPDATE events SET transaction_id = nullif(?2, ''), external_id = ?3, status = ?4, seq = nullif(?5, 0), state = ?6, attempts = ?7,
-	failures = ?8, discarded = ?9, last_error = ?10, done_at = CASE WHEN ?6 = 'done' THEN ?11 END, case_id = nullif(?12, 0)
-WHERE id = ?1`
-	sqlAttempt = `
-SELECT ` + sqlColumns + `, raw,
-	coalesce((SELECT p.status FROM events p WHERE p.case_id = e.case_id AND p.external_id = e.external_id
-		AND p.state = 'done' AND p.id <> e.id ORDER BY p.done_at DESC, p.seq DESC LIMIT 1), ''),
-	coalesce((SELECT max(p.done_at) FROM events p WHERE p.case_id = e.case_id AND p.external_id = e.external_id
-		AND p.state = 'done' AND p.id <> e.id AND p.status = e.status), 0)
-FROM events e
-WHERE id = ?1 AND state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.id = e.case_id AND c.live_job = ?2)`
-)
+// statements are prepared on the writing connection, for what happens all the time.
+type statements struct {
+	owner, cases, pending, last, lastCase     *sql.Stmt
+	updateEvent, updateCase, quarantine, trim *sql.Stmt
+	due, claim, heads, next                   *sql.Stmt
 
-// sqlBroken finds the cases that Recover may have to set right; ?1 is the overdue
-// time in seconds.
-const sqlBroken = `
-SELECT DISTINCT e.transaction_id FROM events e JOIN cases c ON c.id = e.case_id LEFT JOIN river_job j ON j.id = c.live_job
-WHERE e.state = 'pending' AND (c.live_job IS NULL OR ` + sqlJob + ` <> 'alive')`
-
-// sqlJob is the state of a job j, as the ledger sees it.
-const sqlJob = `CASE
-	WHEN j.state = 'cancelled' THEN 'cancelled'
-	WHEN j.id IS NULL OR j.state IN ('completed', 'discarded') THEN 'lost'
-	WHEN j.state = 'running' AND (?1 = 0 OR unixepoch('now', 'subsec') - unixepoch(j.attempted_at, 'subsec') >= ?1) THEN 'lost'
-	ELSE 'alive' END`
-
-// writeStatements are prepared on the writing connection.
-type writeStatements struct {
-	readCases, pending, last, updateEvent, lastIDs *sql.Stmt
-	events, jobs, cases                            bulk
+	insertEvents, insertCases bulk
 }
 
-// bulk is an INSERT of several rows; there is a statement for each of bulkRows. On
-// a violated constraint it rolls the transaction back, which is what happens then
-// anyway, and so it need not keep what it would take to undo the statement alone.
+// bulk is an INSERT of several rows; there is a statement for each of bulkRows: to
+// run one takes longer than to write a row. On a violated constraint it rolls the
+// transaction back, which is what happens then anyway, and so it need not keep what
+// it would take to undo the statement alone.
 type bulk struct {
 	columns int // that a row binds
 	stmts   [4]*sql.Stmt
@@ -131,42 +110,36 @@ var bulkRows = [4]int{64, 16, 4, 1}
 func (s *store) prepare(ctx context.Context) error {
 	for _, p := range []struct {
 		stmt **sql.Stmt
-		db   *sql.DB
 		sql  string
 	}{
-		{&s.stmts.readCases, s.write, sqlCases},
-		{&s.stmts.pending, s.write, sqlPending},
-		{&s.stmts.last, s.write, sqlLast},
-		{&s.stmts.updateEvent, s.write, sqlUpdateEvent},
-		{&s.stmts.lastIDs, s.write, sqlLastIDs},
-		{&s.attempt, s.read, sqlAttempt},
+		{&s.stmts.owner, sqlOwner},
+		{&s.stmts.cases, sqlCases},
+		{&s.stmts.pending, sqlPending},
+		{&s.stmts.last, sqlLast},
+		{&s.stmts.lastCase, sqlLastCase},
+		{&s.stmts.updateEvent, sqlUpdateEvent},
+		{&s.stmts.updateCase, sqlUpdateCase},
+		{&s.stmts.quarantine, sqlQuarantine},
+		{&s.stmts.trim, sqlTrim},
+		{&s.stmts.due, sqlDue},
+		{&s.stmts.claim, sqlClaim},
+		{&s.stmts.heads, sqlHeads},
+		{&s.stmts.next, sqlNext},
 	} {
-		if err := s.prepareOne(ctx, p.stmt, p.db, p.sql); err != nil {
+		if err := s.prepareOne(ctx, p.stmt, p.sql); err != nil {
 			return err
 		}
 	}
 	for _, p := range []struct {
-		bulk           *bulk
-		head, row, end string
+		bulk      *bulk
+		head, row string
 	}{
-		{
-			&s.stmts.events, "INSERT OR ROLLBACK INTO events (id, case_id, transaction_id, external_id, status, raw, seq, state, last_error, received_at, metadata) VALUES ",
-			"(?, nullif(?, 0), nullif(?, ''), ?, ?, ?, nullif(?, 0), ?, ?, ?, ?)", "",
-		},
-		{
-			&s.stmts.jobs, "INSERT OR ROLLBACK INTO river_job (id, args, kind, max_attempts, state, scheduled_at) VALUES ",
-			"(?, jsonb(?), ?, 1, ?, datetime('now', 'subsec', ? || ' seconds'))", "",
-		},
-		{
-			&s.stmts.cases, "INSERT OR ROLLBACK INTO cases (id, transaction_id, next_seq, live_job, live_event, updated_at) VALUES ",
-			"(?, ?, ?, nullif(?, 0), nullif(?, ''), ?)",
-			" ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq, live_job = excluded.live_job, live_event = excluded.live_event, updated_at = excluded.updated_at",
-		},
+		{&s.stmts.insertEvents, sqlInsertEvents, sqlEventRow},
+		{&s.stmts.insertCases, sqlInsertCases, sqlCaseRow},
 	} {
 		p.bulk.columns = strings.Count(p.row, "?")
 		for i, rows := range bulkRows {
-			query := p.head + strings.Repeat(p.row+", ", rows-1) + p.row + p.end
-			if err := s.prepareOne(ctx, &p.bulk.stmts[i], s.write, query); err != nil {
+			if err := s.prepareOne(ctx, &p.bulk.stmts[i], p.head+strings.Repeat(p.row+", ", rows-1)+p.row); err != nil {
 				return err
 			}
 		}
@@ -174,8 +147,8 @@ func (s *store) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (s *store) prepareOne(ctx context.Context, stmt **sql.Stmt, db *sql.DB, query string) (err error) {
-	if *stmt, err = db.PrepareContext(ctx, query); err == nil {
+func (s *store) prepareOne(ctx context.Context, stmt **sql.Stmt, query string) (err error) {
+	if *stmt, err = s.write.PrepareContext(ctx, query); err == nil {
 		s.prepared = append(s.prepared, *stmt)
 	}
 	return err

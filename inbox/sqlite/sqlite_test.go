@@ -38,7 +38,7 @@ func TestOpenRefuses(t *testing.T) {
 		"half a receiver":     {filepath.Join(folder, "2"), pixmed.Callbacks{}, nil, "Callbacks.Other is nil"},
 		"of another engine":   {filepath.Join(folder, "3"), ignore, []inbox.Option{postgres.WithPollOnly()}, "an option of package postgres"},
 		"a bad option":        {filepath.Join(folder, "4"), ignore, []inbox.Option{inbox.WithRetention(0)}, "WithRetention: 0s is not positive"},
-		"overdue too soon":    {filepath.Join(folder, "5"), ignore, []inbox.Option{inbox.WithOverdue(1)}, "not above the attempt timeout, 30s"},
+		"overdue too soon":    {filepath.Join(folder, "5"), ignore, []inbox.Option{inbox.WithOverdue(1)}, "less than 1.2 times the attempt timeout, 30s"},
 		"delays out of order": {filepath.Join(folder, "6"), ignore, []inbox.Option{inbox.WithBackoff(2, 1)}, "2ns, is above the longest, 1ns"},
 		"no delay":            {filepath.Join(folder, "7"), ignore, []inbox.Option{inbox.WithBackoff(0, 1)}, "0s, is not positive"},
 		"no logger":           {filepath.Join(folder, "8"), ignore, []inbox.Option{inbox.WithLogger(nil)}, "the logger is nil"},
@@ -137,9 +137,12 @@ func TestFileMovedAway(t *testing.T) {
 	if err := os.Rename(s.Path, s.Path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	until("it goes on accepting", func(err error) bool {
-		return errors.Is(err, pixmed.ErrBusy) && strings.Contains(err.Error(), "moved or deleted")
-	})
+	if err := accept(); !errors.Is(err, pixmed.ErrBusy) || !strings.Contains(err.Error(), "moved or deleted") {
+		t.Errorf("the first after it: %v, want ErrBusy", err)
+	}
+	if err := in.Ready(t.Context()); err == nil {
+		t.Error("it is ready")
+	}
 	if err := os.Rename(s.Path+".away", s.Path); err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func newService(ctx context.Context, s settings, folder string, l *ledger) (_ *s
 		return nil, err
 	}
 	handler, err := pixmed.NewHandler(v.inbox, pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, secret)),
-		pixmed.WithInvalid(v.inbox.Invalid), pixmed.WithLogger(quiet))
+		pixmed.WithInvalid(v.inbox.Quarantine), pixmed.WithLogger(quiet))
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func newAfter(ctx context.Context, file string, b books, secrets []string, opts 
 	}
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
-		pixmed.WithInvalid(in.Invalid))
+		pixmed.WithInvalid(in.Quarantine))
 	if err != nil {
 		return nil, nil, errors.Join(err, in.Stop(ctx))
 	}

@@ -80,7 +80,7 @@ func newClient(s settings) (*pixmed.Client, error) {
 func newHandler(in *inbox.Inbox, secrets []string) (*pixmed.Handler, error) {
 	return pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
-		pixmed.WithInvalid(in.Invalid),                    // what is not valid is kept too
+		pixmed.WithInvalid(in.Quarantine),                 // what is not valid is kept too
 		pixmed.WithFallback(pixmed.AcknowledgeEvent(nil)), // cash-in events, handled elsewhere
 		pixmed.WithCallbackTimeout(3*time.Second),         // storing takes milliseconds
 	)

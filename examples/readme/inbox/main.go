@@ -29,7 +29,7 @@ func main() {
 	}
 	handler, err := pixmed.NewHandler(in, // in the place of the callbacks
 		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", strings.Fields(os.Getenv("WEBHOOK_SECRETS"))...)),
-		pixmed.WithInvalid(in.Invalid)) // what is not valid is kept too
+		pixmed.WithInvalid(in.Quarantine)) // what is not valid is kept too
 	if err != nil {
 		log.Fatal(err)
 	}

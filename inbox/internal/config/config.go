@@ -12,7 +12,7 @@ import (
 
 // Config is the configuration of an inbox.
 type Config struct {
-	Workers        int // 0 unless it was set
+	Workers        int
 	MaxAttempts    int
 	FirstDelay     time.Duration
 	MaxDelay       time.Duration
@@ -33,21 +33,16 @@ type Config struct {
 	// Not options: tests and benchmarks change them.
 	MaxBatch      int
 	MaxBatchBytes int
-	CommitTimeout time.Duration
-	SweepInterval time.Duration
+	CommitTimeout time.Duration // of one transaction
+	LockPatience  time.Duration // how long an operation waits for its case
 	PurgeInterval time.Duration
-	PollInterval  time.Duration
+	PollInterval  time.Duration // between looks for what is due; 0 for the engine's own
 }
 
-// DefaultWorkers is how many workers there are unless it is set.
-const DefaultWorkers = 10
-
-// Option changes a Config.
-type Option func(*Config) error
-
-// New returns the defaults, changed by the options.
-func New(opts []Option) (*Config, error) {
-	c := &Config{
+// Default returns the defaults.
+func Default() *Config {
+	return &Config{
+		Workers:        10,
 		MaxAttempts:    20,
 		FirstDelay:     time.Second,
 		MaxDelay:       4 * time.Hour,
@@ -59,31 +54,22 @@ func New(opts []Option) (*Config, error) {
 		MaxBatch:      256,
 		MaxBatchBytes: 4 << 20,
 		CommitTimeout: 5 * time.Second,
+		LockPatience:  2 * time.Second,
 		PurgeInterval: time.Hour,
-		PollInterval:  100 * time.Millisecond,
 	}
+}
+
+// Validate completes and checks the configuration.
+func (c *Config) Validate() error {
 	var errs []error
-	for _, opt := range opts {
-		if opt == nil {
-			errs = append(errs, errors.New("inbox: an option is nil"))
-			continue
-		}
-		errs = append(errs, opt(c))
-	}
 	if c.Overdue == 0 {
 		c.Overdue = c.AttemptTimeout + c.AttemptTimeout/2
 	}
-	if c.SweepInterval == 0 { // what is overdue is found soon enough
-		c.SweepInterval = min(max(c.Overdue/9, 50*time.Millisecond), 5*time.Second)
-	}
-	if c.Overdue <= c.AttemptTimeout {
-		errs = append(errs, fmt.Errorf("inbox: WithOverdue: %v is not above the attempt timeout, %v: an attempt that is still running would be run again", c.Overdue, c.AttemptTimeout))
+	if c.Overdue < c.AttemptTimeout+c.AttemptTimeout/5 {
+		errs = append(errs, fmt.Errorf("WithOverdue: %v is less than 1.2 times the attempt timeout, %v: an attempt that still runs would be run again", c.Overdue, c.AttemptTimeout))
 	}
 	if c.FirstDelay > c.MaxDelay {
-		errs = append(errs, fmt.Errorf("inbox: WithBackoff: the first delay, %v, is above the longest, %v", c.FirstDelay, c.MaxDelay))
+		errs = append(errs, fmt.Errorf("WithBackoff: the first delay, %v, is above the longest, %v", c.FirstDelay, c.MaxDelay))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return errors.Join(errs...)
 }

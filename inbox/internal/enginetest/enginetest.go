@@ -21,6 +21,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/bridge"
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
@@ -104,7 +105,7 @@ func (s *Store) Open(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Opti
 // TryOpen is Open with an error.
 func (s *Store) TryOpen(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	tb.Helper()
-	opts = append([]inbox.Option{Quick, inbox.WithLogger(Logger(tb))}, opts...)
+	opts = append([]inbox.Option{Quick(), Log(tb)}, opts...)
 	var in *inbox.Inbox
 	var err error
 	if s.Engine == "sqlite" {
@@ -153,11 +154,26 @@ func (s *Store) Pool(tb testing.TB) *pgxpool.Pool {
 }
 
 // Quick makes an inbox try again soon.
-func Quick(c *config.Config) error {
-	c.FirstDelay, c.MaxDelay = time.Millisecond, 20*time.Millisecond
-	c.PollInterval = 20 * time.Millisecond
-	c.SweepInterval = 100 * time.Millisecond
-	return nil
+func Quick() inbox.Option {
+	return Configure(func(c *config.Config) {
+		c.FirstDelay, c.MaxDelay = time.Millisecond, 20*time.Millisecond
+		c.PollInterval = 20 * time.Millisecond
+	})
+}
+
+// Configure returns an option that changes what no other option does. It may be
+// given several times.
+func Configure(change func(*config.Config)) inbox.Option {
+	return bridge.Inbox.Option("", func(c *config.Config) error { //nolint:forcetypeassert // it is one
+		change(c)
+		return nil
+	}).(inbox.Option)
+}
+
+// Log has an inbox log to the test's log.
+func Log(tb testing.TB) inbox.Option {
+	tb.Helper()
+	return Configure(func(c *config.Config) { c.Logger = Logger(tb) })
 }
 
 // Logger returns a logger that writes to the test's log.

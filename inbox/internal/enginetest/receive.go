@@ -69,30 +69,50 @@ func (r *Recorder) None(tb testing.TB) {
 	}
 }
 
-// Await waits until nothing is pending.
-func Await(tb testing.TB, in *inbox.Inbox) inbox.Stats {
+// Counts counts events by state.
+type Counts struct{ Pending, Done, Dead, Quarantined int64 }
+
+// Count counts the events of an inbox.
+func Count(tb testing.TB, in *inbox.Inbox) Counts {
 	tb.Helper()
-	return AwaitStats(tb, in, func(s inbox.Stats) bool { return s.Pending == 0 })
+	c, err := TryCount(context.WithoutCancel(tb.Context()), in)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
 }
 
-// AwaitStats waits until the counts are as the test wants them.
-func AwaitStats(tb testing.TB, in *inbox.Inbox, ok func(inbox.Stats) bool) inbox.Stats {
+// TryCount is Count with an error.
+func TryCount(ctx context.Context, in *inbox.Inbox) (Counts, error) {
+	received, err := in.CountReceived(ctx, time.UnixMilli(0), 200*365*24*time.Hour, 1)
+	if err != nil {
+		return Counts{}, err
+	}
+	r := received[0]
+	return Counts{r.Pending, r.Done, r.Dead, r.Quarantined}, nil
+}
+
+// Await waits until nothing is pending.
+func Await(tb testing.TB, in *inbox.Inbox) Counts {
+	tb.Helper()
+	return AwaitCounts(tb, in, func(c Counts) bool { return c.Pending == 0 })
+}
+
+// AwaitCounts waits until the counts are as the test wants them.
+func AwaitCounts(tb testing.TB, in *inbox.Inbox, ok func(Counts) bool) Counts {
 	tb.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(Patience)
 	for {
-		s, err := in.Stats(tb.Context())
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if ok(s) {
-			return s
+		c := Count(tb, in)
+		if ok(c) {
+			return c
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			tb.Fatalf("the inbox does not get there: %+v", s)
+			tb.Fatalf("the inbox does not get there: %+v", c)
 		}
 	}
 }

@@ -1,20 +1,13 @@
-// Package ledger holds the rules of the inbox: what becomes of a case when a
-// notification is accepted, when an attempt at it ends, when an attempt is lost,
-// when an operator replays one. It does no I/O: an engine loads the cases of a
-// transaction under their locks, applies operations, and writes what changed.
-//
-// The rules, which hold after every operation:
-//   - A pending event implies that its case has a live job.
-//   - Only the live job settles its event, once. Every attempt has a job of its
-//     own, so a number that moves on is all the fence that is needed: whoever
-//     comes late finds another number there.
-//   - A case's events get their places (Seq) in the order in which they were
-//     accepted, and run one at a time, the lowest pending place first.
 package ledger
 
-import "time"
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
 
-// State is where an event stands.
+// State is the state of an event.
 type State string
 
 // The states.
@@ -31,7 +24,9 @@ type Event struct {
 	TransactionID string // in lower case; "" while it is quarantined
 	ExternalID    string
 	Status        string
+	Value         int64  // in centavos
 	Raw           []byte // not loaded where nobody needs it
+	Digest        []byte // of Raw, if it is quarantined or has no status; see [NewDigest]
 	Seq           int64  // place in the case from 1; 0 while it is quarantined
 	State         State
 	Attempts      int  // that have ended
@@ -40,25 +35,41 @@ type Event struct {
 	LastError     string
 	ReceivedAt    time.Time
 	DoneAt        time.Time // zero unless it is done
+	Deliveries    int       // of a quarantined body; 1 for all others
+	LastAt        time.Time // the last of them; zero unless it is quarantined
 	Metadata      []byte    // JSON
 }
 
-// Attempt is what a worker needs to know of the event that it was given.
-type Attempt struct {
-	Event
-	Previous string    // the status that was done last for the same key
-	SeenAt   time.Time // when this same status was done last, zero if never
+// NewDigest returns what tells bodies apart that have no status.
+func NewDigest(raw []byte) []byte {
+	sum := sha256.Sum256(raw)
+	return sum[:]
 }
 
-// Job is the state of a case's live job at the queue.
-type Job string
+// ExternalDigest returns what stands for an external id in an index, which could
+// not hold the kilobytes that some gateways send. It is not unique.
+func ExternalDigest(externalID string) int64 {
+	sum := sha256.Sum256([]byte(externalID))
+	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits will do
+}
 
-// What becomes of a job.
-const (
-	JobAlive     Job = "alive"     // it will run, or runs and is not overdue
-	JobLost      Job = "lost"      // it is gone, or ended without settling, or is overdue
-	JobCancelled Job = "cancelled" // an operator cancelled it
-)
+// repeats reports whether an event says the same as another one of its key.
+func (e *Event) repeats(last *Event) bool {
+	return e.Status == last.Status && e.Value == last.Value && (e.Status != "" || bytes.Equal(e.Digest, last.Digest))
+}
+
+// Attempt is an event that was claimed, with what its callback is told.
+type Attempt struct {
+	Event
+	Lease int64
+	Lost  bool      // the claim before this one ran out
+	Since time.Time // before the claim, on this process's clock
+
+	Previous      string    // the status that was done last for the same key
+	PreviousValue int64     // and its value
+	PreviousAt    time.Time // and when it was done, zero if there is none
+	SeenAt        time.Time // when this same status was done last, zero if never
+}
 
 // Filter selects events for a list, the newest first.
 type Filter struct {
@@ -87,7 +98,7 @@ type CaseRow struct {
 	Events        []*Event // by Seq
 }
 
-// Span is what Received counts in: from a time on, and so many spans as come
+// Span is what CountReceived counts in: from a time on, and as many spans as come
 // before the second id.
 type Span struct {
 	FromID, ToID string
@@ -102,8 +113,8 @@ type Count struct {
 	Events int64
 }
 
-// Stats is a count of the events.
+// Stats counts events.
 type Stats struct {
-	Pending, Done, Dead, Quarantined int64
-	OldestPending                    time.Duration // age on the database's clock; 0 when none is pending
+	Pending, Dead, Quarantined int64
+	OldestPending              time.Duration // age on the database's clock; 0 when none is pending
 }

@@ -8,60 +8,119 @@ import (
 
 // Op is an operation on one case.
 type Op struct {
-	// TransactionID names the case. An operation without one stores Quarantine
-	// and has no Apply.
+	// TransactionID names the case. An operation without one stores Quarantine, or
+	// is a Probe, and has no Apply.
 	TransactionID string
 	Quarantine    *Event
+	Probe         bool // writes something that says nothing, to see whether it can be
 
 	// What Apply needs beside the case's row and its pending events.
 	ExternalID *string // the last accepted event with this external id
 	Event      string  // the event with this id
 	All        bool    // all events of the case
-	Job        bool    // the live job's state
-	Overdue    time.Duration
 
-	// New is the event that Apply may add. After a commit whose outcome was not
-	// learnt, its id says whether the operation has happened.
+	// New is the event that Apply may add.
 	New *Event
+	// Create is set when the case is to be created if there is none. It is implied
+	// by New.
+	Create bool
 
 	// Apply does the operation; the transaction's fate is not known yet. It runs
 	// again when the transaction is tried again.
 	Apply func(c *Case)
 
-	// Err is set by a Store when this operation failed and others did not.
+	// Tried is set by a Store when a transaction with this operation may have been
+	// committed although it failed.
+	Tried bool
+	// Known is set by a Store when such a transaction was: New or Quarantine is
+	// stored, and Apply was not called again.
+	Known bool
+	// Delayed is set by Apply when its event waits for a retry.
+	Delayed bool
+
+	// Err is set when this operation failed and others did not. A Store sets it to
+	// ErrLocked alone.
 	Err error
-	// Kept is set by a Store when the database refused the data of New, which was
-	// put into quarantine.
-	Kept bool
+	// Blocks is set beside ErrLocked if the database had to be asked to wait for
+	// the case.
+	Blocks bool
 }
 
-// ErrBusy is the operation's error when its case is locked by somebody else for
-// too long, and the transaction's when it is not known whether it was committed.
-var ErrBusy = errors.New("busy")
+// Errors of a Store's Commit.
+var (
+	// ErrRefused means that the database works and refuses the data of one of the
+	// operations. Nothing was committed.
+	ErrRefused = errors.New("the database refuses it")
+	// ErrLocked means that somebody else holds the case of one of the operations.
+	// As the error of Commit it means that nothing was committed.
+	ErrLocked = errors.New("somebody else holds the case")
+	// ErrUnavailable means that the database can do nothing now. What it was asked
+	// for may have been committed.
+	ErrUnavailable = errors.New("the database is not available")
+	// ErrUnknown means that the answer to a COMMIT was lost.
+	ErrUnknown = errors.New("it is not known whether it was committed")
+)
 
-// ErrNone says that there is no such event, or that the job is not the live one.
+// ErrNone is returned when there is no such event.
 var ErrNone = errors.New("there is no such event")
 
-// Work runs the attempt of a job. Its error is for the queue's own page only.
-type Work func(ctx context.Context, job int64, event string) error
+// Claim asks for cases that are due, and holds what came of it.
+type Claim struct {
+	Max   int           // how many; at least 1
+	Lease time.Duration // for how long
+	Look  bool          // whether to look for the next one that will be due
+
+	// Made is set when the claim was committed, and with it all that follows.
+	Made     bool
+	Attempts []*Attempt
+	Headless []Headless
+	Next     time.Duration // until the next one is due; negative if it is not known
+}
+
+// Headless is a case that was claimed although nothing is pending in it.
+type Headless struct {
+	TransactionID string
+	Lease         int64
+}
+
+// Cursor is a place in the cases in the order of when they were changed, and of
+// their ids.
+type Cursor struct {
+	At time.Time
+	ID string
+}
 
 // Store is an engine. All times are those of the database's clock.
 type Store interface {
-	// Commit does the operations in one transaction and returns once it is
-	// durable. It is called by one goroutine.
-	Commit(ctx context.Context, ops []*Op) error
+	// Commit does the operations, claims cases unless claim is nil or Made, and
+	// returns once all of it is durable. All is one transaction, or two, of which
+	// the first may have been committed when the second fails: the operations in it
+	// are Known then, or Apply tells. It is called by one goroutine.
+	Commit(ctx context.Context, ops []*Op, claim *Claim) error
 
-	// Attempt returns what the worker of a job needs, and ErrNone if the job is
-	// not the live one.
-	Attempt(ctx context.Context, job int64, event string) (*Attempt, error)
-
-	// Session wraps an attempt, nil if the engine adds nothing to one.
+	// Session returns what wraps an attempt, nil if the engine adds nothing to one.
 	Session() Session
 
-	// Broken returns the transactions whose live job may be lost, cancelled or
-	// missing; Recover decides, under the lock.
-	Broken(ctx context.Context, overdue time.Duration) ([]string, error)
+	Reader
 
+	// Purge looks at some cases after a cursor, those changed first first, and
+	// deletes those in which nothing has happened for an age and nothing is pending
+	// or, unless includeDead is set, dead. At the end it deletes quarantined events
+	// of that age, if includeDead is set, and returns the zero cursor.
+	Purge(ctx context.Context, after Cursor, age time.Duration, includeDead bool) (deleted int64, next Cursor, err error)
+
+	// Start prepares for claims. wake is called when other processes have made
+	// something due.
+	Start(wake func())
+	// Held returns the attempts that a process has left that is gone. Where other
+	// processes may be at work there are none that one can tell.
+	Held(ctx context.Context) ([]*Attempt, error)
+	// Close frees what the store holds.
+	Close() error
+}
+
+// Reader answers queries for pages and counts.
+type Reader interface {
 	// Event returns an event, or ErrNone.
 	Event(ctx context.Context, id string) (*Event, error)
 	// List returns a page of events, those received last first.
@@ -72,74 +131,19 @@ type Store interface {
 	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
 	// Stats counts the events.
 	Stats(ctx context.Context) (Stats, error)
-	// Received counts the events that were received in spans of time.
-	Received(ctx context.Context, s Span) ([]Count, error)
-	// Ready fails if Commit would.
-	Ready(ctx context.Context) error
-
-	// Purge deletes the cases after the given one, in order, in which nothing
-	// has happened for that long and nothing is pending or, unless asked for,
-	// dead; then quarantined events of that age, if asked for. It returns where
-	// to go on, "" at the end.
-	Purge(ctx context.Context, after string, age time.Duration, unfinished bool) (deleted int64, next string, err error)
-
-	// Start begins to call work.
-	Start(ctx context.Context, work Work) error
-	// StopWork takes up nothing new and waits for the running attempts, until ctx
-	// ends.
-	StopWork(ctx context.Context) error
-	// CancelWork cancels the running attempts and waits for them.
-	CancelWork() error
-	// Shared reports whether other processes may be at work.
-	Shared() bool
-	// Close frees what the store holds.
-	Close() error
+	// CountReceived counts the events that were received in spans of time.
+	CountReceived(ctx context.Context, s Span) ([]Count, error)
 }
 
 // Session is an attempt that may have a transaction of its own.
 type Session interface {
 	// Context returns the callback's context.
 	Context(ctx context.Context) context.Context
-	// Commit settles in the callback's transaction and commits it. ended is false
-	// if the callback never asked for one, and true as well if another attempt has
-	// taken over, and nothing was committed. An error means that nothing was
-	// committed, or that it is not known, and that the attempt failed.
-	Commit(ctx context.Context, op *Op) (ended bool, err error)
+	// Commit settles in the callback's transaction and commits it. used is false if
+	// the callback never asked for one. Apply tells whether the outcome counts; if
+	// it does not, nothing is committed. An error means that nothing was committed
+	// or, if it is ErrUnknown, that it may have been.
+	Commit(ctx context.Context, op *Op) (used bool, err error)
 	// Rollback undoes what was not committed.
 	Rollback()
-}
-
-// Isolate commits operations and, when the database refuses the data of one of
-// them, the others without it. What is refused is kept in quarantine.
-func Isolate(ops []*Op, refused func(error) bool, commit func([]*Op) error) error {
-	err := commit(ops)
-	if !refused(err) || (len(ops) == 1 && ops[0].New == nil) {
-		return err
-	}
-	for _, op := range ops {
-		op.Err = err
-		if len(ops) > 1 {
-			op.Err = nil
-			if err := commit([]*Op{op}); err != nil { // and not what commit may set itself
-				op.Err = err
-			}
-		}
-		if op.New != nil && refused(op.Err) {
-			kept := quarantine(op.New, op.Err)
-			if op.Err = commit([]*Op{kept}); op.Err == nil {
-				op.Err = kept.Err
-			}
-			op.Kept = op.Err == nil
-		}
-	}
-	return nil
-}
-
-// quarantine returns the operation that keeps an event whose data the database
-// refuses: its body as it came, outside of any case.
-func quarantine(e *Event, cause error) *Op {
-	return &Op{Quarantine: &Event{
-		ID: e.ID, Raw: e.Raw, State: Quarantined, ReceivedAt: e.ReceivedAt, Metadata: e.Metadata,
-		LastError: "the database refuses it: " + cause.Error(),
-	}}
 }

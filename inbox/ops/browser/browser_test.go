@@ -142,10 +142,10 @@ func fill(t *testing.T, store *enginetest.Store, in *inbox.Inbox) {
 	receive(9*time.Hour, "e3d0a9f7-51c6-4f7b-a8f4-6cf2d1f0b7a5", pixmed.Debited, 45000, "order-2190")
 	receive(12*time.Minute, "91f2b7d4-0c3e-4a55-b1c8-7e6d5f4a3b2c", pixmed.Acknowledged, 25990, "order-2211")
 	body := `{"transactionId": "5a94d48d", "transactionStatus": "MED", "value": "18,00"}`
-	if err := in.Invalid(t.Context(), []byte(body), errors.New("transactionId is not a UUID; value \"18,00\" is not an amount; medStatus is missing")); err != nil {
+	if err := in.Quarantine(t.Context(), []byte(body), errors.New("transactionId is not a UUID; value \"18,00\" is not an amount; medStatus is missing")); err != nil {
 		t.Fatal(err)
 	}
-	enginetest.AwaitStats(t, in, func(s inbox.Stats) bool {
+	enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool {
 		pending, err := in.List(t.Context(), inbox.Filter{State: inbox.Pending})
 		return err == nil && s.Dead == 2 && s.Done == done-3 && len(pending) == 1 && pending[0].Attempts == 1
 	})

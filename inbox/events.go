@@ -20,12 +20,13 @@ const (
 	// Pending is accepted and not done: it waits for its turn or its retry, or
 	// runs.
 	Pending State = "pending"
-	// Done is what the receiver has taken care of.
+	// Done is what the receiver has handled.
 	Done State = "done"
-	// Dead is what failed for good: its attempts were used up, the receiver
-	// discarded it, or an operator cancelled it. Replay runs it again.
+	// Dead is what failed for good: its attempts are used up, or the receiver or an
+	// operator discarded it. Replay runs it again.
 	Dead State = "dead"
-	// Quarantined is a body that passed verification and not validation.
+	// Quarantined is a body that passed verification but not validation, or that the
+	// database refused.
 	Quarantined State = "quarantined"
 )
 
@@ -35,8 +36,10 @@ type Event struct {
 	ID string `json:"id"`
 	// Key is its case; empty while it is quarantined.
 	Key pixmed.Key `json:"key"`
-	// Status is its medStatus; empty while it is quarantined.
+	// Status is its medStatus; empty while it is quarantined, or if it has none.
 	Status pixmed.MEDStatus `json:"status"`
+	// Value is its value; 0 while it is quarantined.
+	Value pixmed.Amount `json:"value"`
 	// Raw is the body as it was received.
 	Raw []byte `json:"raw"`
 	// Seq is its place among the notifications of its transaction, in the order
@@ -46,7 +49,7 @@ type Event struct {
 	State State `json:"state"`
 	// Attempts is how many calls of the receiver have ended, or were lost.
 	Attempts int `json:"attempts"`
-	// Discarded says that it is dead by a decision, the receiver's or an
+	// Discarded is set when it is dead by a decision, the receiver's or an
 	// operator's: a redelivery does not revive it.
 	Discarded bool `json:"discarded"`
 	// LastError is why the last attempt failed, or why it is quarantined. It may
@@ -54,6 +57,10 @@ type Event struct {
 	LastError string `json:"lastError"`
 	// ReceivedAt is when the handler got it.
 	ReceivedAt time.Time `json:"receivedAt"`
+	// Deliveries is how often a quarantined body came; 1 for everything else.
+	Deliveries int `json:"deliveries"`
+	// LastAt is when a quarantined body came last; zero for everything else.
+	LastAt time.Time `json:"lastAt,omitzero"`
 	// DoneAt is when it was done, on the database's clock; zero if it is not.
 	DoneAt time.Time `json:"doneAt,omitzero"`
 }
@@ -86,9 +93,9 @@ func newOwnEvent(e *ledger.Event) *Event {
 	return &Event{
 		ID:  e.ID,
 		Key: pixmed.Key{TransactionID: e.TransactionID, ExternalID: e.ExternalID},
-		Raw: e.Raw, Status: pixmed.MEDStatus(e.Status), Seq: e.Seq, State: State(e.State),
+		Raw: e.Raw, Status: pixmed.MEDStatus(e.Status), Value: pixmed.Amount(e.Value), Seq: e.Seq, State: State(e.State),
 		Attempts: e.Attempts, Discarded: e.Discarded, LastError: e.LastError,
-		ReceivedAt: e.ReceivedAt, DoneAt: e.DoneAt,
+		ReceivedAt: e.ReceivedAt, DoneAt: e.DoneAt, Deliveries: e.Deliveries, LastAt: e.LastAt,
 	}
 }
 
@@ -111,22 +118,8 @@ type Filter struct {
 	Limit int
 }
 
-// Errors of the operations. Ask with errors.Is.
-var (
-	// ErrInvalidArgument says that an id is no UUID, or that a filter, a cursor, a
-	// limit or the like is not one; the text says which.
-	ErrInvalidArgument = errors.New("inbox: invalid argument")
-	// ErrNotFound says that there is no event with the given id.
-	ErrNotFound = errors.New("inbox: there is no such event")
-	// ErrNotReplayable says that the event is neither dead nor quarantined.
-	ErrNotReplayable = errors.New("inbox: the event is neither dead nor quarantined")
-	// ErrSuperseded says that a newer notification of the case was done since:
-	// replaying an old one could undo it. Look first, then use [Force].
-	ErrSuperseded = errors.New("inbox: a newer notification of the case is done; replaying this one could undo it")
-)
-
 // List returns a page of events, those received last first.
-func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
+func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
 	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined:
@@ -156,46 +149,46 @@ func (in *Inbox) List(ctx context.Context, f Filter) ([]*Event, error) {
 	if !f.Until.IsZero() {
 		filter.To = firstID(f.Until).String()
 	}
-	return own(in.store.List(ctx, filter))
+	return own(r.from.List(ctx, filter))
 }
 
 // Get returns one event, or [ErrNotFound].
-func (in *Inbox) Get(ctx context.Context, id string) (*Event, error) {
-	e, err := in.get(ctx, id)
+func (r *reads) Get(ctx context.Context, id string) (*Event, error) {
+	e, err := r.get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	return newOwnEvent(e), nil
 }
 
-func (in *Inbox) get(ctx context.Context, id string) (*ledger.Event, error) {
+func (r *reads) get(ctx context.Context, id string) (*ledger.Event, error) {
 	id, err := parseID("event id", id)
 	if err != nil {
 		return nil, err
 	}
-	e, err := in.store.Event(ctx, id)
+	e, err := r.from.Event(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNone):
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 	case err != nil:
-		return nil, fmt.Errorf("inbox: %w", err)
+		return nil, err
 	}
 	return e, nil
 }
 
 // History returns all events of a transaction in the order in which they were
 // accepted.
-func (in *Inbox) History(ctx context.Context, transactionID string) ([]*Event, error) {
+func (r *reads) History(ctx context.Context, transactionID string) ([]*Event, error) {
 	id, err := parseID("transaction id", transactionID)
 	if err != nil {
 		return nil, err
 	}
-	return own(in.store.History(ctx, id))
+	return own(r.from.History(ctx, id))
 }
 
 func own(events []*ledger.Event, err error) ([]*Event, error) {
 	if err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
+		return nil, err
 	}
 	result := make([]*Event, len(events))
 	for i, e := range events {
@@ -204,114 +197,23 @@ func own(events []*ledger.Event, err error) ([]*Event, error) {
 	return result, nil
 }
 
-// Stats counts events.
+// Stats counts what is not done. To count what is done, see [Inbox.CountReceived].
 type Stats struct {
 	// Events by state.
-	Pending, Done, Dead, Quarantined int64
+	Pending, Dead, Quarantined int64
 	// OldestPending is how long the oldest pending event has been waiting, on
 	// the database's clock since it was received; 0 if none is pending.
 	OldestPending time.Duration
 }
 
-// Stats counts the events. It reads an index of all of them: with a million that
-// takes a tenth of a second or so.
-func (in *Inbox) Stats(ctx context.Context) (Stats, error) {
-	s, err := in.store.Stats(ctx)
+// Stats counts the events that are not done. How long that takes depends on their
+// number, and not on how many are done.
+func (r *reads) Stats(ctx context.Context) (Stats, error) {
+	s, err := r.from.Stats(ctx)
 	if err != nil {
-		return Stats{}, fmt.Errorf("inbox: %w", err)
+		return Stats{}, err
 	}
 	return Stats(s), nil
-}
-
-// ReplayOption changes what [Inbox.Replay] does.
-type ReplayOption func(*replay)
-
-type replay struct{ force bool }
-
-// Force replays an event although a newer one of its case is done or, if it is
-// quarantined, although its status is the last accepted one.
-func Force() ReplayOption { return func(r *replay) { r.force = true } }
-
-// Replay makes a dead event pending again at its old place, with all its attempts
-// before it, or takes a quarantined one up if it has become valid, as after an
-// update of this module. It returns [ErrNotFound], [ErrNotReplayable],
-// [ErrSuperseded], [pixmed.ErrDuplicate] for a quarantined event whose status is
-// the last accepted one of its case, or why a quarantined body is not valid.
-func (in *Inbox) Replay(ctx context.Context, id string, opts ...ReplayOption) error {
-	var o replay
-	for _, opt := range opts {
-		opt(&o)
-	}
-	e, err := in.get(ctx, id)
-	if err != nil {
-		return err
-	}
-	key := *e
-	switch e.State {
-	case ledger.Quarantined:
-		infraction, err := pixmed.ParseInfraction(e.Raw)
-		if err != nil {
-			return fmt.Errorf("inbox: Replay: %w", err)
-		}
-		k := infraction.Key()
-		key.TransactionID, key.ExternalID, key.Status = k.TransactionID, k.ExternalID, string(infraction.MEDStatus)
-	case ledger.Dead:
-	default:
-		return fmt.Errorf("%w: %s is %s", ErrNotReplayable, e.ID, e.State)
-	}
-	result := ledger.ReplayUnneeded
-	err = in.committer.commit(ctx, &ledger.Op{
-		TransactionID: key.TransactionID,
-		Event:         e.ID,
-		All:           true,
-		Apply: func(c *ledger.Case) {
-			if r := c.Replay(e.ID, key, o.force); result != ledger.ReplayStarted || r != ledger.ReplayUnneeded {
-				result = r // and not what it left behind, when its commit's outcome was lost
-			}
-		},
-	})
-	if err != nil {
-		return err
-	}
-	switch result {
-	case ledger.ReplayStarted:
-	case ledger.ReplaySuperseded:
-		return fmt.Errorf("%w: %s", ErrSuperseded, e.ID)
-	case ledger.ReplayDuplicate:
-		return pixmed.ErrDuplicate
-	case ledger.ReplayUnneeded:
-		return fmt.Errorf("%w: %s", ErrNotReplayable, e.ID)
-	}
-	in.log.InfoContext(ctx, "inbox: replayed", "event_id", e.ID, "transaction_id", key.TransactionID, "forced", o.force)
-	return nil
-}
-
-// PurgeOption changes what [Inbox.Purge] does.
-type PurgeOption func(*purge)
-
-type purge struct{ unfinished bool }
-
-// Unfinished purges what is dead and quarantined too.
-func Unfinished() PurgeOption { return func(p *purge) { p.unfinished = true } }
-
-// Purge deletes the cases to which nothing has happened for at least age, on the
-// database's clock, and returns how many events went. It never touches a case
-// that holds something pending and, without [Unfinished], none that holds
-// something dead. A started inbox does it by itself, once an hour, with the age
-// that [WithRetention] sets. What is deleted is no longer known as a duplicate.
-func (in *Inbox) Purge(ctx context.Context, age time.Duration, opts ...PurgeOption) (int64, error) {
-	if age < 0 {
-		return 0, invalidf("Purge: the age, %v, is negative", age)
-	}
-	var o purge
-	for _, opt := range opts {
-		opt(&o)
-	}
-	deleted, err := in.purge(ctx, age, o.unfinished)
-	if err != nil {
-		err = fmt.Errorf("inbox: Purge: %w", err)
-	}
-	return deleted, err
 }
 
 func parseID(what, id string) (string, error) {
@@ -329,5 +231,5 @@ func invalidf(format string, args ...any) error {
 
 type argumentError struct{ text string }
 
-func (e *argumentError) Error() string        { return "inbox: " + e.text }
+func (e *argumentError) Error() string        { return e.text }
 func (e *argumentError) Is(target error) bool { return target == ErrInvalidArgument }

@@ -1,0 +1,139 @@
+package inbox
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// Receive stores a notification. A nil error means that it is on disk and will be
+// handed to the receiver in its turn. [pixmed.ErrDuplicate] is returned when it
+// was accepted before, and an error that wraps [pixmed.ErrBusy] when it is not
+// accepted, or not known to be, and has to be sent again: the queue is full, the
+// database does not answer in time, too many notifications of its transaction are
+// pending, or the inbox is stopping. A notification whose context ends may still
+// be stored.
+func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
+	if n == nil {
+		return errors.New("the notification is nil")
+	}
+	if err := n.Validate(); err != nil {
+		return err
+	}
+	event, err := in.newEvent(ctx, n.ReceivedAt)
+	if err != nil {
+		return err
+	}
+	key := n.Key()
+	event.ExternalID, event.Status, event.Value, event.Raw = key.ExternalID, string(n.MEDStatus), int64(n.Value), n.Raw
+	if len(event.Raw) == 0 { // it was made by hand
+		if event.Raw, err = json.Marshal(n.Infraction); err != nil {
+			return err
+		}
+	}
+	if event.Status == "" {
+		event.Digest = ledger.NewDigest(event.Raw)
+	}
+	var verdict ledger.Verdict
+	var trimmed bool
+	op := &ledger.Op{
+		TransactionID: key.TransactionID,
+		ExternalID:    &key.ExternalID,
+		New:           event,
+		Apply: func(c *ledger.Case) {
+			verdict = c.Accept(event)
+			trimmed = c.Changes().FirstTrim()
+		},
+	}
+	err = in.committer.accept(ctx, op)
+	var kept *keptError
+	switch {
+	case errors.As(err, &kept):
+		in.log.ErrorContext(ctx, "pixmed: the database refuses a notification; it is in quarantine",
+			"event_id", event.ID, "transaction_id", key.TransactionID, "error", logText(kept.cause))
+		return nil
+	case err != nil:
+		return err
+	case op.Known: // an earlier commit, whose answer was lost
+		return nil
+	}
+	if trimmed {
+		in.log.WarnContext(ctx, "pixmed: a transaction has very many notifications; the oldest that are done are deleted from now on",
+			"transaction_id", key.TransactionID)
+	}
+	switch verdict {
+	case ledger.Accepted:
+		return nil
+	case ledger.Duplicate:
+		return pixmed.ErrDuplicate
+	case ledger.Full:
+		in.log.WarnContext(ctx, "pixmed: a notification was answered 503: too many of its transaction are pending",
+			"transaction_id", key.TransactionID, "pending", ledger.MaxPending)
+		return fmt.Errorf("%w: %d notifications of transaction %s are pending", pixmed.ErrBusy, ledger.MaxPending, key.TransactionID)
+	case ledger.Revived:
+		in.log.InfoContext(ctx, "pixmed: a redelivery revives a dead notification", "transaction_id", key.TransactionID)
+		return nil
+	default:
+		return errors.New("not stored: nothing was decided")
+	}
+}
+
+// Quarantine stores the body of a request that passed verification but not
+// validation, where [Inbox.List] shows it and [Inbox.Replay] can take it up again.
+// The same body is stored once, with a count. It is for [pixmed.WithInvalid].
+func (in *Inbox) Quarantine(ctx context.Context, body []byte, cause error) error {
+	event, err := in.newEvent(ctx, time.Time{})
+	if err != nil {
+		return err
+	}
+	event.State, event.Raw, event.Digest, event.LastError = ledger.Quarantined, body, ledger.NewDigest(body), errorText(cause)
+	if err := in.committer.accept(ctx, &ledger.Op{Quarantine: event}); err != nil {
+		return err
+	}
+	in.log.WarnContext(ctx, "pixmed: an invalid notification is in quarantine", "event_id", event.ID)
+	return nil
+}
+
+func (in *Inbox) newEvent(ctx context.Context, receivedAt time.Time) (*ledger.Event, error) {
+	if receivedAt.IsZero() {
+		receivedAt = time.Now()
+	}
+	event := &ledger.Event{ID: newID(receivedAt), ReceivedAt: receivedAt}
+	if in.config.Carry == nil {
+		return event, nil
+	}
+	if carried := in.config.Carry(ctx); len(carried) > 0 {
+		var err error
+		if event.Metadata, err = json.Marshal(carried); err != nil {
+			return nil, fmt.Errorf("WithContext: %w", err)
+		}
+	}
+	return event, nil
+}
+
+// newID returns a UUID of version 7 for a time: ids sort like the times, to a
+// quarter of a microsecond.
+func newID(t time.Time) string {
+	id := firstID(t)
+	_, _ = rand.Read(id[8:]) // never fails
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
+}
+
+// firstID returns the lowest id of a time.
+func firstID(t time.Time) (id uuid.UUID) {
+	ms := uint64(max(t.UnixMilli(), 0)) << 16
+	fraction := uint64(t.Nanosecond()%1e6) << 12 / 1e6 //nolint:gosec // it is not negative
+	binary.BigEndian.PutUint64(id[:], ms|7<<12|fraction)
+	id[8] = 0x80
+	return id
+}

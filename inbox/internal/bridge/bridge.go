@@ -1,0 +1,28 @@
+// Package bridge gives the engines, packages sqlite and postgres, what they need
+// of package inbox and nobody else may see.
+package bridge
+
+import (
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// Inbox is set by package inbox before anything else runs, and never changed.
+var Inbox Functions
+
+// Functions are functions of package inbox. They return and take its types as any,
+// since that package imports this one.
+type Functions struct {
+	// Option returns an inbox.Option. name is that of the function that an option
+	// comes from.
+	Option func(name string, set func(*config.Config) error) any
+	// Configure returns what a []inbox.Option sets.
+	Configure func(options any) (*config.Config, error)
+	// CheckReceiver reports a receiver that is nil or incomplete.
+	CheckReceiver func(pixmed.Receiver) error
+	// New returns an *inbox.Inbox that owns the store.
+	New func(ledger.Store, pixmed.Receiver, *config.Config) any
+	// NewReader returns an *inbox.Reader, whose Close calls the function.
+	NewReader func(ledger.Reader, func() error) any
+}

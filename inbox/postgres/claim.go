@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+const (
+	// sqlClaim takes what is due. It waits for nothing, so that it can come after
+	// other locks. clock_timestamp would keep the index from being used.
+	sqlClaim = `
+WITH due AS (
+	SELECT transaction_id FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond'
+FROM due WHERE c.transaction_id = due.transaction_id RETURNING c.transaction_id::text`
+
+	// sqlHeads reads what was claimed: the lowest pending event of each case, whose
+	// place it writes into the row, or the event that is named there, whose attempt
+	// did not end in time. It is a statement of its own, which sees what was
+	// committed before the claim's locks, and finds the rows by the exact end of
+	// their leases: now() is the same in all of a transaction.
+	sqlHeads = `
+WITH mine AS (
+	SELECT c.transaction_id, c.running, coalesce(nullif(c.running, 0), (
+		SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending' ORDER BY p.seq LIMIT 1)) AS seq
+	FROM {schema}.cases c WHERE c.run_at = now() + $2::bigint * interval '1 microsecond' AND c.lease = $1),
+named AS (
+	UPDATE {schema}.cases c SET running = m.seq FROM mine m WHERE c.transaction_id = m.transaction_id AND m.running = 0 AND m.seq IS NOT NULL)
+SELECT ` + whole + `, m.running > 0, p.status, coalesce(p.value, 0), p.done_at,
+	(SELECT max(s.done_at) FROM {schema}.events s WHERE s.transaction_id = e.transaction_id AND s.external_digest = e.external_digest AND s.external_id = e.external_id
+		AND s.state = 'done' AND s.id <> e.id AND s.status = e.status)
+FROM mine m JOIN {schema}.events e ON e.transaction_id = m.transaction_id AND e.seq = m.seq LEFT JOIN LATERAL (
+	SELECT p.status, p.value, p.done_at FROM {schema}.events p WHERE p.transaction_id = e.transaction_id AND p.external_digest = e.external_digest AND p.external_id = e.external_id
+		AND p.state = 'done' AND p.id <> e.id ORDER BY p.done_at DESC, p.seq DESC LIMIT 1) p ON true`
+
+	// sqlNext is not min(), which reads all of them under a generic plan.
+	sqlNext = `SELECT coalesce((extract(epoch FROM (SELECT run_at FROM {schema}.cases WHERE run_at > statement_timestamp() ORDER BY run_at LIMIT 1) - clock_timestamp()) * 1000000)::bigint, -1)`
+
+	sqlLowest = `
+SELECT least(statement_timestamp(), (SELECT run_at FROM {schema}.cases WHERE run_at IS NOT NULL ORDER BY run_at LIMIT 1)) - interval '1 second',
+	(SELECT max(version) FROM {schema}.inbox_migrations)`
+
+	// sqlRelease makes due at once what claims hold whose COMMIT was not answered.
+	sqlRelease = `
+UPDATE {schema}.cases SET held = false, running = 0, run_at = statement_timestamp() WHERE transaction_id IN (
+	SELECT transaction_id FROM {schema}.cases WHERE run_at > statement_timestamp() AND held AND lease = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)`
+)
+
+// lostClaim is a claim whose COMMIT was not answered. Nobody runs what it holds.
+type lostClaim struct {
+	lease int64
+	until time.Time
+}
+
+// floor is a time below which no case is due. Under a snapshot that somebody holds
+// for long, an index keeps the entries of everything that was due since; the floor
+// spares the claims to walk them. It is found anew each second.
+type floor struct {
+	below pgtype.Timestamptz
+	found time.Time
+}
+
+// claimer makes a claim in a transaction of the committer's.
+type claimer struct {
+	s        *store
+	claim    *ledger.Claim
+	lease    int64
+	since    time.Time
+	claimed  []string
+	attempts []*ledger.Attempt
+	next     int64 // in microseconds
+}
+
+// newClaimer begins a claim; nil asks for none.
+func (s *store) newClaimer(claim *ledger.Claim) *claimer {
+	if claim == nil {
+		return nil
+	}
+	return &claimer{s: s, claim: claim, lease: rand.Int64N(math.MaxInt64) + 1, since: time.Now(), next: -1} //nolint:gosec // nobody gains by guessing it
+}
+
+// queue adds the claim to a round trip.
+func (c *claimer) queue(r *round) {
+	if c == nil {
+		return
+	}
+	s := c.s
+	if s.lost = slices.DeleteFunc(s.lost, func(l lostClaim) bool { return time.Now().After(l.until) }); len(s.lost) > 0 {
+		leases := make([]int64, len(s.lost))
+		for i, l := range s.lost {
+			leases[i] = l.lease
+		}
+		r.exec(s.sql.release, leases)
+	}
+	everything := time.Since(s.floor.found) >= time.Second
+	if everything {
+		s.floor.below = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	}
+	micros := c.claim.Lease.Microseconds()
+	r.query(func(rows pgx.Rows) (err error) {
+		c.claimed, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	}, s.sql.claim, c.lease, micros, c.claim.Max, s.floor.below)
+	r.query(func(rows pgx.Rows) (err error) {
+		c.attempts, err = pgx.CollectRows(rows, c.scanAttempt)
+		return err
+	}, s.sql.heads, c.lease, micros)
+	if c.claim.Look {
+		r.query(func(rows pgx.Rows) (err error) {
+			c.next, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+			return err
+		}, s.sql.next)
+	}
+	if everything {
+		r.query(func(rows pgx.Rows) error {
+			var version int
+			_, err := pgx.ForEachRow(rows, []any{&s.floor.below, &version}, func() error { return nil })
+			s.floor.found = time.Now()
+			s.noteVersion(version)
+			return err
+		}, s.sql.lowest)
+	}
+}
+
+func (c *claimer) scanAttempt(row pgx.CollectableRow) (*ledger.Attempt, error) {
+	a := &ledger.Attempt{Lease: c.lease, Since: c.since}
+	var previous []byte
+	var previousAt, seenAt *time.Time
+	err := scanEvent(row, &a.Event, &a.Lost, &previous, &a.PreviousValue, &previousAt, &seenAt)
+	a.Previous, a.PreviousAt, a.SeenAt = string(previous), fromNull(previousAt), fromNull(seenAt)
+	return a, err
+}
+
+// end says what became of the claim's transaction.
+func (c *claimer) end(err error) {
+	switch {
+	case c == nil:
+	case err == nil:
+		c.claim.Made, c.claim.Attempts = true, c.attempts
+		c.claim.Next = time.Duration(c.next) * time.Microsecond
+		if len(c.attempts) < len(c.claimed) {
+			c.claim.Headless = c.headless()
+		}
+	case isConnError(err): // it may have been committed
+		c.s.floor = floor{}
+		c.s.lost = append(c.s.lost, lostClaim{c.lease, time.Now().Add(c.claim.Lease)})
+	}
+}
+
+func (c *claimer) headless() (cases []ledger.Headless) {
+	for _, id := range c.claimed {
+		if !slices.ContainsFunc(c.attempts, func(a *ledger.Attempt) bool { return a.TransactionID == id }) {
+			cases = append(cases, ledger.Headless{TransactionID: id, Lease: c.lease})
+		}
+	}
+	return cases
+}

@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// txOptions are those of every transaction: in any other isolation level a
+// statement would not see what was committed while the one before it waited. The
+// access mode is the server's default: a server that was set read-only, as in a
+// failover that keeps sockets open, must not be written.
+var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+
+const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+// How long a transaction waits for a case that another one holds. The committer's
+// waits only for cases that somebody has created and not committed, and tries
+// again later: others must not wait with it.
+const (
+	lockTimeout       = 2 * time.Second
+	commitLockTimeout = 50 * time.Millisecond
+)
+
+// sqlSettings sets what a transaction needs, for itself or for its session: a
+// commit must be on disk. Locks must not be waited for until the senders have given
+// up, and whoever waits too long must be told from what fails. What is frozen must
+// not keep its locks. To plan these statements takes longer than to run them; but a
+// plan that is kept, and was made while a table was small, must not be one that
+// reads all of it.
+func sqlSettings(local string) string {
+	return `SELECT set_config('lock_timeout', $1, ` + local + `), set_config('idle_in_transaction_session_timeout', $2, ` + local + `),
+	set_config('statement_timeout', '0', ` + local + `), set_config('plan_cache_mode', 'force_generic_plan', ` + local + `), set_config('enable_seqscan', 'off', ` + local + `),
+	set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, ` + local + `)`
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
+
+// connect makes sure that the committer has a connection.
+func (s *store) connect(ctx context.Context) error {
+	if s.conn != nil {
+		return nil
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	s.conn = conn
+	if s.config.PollOnly { // the connection may lead to another session each time
+		return nil
+	}
+	_, err = conn.Exec(ctx, s.sql.session, millis(commitLockTimeout), millis(s.config.CommitTimeout))
+	return err
+}
+
+// drop gives the committer's connection up. It is closed, so that nobody else gets
+// its settings.
+func (s *store) drop() {
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Conn().Close(ctx) // so that the pool forgets it
+	s.conn.Release()
+	s.conn = nil
+}
+
+// reset makes the pool give up all connections, since those that are idle lead to
+// where the one that failed did: a server that is gone or read-only now, or
+// nowhere. It does so once a second at most.
+func (s *store) reset() {
+	now := time.Now().UnixNano()
+	if last := s.resetAt.Load(); now-last > int64(time.Second) && s.resetAt.CompareAndSwap(last, now) {
+		s.pool.Reset()
+	}
+}
+
+// classify says what an error means to those who asked for a commit.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isLockError(err):
+		return fmt.Errorf("%w: %w", ledger.ErrLocked, err)
+	case isDataError(err):
+		return fmt.Errorf("%w: %w", ledger.ErrRefused, err)
+	default:
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+}
+
+// isLockError reports whether somebody else holds what is needed.
+func isLockError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "40001")
+}
+
+// isDataError reports whether the database refuses what it was given, and works.
+func isDataError(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch class(e) {
+	case "22", "23", "54":
+		return true
+	}
+	return false
+}
+
+// isConnError reports whether another connection may help: this one is broken, or
+// leads to a server that is shutting down or read-only.
+func isConnError(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return true
+	}
+	class := class(e)
+	return e.Code == readOnly || class == "57" || class == "08" || e.Severity == "FATAL"
+}
+
+// readOnly is the code of what a server says that must not be written.
+const readOnly = "25006"
+
+// class returns the class of an error's code.
+func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
+
+// checkPooler looks whether a pooler in transaction mode stands before the
+// database: there, each transaction may run in another session.
+func (s *store) checkPooler(ctx context.Context) error {
+	a, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.Release()
+	b, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	session := func(q interface {
+		QueryRow(context.Context, string, ...any) pgx.Row
+	}) (pid int64, err error) {
+		err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
+		return pid, err
+	}
+	before, err := session(a)
+	if err != nil {
+		return err
+	}
+	tx, err := b.Begin(ctx) // occupies one of the pooler's sessions, probably a's
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	other, err := session(tx)
+	if err != nil {
+		return err
+	}
+	after, err := session(a)
+	if err != nil {
+		return err
+	}
+	if other != before && after == before {
+		return nil
+	}
+	if !s.config.PollOnly {
+		return errors.New("a pooler in transaction mode stands before the database: connect to the database itself, or use WithPollOnly and see there")
+	}
+	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
+		// The statement is prepared in a session that a does not get again now.
+		const name = "pixmed_pooler_check"
+		if _, err := tx.Prepare(ctx, name, "SELECT 1"); err != nil {
+			return err
+		}
+		if err := tx.Rollback(ctx); err != nil {
+			return err
+		}
+		other, err := a.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }()
+		if _, err := session(other); err != nil {
+			return err
+		}
+		if _, err := b.Exec(ctx, name); err != nil {
+			return fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
+		}
+	default:
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/internal/localpg"
+)
+
+// TestReadOnlyServer sets a server read-only and keeps its connections, as some
+// failovers do; new connections lead to one that can be written. Nothing is written
+// to the old one, and all find their way to the new one soon.
+func TestReadOnlyServer(t *testing.T) {
+	t.Parallel()
+	server, err := localpg.Start(t.Context())
+	enginetest.NeedServer(t, err)
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &enginetest.Store{Engine: "postgres", URL: server.URL()}
+	var failedOver atomic.Bool
+	pool := newPool(t, s, func(c *pgxpool.Config) {
+		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			if !failedOver.Load() {
+				return nil
+			}
+			_, err := conn.Exec(ctx, "SET default_transaction_read_only = off")
+			return err
+		}
+	})
+	r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
+		tx, _ := postgres.Tx(ctx)
+		_, err := tx.Exec(ctx, "INSERT INTO effects VALUES (1)")
+		return err
+	})
+	mustExec(t, pool, "CREATE TABLE effects (n int)")
+	in := start(t, pool, r)
+	// Connections that are idle in the pool, all to the old server.
+	var idle []*pgxpool.Conn
+	for range 8 {
+		c, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	for _, c := range idle {
+		c.Release()
+	}
+	admin, err := pgx.Connect(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close(context.WithoutCancel(t.Context())) })
+	failedOver.Store(true)
+	for _, sql := range []string{"ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"} {
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitSetting(t, pool)
+	const notifications = 10
+	for range notifications {
+		deliver(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+	}
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: notifications}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := in.Ready(t.Context()); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
+	if got := count(t, pool, "SELECT count(*) FROM effects"); got != notifications {
+		t.Errorf("%d effects", got)
+	}
+}
+
+// awaitSetting waits until the sessions of a pool know that they are read-only, or
+// are new.
+func awaitSetting(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	awaitCount(t, pool, "the sessions read their settings again", "SELECT count(*) FROM pg_settings WHERE name = 'default_transaction_read_only' AND (setting = 'on' OR source = 'session')")
+}
+
+// deliver sends a notification until it is accepted, as gateways do.
+func deliver(t *testing.T, in *inbox.Inbox, n *pixmed.Notification) {
+	t.Helper()
+	for begin := time.Now(); ; {
+		err := in.Receive(t.Context(), n)
+		if err == nil || errors.Is(err, pixmed.ErrDuplicate) {
+			return
+		}
+		if !errors.Is(err, pixmed.ErrBusy) || time.Since(begin) > enginetest.Patience {
+			t.Fatalf("Receive: %v", err)
+		}
+	}
+}
+
+// TestSilentConnections has all connections go silent. The first sender after that
+// is answered 200, on a new one, within the time that a commit may take.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	n := &network{}
+	in := open(t, n.pool(t, s), enginetest.NewRecorder(nil))
+	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+	n.fallSilent()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := in.Receive(ctx, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
+		t.Errorf("Receive: %v", err)
+	}
+}
+
+// TestStopOfASilentDatabase stops an inbox whose database says nothing any more.
+func TestStopOfASilentDatabase(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	n := &network{}
+	pool := n.pool(t, s)
+	in, err := postgres.Open(t.Context(), pool, enginetest.NewRecorder(nil), enginetest.Quick(), enginetest.Log(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.fallSilent()
+	n.away.Store(true)
+	started := make(chan error, 1)
+	go func() { started <- in.Start(context.WithoutCancel(t.Context())) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- in.Stop(ctx) }()
+	await(t, "Stop", stopped) // it may have nothing to complain of
+	await(t, "Start", started)
+	stop(t, in)
+}
+
+// TestOutage takes the database away for a while: one line when it begins, one when
+// it ends, and one for each batch that was refused.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	n := &network{}
+	var log syncBuilder
+	r := enginetest.NewRecorder(nil)
+	in := start(t, n.pool(t, s), r, log.option())
+	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+	r.Next(t)
+	enginetest.Await(t, in)
+	n.away.Store(true)
+	refused := 0
+	for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
+		err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		if !errors.Is(err, pixmed.ErrBusy) {
+			t.Fatalf("Receive: %v, want ErrBusy", err)
+		}
+		refused++
+		time.Sleep(200 * time.Millisecond) //nolint:forbidigo // senders that come from time to time
+	}
+	n.away.Store(false)
+	deliver(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+	r.Next(t)
+	enginetest.Await(t, in)
+	stop(t, in)
+	text := log.String()
+	if lines := strings.Count(text, "\n"); lines > refused+2 || !strings.Contains(text, "the database works again") {
+		t.Errorf("%d lines for %d refused batches:\n%s", lines, refused, text)
+	}
+}
+
+// TestNewerReplica has another process bring the tables further while this one
+// runs.
+func TestNewerReplica(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	look := s.Pool(t)
+	var log syncBuilder
+	in := start(t, s.Pool(t), enginetest.NewRecorder(nil), log.option())
+	if err := in.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, look, "INSERT INTO pixmed_inbox.inbox_migrations (version) VALUES (99)")
+	if err := in.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "update the program") {
+		t.Errorf("Ready: %v", err)
+	}
+	for begin := time.Now(); !strings.Contains(log.String(), "has version 99"); {
+		if time.Since(begin) > enginetest.Patience {
+			t.Fatal("the log does not say it")
+		}
+	}
+	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged) // it goes on
+}
+
+// TestSmallPools runs callbacks with pools that are too small for all of them.
+func TestSmallPools(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		conns int32
+		tx    bool
+		want  string // why they fail
+	}{
+		"three, without Tx": {3, false, ""},
+		"three, with Tx":    {3, true, "the pool has at most 3 connections"},
+		"four, with Tx":     {4, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := enginetest.Postgres(t)
+			pool := newPool(t, s, func(c *pgxpool.Config) { c.MaxConns = test.conns })
+			const transactions = 6
+			together := make(chan struct{}, transactions)
+			r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
+				if !test.tx {
+					// All run at the same time, though there are fewer connections.
+					together <- struct{}{}
+					for len(together) < transactions && ctx.Err() == nil {
+						time.Sleep(time.Millisecond) //nolint:forbidigo // for the others
+					}
+					return ctx.Err()
+				}
+				tx, _ := postgres.Tx(ctx)
+				_, err := tx.Exec(ctx, "SELECT 1")
+				return err
+			})
+			in := open(t, pool, r, inbox.WithMaxAttempts(1))
+			for range transactions {
+				receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+			}
+			if err := in.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := enginetest.Await(t, in)
+			if err := in.Ready(t.Context()); err != nil {
+				t.Errorf("Ready: %v", err)
+			}
+			if test.want == "" {
+				if want := (enginetest.Counts{Done: transactions}); got != want {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+				return
+			}
+			dead, err := in.List(t.Context(), inbox.Filter{State: inbox.Dead})
+			if err != nil || len(dead) != transactions || !strings.Contains(dead[0].LastError, test.want) {
+				t.Errorf("%d are dead, %v, %q, want %q", len(dead), err, dead[0].LastError, test.want)
+			}
+		})
+	}
+}
+
+// TestPooler opens an inbox through a pooler in transaction mode.
+func TestPooler(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	behind := &enginetest.Store{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
+	ignore := pixmed.ReceiverFunc(pixmed.Ignore)
+	pool := newPool(t, behind, func(*pgxpool.Config) {})
+	if _, err := postgres.Open(t.Context(), pool, ignore, enginetest.Log(t)); err == nil || !strings.Contains(err.Error(), "WithPollOnly") {
+		t.Errorf("Open: %v, and it must name WithPollOnly", err)
+	}
+	if _, err := postgres.Open(t.Context(), pool, ignore, enginetest.Log(t), postgres.WithPollOnly()); err == nil || !strings.Contains(err.Error(), "QueryExecModeExec") {
+		t.Errorf("Open with WithPollOnly and prepared statements: %v, and it must name QueryExecModeExec", err)
+	}
+	exec := newPool(t, behind, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec })
+	r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
+		tx, _ := postgres.Tx(ctx)
+		_, err := tx.Exec(ctx, "SELECT 1")
+		return err
+	})
+	in := start(t, exec, r, postgres.WithPollOnly())
+	other := open(t, s.Pool(t), ignore) // accepts, and tells nobody that would hear it
+	for range 5 {
+		receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+		receive(t, other, enginetest.NewTransaction(), pixmed.Acknowledged)
+	}
+	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 10}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := in.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWake has one process accept what another one works. It learns of it at once,
+// and when the notification is lost at its next look.
+func TestWake(t *testing.T) {
+	t.Parallel()
+	for name, listens := range map[string]bool{"notified": true, "the notification is lost": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := enginetest.Postgres(t)
+			look := s.Pool(t)
+			r := enginetest.NewRecorder(nil)
+			poll := time.Hour
+			if !listens {
+				poll = 300 * time.Millisecond
+			}
+			configure := enginetest.Configure(func(c *config.Config) { c.PollInterval = poll })
+			worker := start(t, s.Pool(t), r, configure)
+			accepting := open(t, s.Pool(t), r, configure)
+			if listens {
+				awaitCount(t, look, "it listens", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
+			} else {
+				mustExec(t, look, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
+			}
+			receive(t, accepting, enginetest.NewTransaction(), pixmed.Acknowledged)
+			r.Next(t)
+			enginetest.Await(t, worker)
+		})
+	}
+}

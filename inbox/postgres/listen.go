@@ -1,0 +1,100 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Other processes learn by a notification that something is due which this one
+// does not take. It is sent in a transaction of its own, since its lock would make
+// accepts wait for each other, and not too often. What is lost of it costs no more
+// than the pause until the next look.
+const (
+	notifyPause    = 20 * time.Millisecond
+	reconnectPause = time.Second
+)
+
+// channel is what notifications are sent on.
+func (s *store) channel() string { return s.config.Schema + "_due" }
+
+// tell makes the notify loop tell others. It never blocks.
+func (s *store) tell() {
+	select {
+	case s.waiting <- struct{}{}:
+	default:
+	}
+}
+
+// notifyLoop tells other processes.
+func (s *store) notifyLoop() {
+	if s.config.PollOnly {
+		return
+	}
+	for {
+		select {
+		case <-s.waiting:
+		case <-s.background.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.background, s.config.CommitTimeout)
+		_, _ = s.pool.Exec(ctx, "SELECT pg_notify($1, '')", s.channel()) // others look by themselves too
+		cancel()
+		s.pause(notifyPause)
+	}
+}
+
+// Start implements [ledger.Store].
+func (s *store) Start(wake func()) {
+	if !s.config.PollOnly {
+		s.goroutines.Go(func() { s.listenLoop(wake) })
+	}
+}
+
+// listenLoop listens for what others tell. That it cannot is logged once, and not
+// while the committer has no connection either, which logs it then.
+func (s *store) listenLoop(wake func()) {
+	for failures, logged := 0, false; s.background.Err() == nil; s.pause(reconnectPause) {
+		err := s.listen(wake, func() { failures, logged = 0, false })
+		if failures++; failures > 3 && !logged && s.works.Load() && s.background.Err() == nil {
+			logged = true
+			s.log.Warn("pixmed: cannot listen for what other processes accept; it is found by asking each second", "error", err)
+		}
+	}
+}
+
+func (s *store) listen(wake, works func()) error {
+	ctx, cancel := context.WithTimeout(s.background, s.config.CommitTimeout)
+	defer cancel()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Conn().Close(closing) // it must not go on listening in the pool
+		conn.Release()
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
+		return err
+	}
+	works()
+	for {
+		wake() // also for what came before
+		if err := conn.Conn().PgConn().WaitForNotification(s.background); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits, unless the inbox is closed.
+func (s *store) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.background.Done():
+	}
+}

@@ -1,0 +1,73 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// purgeBatch is how many cases are looked at, and deleted, in one transaction.
+const purgeBatch = 500
+
+const (
+	// sqlOldCases finds candidates. It locks nothing.
+	sqlOldCases = `
+SELECT c.transaction_id::text, c.updated_at, NOT EXISTS (
+	SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND (e.state = 'pending' OR (e.state = 'dead' AND NOT $4)))
+FROM {schema}.cases c WHERE run_at IS NULL AND updated_at <= clock_timestamp() - $3 * interval '1 microsecond' AND (updated_at, transaction_id) > ($1, $2::text::uuid)
+ORDER BY updated_at, transaction_id LIMIT $5`
+
+	// sqlPurgeCases deletes them. A case that somebody holds is left for the next
+	// time, and one that something has happened to is looked at again.
+	sqlPurgeCases = `
+WITH old AS (
+	SELECT transaction_id FROM {schema}.cases c
+	WHERE transaction_id = ANY ($1::text[]::uuid[]) AND run_at IS NULL AND updated_at <= clock_timestamp() - $2 * interval '1 microsecond'
+	ORDER BY transaction_id FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_id RETURNING c.transaction_id)
+DELETE FROM {schema}.events e USING gone WHERE e.transaction_id = gone.transaction_id`
+
+	sqlPurgeQuarantined = `
+DELETE FROM {schema}.events WHERE id IN (
+	SELECT id FROM {schema}.events WHERE state = 'quarantined' AND last_at <= clock_timestamp() - $1 * interval '1 microsecond' LIMIT $2)`
+)
+
+// Purge implements [ledger.Store].
+func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duration, includeDead bool) (deleted int64, next ledger.Cursor, err error) {
+	var old []string
+	if after.ID == "" {
+		after.ID = uuid.Nil.String()
+	}
+	candidates := 0
+	err = s.query(ctx, func(rows pgx.Rows) error {
+		var is bool
+		_, err := pgx.ForEachRow(rows, []any{&next.ID, &next.At, &is}, func() error {
+			if candidates++; is {
+				old = append(old, next.ID)
+			}
+			return nil
+		})
+		return err
+	}, s.sql.oldCases, after.At, after.ID, age.Microseconds(), includeDead, purgeBatch)
+	if err == nil && len(old) > 0 {
+		deleted, err = s.purge(ctx, s.sql.purgeCases, old, age.Microseconds())
+	}
+	if candidates < purgeBatch {
+		next = ledger.Cursor{}
+	}
+	for more := includeDead && next == (ledger.Cursor{}); more && err == nil; {
+		var n int64
+		n, err = s.purge(ctx, s.sql.purgeQuarantined, age.Microseconds(), purgeBatch)
+		deleted, more = deleted+n, n == purgeBatch
+	}
+	return deleted, next, err
+}
+
+func (s *store) purge(ctx context.Context, sql string, args ...any) (int64, error) {
+	tag, err := s.pool.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
