@@ -13,21 +13,18 @@ import (
 
 // What the engines need. It is set when the program is loaded, and they import
 // this package, so that it is there before they ask.
-var _ = func() struct{} {
-	bridge.Inbox = bridge.Functions{
-		Option: func(name string, set func(*config.Config) error) any { return Option{name, set} },
-		Configure: func(options any) (*config.Config, error) {
-			opts, _ := options.([]Option)
-			return configure(opts)
-		},
-		CheckReceiver: checkReceiver,
-		New: func(store ledger.Store, receiver pixmed.Receiver, c *config.Config) any {
-			return newInbox(store, receiver, c)
-		},
-		NewReader: func(from ledger.Reader, closeIt func() error) any { return &Reader{reads{from}, closeIt} },
-	}
-	return struct{}{}
-}()
+var _ = bridge.Set(bridge.Functions{
+	Option: func(name string, set func(*config.Config) error) any { return Option{name, set} },
+	Configure: func(options any) (*config.Config, error) {
+		opts, _ := options.([]Option)
+		return configure(opts)
+	},
+	CheckReceiver: checkReceiver,
+	New: func(store ledger.Store, receiver pixmed.Receiver, c *config.Config) any {
+		return newInbox(store, receiver, c)
+	},
+	NewReader: func(from ledger.Reader, closeIt func() error) any { return &Reader{reads{from}, closeIt} },
+})
 
 // configure returns what options set.
 func configure(opts []Option) (*config.Config, error) {

@@ -38,7 +38,7 @@ func (c *Case) Current() *Event {
 	return current
 }
 
-// Cursor returns what [CaseFilter].After has to be for the cases behind this one.
+// Cursor returns what [CaseFilter].After has to be for the cases after this one.
 func (c *Case) Cursor() string {
 	return strconv.FormatInt(c.UpdatedAt.UnixMicro(), 10) + "." + c.TransactionID
 }

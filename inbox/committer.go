@@ -254,7 +254,7 @@ func (co *committer) unpark(batch []*request) (free, blocked []*request) {
 			blocks[r.op.TransactionID] = true
 		}
 	}
-	all := append(co.parked, batch...)
+	all := slices.Concat(co.parked, batch)
 	co.parked = nil
 	for _, r := range all {
 		switch id := r.op.TransactionID; {

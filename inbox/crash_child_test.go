@@ -143,7 +143,7 @@ func (c *child) receiver(t *testing.T) pixmed.Receiver {
 	}
 	return pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
 		if c.Poison && n.MEDStatus == poison {
-			os.Exit(1)
+			os.Exit(1) //nolint:revive // that is what it does
 		}
 		fails := c.Fail && rand.N(10) == 0
 		if tx, ok := postgres.Tx(ctx); ok {

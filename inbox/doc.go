@@ -10,12 +10,13 @@
 // crash must lose nothing, where several replicas share the load, or where
 // somebody has to look at what came and what became of it.
 //
-// An [Inbox] is a [pixmed.Receiver]: the handler in front, your receiver behind.
-// Package sqlite opens one in a file, package postgres one in a database:
+// An [Inbox] is a [pixmed.Receiver]: it goes behind the handler, and your receiver
+// goes behind it. Package sqlite opens one in a file, package postgres one in a
+// database:
 //
 //	in, err := sqlite.Open(ctx, "inbox.db", callbacks)
 //	…
-//	handler, err := pixmed.NewHandler(in, pixmed.WithVerifier(…), pixmed.WithInvalid(in.Invalid))
+//	handler, err := pixmed.NewHandler(in, pixmed.WithVerifier(…), pixmed.WithInvalid(in.Quarantine))
 //	…
 //	err = in.Start(ctx)
 //
@@ -31,44 +32,47 @@
 //	order                as accepted, one at a time      the same, across all replicas
 //	                     for each transaction
 //	processes            one for each file               any number
-//	a killed process     goes on at its next Start       taken over by the others after
+//	a killed process     goes on at its next Start       others take over after
 //	                                                     WithOverdue, 45 s
 //
-// Duplicates: a delivery whose medStatus equals that of the last accepted one of
-// its transactionId and externalId is answered 200 and goes no further; any change
-// is accepted, even back to an earlier status. If that last one is dead because its
-// attempts were used up, the redelivery revives it.
+// Duplicates: a delivery whose medStatus and value equal those of the last accepted
+// one of its transactionId and externalId is answered 200 and goes no further; any
+// change is accepted, even back to an earlier status. Without a medStatus the whole
+// body has to be the same. If that last one is dead because its attempts were used
+// up, the redelivery revives it.
 //
-// Order: the notifications of a transaction run one at a time in the order in
-// which they were accepted; one that fails holds up those behind it until it is
-// done or dead. Those of different transactions run side by side. At most 64 of a
-// transaction may be pending; the next one is answered 503.
+// Order: the notifications of a transaction run one at a time in the order in which
+// they were accepted; one that fails holds up those after it until it is done or
+// dead. Those of different transactions run side by side. At most 64 of a
+// transaction may be pending; the next one is answered 503. Of a transaction with
+// more than a thousand, the oldest that are done are deleted.
 //
 // At least once: a process can be killed after its callback has done its work and
 // before that is written down; the callback is then called again. Make it
 // idempotent, by [pixmed.Notification].Key and MEDStatus, or write through
-// postgres.Tx.
+// postgres.Tx or postgres.SQLTx.
 //
 // # Failures
 //
 // An error or a panic is a failed attempt; so is one that takes longer than
 // [WithAttemptTimeout], 30 s. After a failure the inbox waits for a second, then
-// twice as long after each further one, up to 4 h, each time less up to a half at
-// random ([WithBackoff]). After 20 attempts ([WithMaxAttempts]), which is about a
-// day, the notification is dead: it is kept and listed, those behind it run, and
-// [Inbox.Replay] gives it all its attempts again. A callback that knows that it
-// never will succeed returns [Discard].
+// twice as long after each further one, up to 4 h; each wait is shortened at random
+// by up to half ([WithBackoff]). After 20 attempts ([WithMaxAttempts]), which is
+// about a day, the notification is dead: it is kept and listed, those after it run,
+// and [Inbox.Replay] gives it all its attempts again. A callback that knows that it
+// will never succeed returns [Discard].
 //
 // A callback must heed its context. One that does not is given up after
-// [WithOverdue] and called again while it still runs; what it returns then does not
-// count, and it occupies a worker until it returns.
+// [WithOverdue], which counts as a failure, and called again while it still runs.
+// What it returns then does not count, and it occupies a worker until it returns.
 //
 // # Running it
 //
-// Throughput. Notifications that arrive together are committed together, so that a
-// slow disk costs latency and little throughput. [WithWorkers] sets how many
-// callbacks run at a time; raise it where they wait for others. On PostgreSQL the
-// pool needs four connections more than workers.
+// Throughput. Notifications that arrive together are committed together, so a slow
+// disk costs latency and little throughput. [WithWorkers] sets how many callbacks
+// run at a time; raise it where they wait for others. On PostgreSQL the inbox needs
+// three connections of the pool, and one more for each callback that uses
+// postgres.Tx.
 //
 // What to watch, from [Inbox.Stats]: Dead above zero (somebody has to look),
 // Quarantined above zero (the gateway sends what this version does not know),
@@ -78,10 +82,10 @@
 // for each failed attempt (warning) and each dead notification (error).
 //
 // Dead letters. List them with [Filter].State set to [Dead]; LastError says why.
-// Repair the cause, then Replay. [ErrSuperseded] says that a newer notification of
-// the case is done already: look at [Inbox.History] before you use [Force]. What
-// pixmed.WithInvalid hands to [Inbox.Invalid] is [Quarantined]; after an update
-// that understands it, Replay takes it up.
+// Repair the cause, then Replay. [ErrSuperseded] is returned when a newer
+// notification of the case is done already: look at [Inbox.History] before you use
+// [Force]. What pixmed.WithInvalid hands to [Inbox.Quarantine] is [Quarantined];
+// after an update that understands it, Replay takes it up.
 //
 // Finished cases are deleted 400 days after the last thing that happened to them
 // ([WithRetention], [Inbox.Purge]); that is also how far back a duplicate is
@@ -89,13 +93,12 @@
 //
 // # The tables
 //
-// The inbox has tables of its own, in the schema pixmed_inbox or in the file:
-// cases (a row for each transaction), events (a row for each notification) and
-// those of River, the queue that schedules the attempts (river_job and others).
-// Read them as you like; change them through the inbox alone. They hold the bodies
-// of webhooks, which are personal data: SQLite's file is readable by its owner
-// only. A retry, cancel or delete on River's own page does no harm: a cancelled
-// attempt makes its notification dead, one that was deleted is made again.
+// The inbox has tables of its own, in the schema pixmed_inbox or in the file: cases
+// (a row for each transaction), events (a row for each notification) and settings.
+// The row of a case says from when on it may be run and which attempt holds it, so
+// that there is no queue beside it. Read them as you like; change them through the
+// inbox alone. They hold the bodies of webhooks, which are personal data: SQLite's
+// files are readable by their owner only.
 //
 // Migrations are applied when an inbox is opened. To be rid of it all, stop every
 // process and drop the schema, or delete the file with those beside it. To back up

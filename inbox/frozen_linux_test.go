@@ -30,7 +30,7 @@ func TestFrozenProcess(t *testing.T) {
 		}
 		l.await(t, 40) // the others go on
 		if i%2 == 0 {  // until its leases have run out
-			time.Sleep(2 * time.Second) //nolint:forbidigo // a process cannot be told to be late
+			time.Sleep(2 * time.Second)
 		}
 		if err := frozen.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)

@@ -63,8 +63,8 @@ func newInbox(store ledger.Store, receiver pixmed.Receiver, c *config.Config) *I
 
 // Ready returns nil if notifications are accepted, and otherwise why not: the
 // inbox is stopping, the database does not answer or is read-only, the disk is
-// full. To know it commits something, unless a notification was just committed. It
-// is for readiness checks: give it a context that ends soon.
+// full. To know, it commits something, together with whatever else is being
+// committed. It is for readiness checks: give it a context that ends soon.
 func (in *Inbox) Ready(ctx context.Context) error {
 	if in.committer.refuses() {
 		return errStopping

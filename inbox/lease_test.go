@@ -194,16 +194,18 @@ func TestMisuse(t *testing.T) {
 	if err := in.Replay(t.Context(), id, nil); !errors.Is(err, inbox.ErrInvalidArgument) {
 		t.Errorf("Replay: %v", err)
 	}
-	if err := in.Replay(t.Context(), id, inbox.Force(), inbox.Force()); !errors.Is(err, inbox.ErrInvalidArgument) {
+	if err := in.Replay(t.Context(), id, twice(inbox.Force())...); !errors.Is(err, inbox.ErrInvalidArgument) {
 		t.Errorf("Replay: %v", err)
 	}
 	if _, err := in.Purge(t.Context(), 0, nil); !errors.Is(err, inbox.ErrInvalidArgument) {
 		t.Errorf("Purge: %v", err)
 	}
-	if _, err := in.Purge(t.Context(), 0, inbox.IncludeDead(), inbox.IncludeDead()); !errors.Is(err, inbox.ErrInvalidArgument) {
+	if _, err := in.Purge(t.Context(), 0, twice(inbox.IncludeDead())...); !errors.Is(err, inbox.ErrInvalidArgument) {
 		t.Errorf("Purge: %v", err)
 	}
 }
+
+func twice[T any](option T) []T { return []T{option, option} }
 
 // An operator discards what is pending and does not run.
 func TestDiscardByAnOperator(t *testing.T) {

@@ -101,7 +101,7 @@ func (s *settler) settle(ctx context.Context) bool {
 			return true
 		}
 		if errors.Is(err, errStopping) || time.Now().Add(wait).After(s.deadline) {
-			s.log.Error("pixmed: the outcome of an attempt could not be stored; it will be run again",
+			s.log.ErrorContext(ctx, "pixmed: the outcome of an attempt could not be stored; it will be run again",
 				"error", logText(err), "outcome", logString(s.outcome.Error))
 			return false
 		}

@@ -33,7 +33,7 @@ const (
 	path         = "/webhooks/infraction"
 	secretHeader = "X-Webhook-Secret"
 	workers      = 8
-	conns        = workers + 4 // one for each callback's transaction, and four for the inbox
+	conns        = workers + 3 // one for each callback's transaction, and three for the inbox
 )
 
 // replica is one process of the service: what an application writes, and runs as

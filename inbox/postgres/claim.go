@@ -61,7 +61,7 @@ type lostClaim struct {
 
 // floor is a time below which no case is due. Under a snapshot that somebody holds
 // for long, an index keeps the entries of everything that was due since; the floor
-// spares the claims to walk them. It is found anew each second.
+// spares the claims walking them. It is computed again every second.
 type floor struct {
 	below pgtype.Timestamptz
 	found time.Time

@@ -43,6 +43,9 @@ func sqlSettings(local string) string {
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
+// errExhausted is not the server's fault.
+var errExhausted = errors.New("all connections of the pool are in use: raise its MaxConns (pool_max_conns in the URL)")
+
 // connect makes sure that the committer has a connection.
 func (s *store) connect(ctx context.Context) error {
 	if s.conn != nil {
@@ -50,6 +53,9 @@ func (s *store) connect(ctx context.Context) error {
 	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
+		if all := s.pool.Stat(); errors.Is(err, context.DeadlineExceeded) && all.AcquiredConns() >= all.MaxConns() {
+			err = fmt.Errorf("%w: %w", errExhausted, err)
+		}
 		return err
 	}
 	s.conn = conn
@@ -121,14 +127,18 @@ func isDataError(err error) bool {
 func isConnError(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
-		return true
+		return !errors.Is(err, errExhausted)
 	}
 	class := class(e)
-	return e.Code == readOnly || class == "57" || class == "08" || e.Severity == "FATAL"
+	return e.Code == readOnly || class == "57" && e.Code != cancelled || class == "08" || e.Severity == "FATAL"
 }
 
-// readOnly is the code of what a server says that must not be written.
-const readOnly = "25006"
+// Codes of errors: that of a server that must not be written, and that of a
+// statement that somebody has cancelled.
+const (
+	readOnly  = "25006"
+	cancelled = "57014"
+)
 
 // class returns the class of an error's code.
 func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
@@ -148,7 +158,8 @@ func (s *store) checkPooler(ctx context.Context) error {
 	defer b.Release()
 	session := func(q interface {
 		QueryRow(context.Context, string, ...any) pgx.Row
-	}) (pid int64, err error) {
+	},
+	) (pid int64, err error) {
 		err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
 		return pid, err
 	}

@@ -64,7 +64,8 @@ func ExampleContextWithSQLTx() {
 		var rows int
 		return tx.QueryRowContext(ctx, "SELECT count(*) FROM blocked_values").Scan(&rows)
 	}
-	_ = test
+	_ = test // in a unit test it is called with a database
+	// Output:
 }
 
 // serve works an inbox for a moment.

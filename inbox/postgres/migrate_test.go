@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"testing"
@@ -87,10 +88,10 @@ func TestOpenWithFewRights(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() {
-		if _, err := db.Exec("DROP OWNED BY " + role); err != nil {
+		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role); err != nil {
 			t.Error(err)
 		}
-		if _, err := db.Exec("DROP ROLE " + role); err != nil {
+		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP ROLE "+role); err != nil {
 			t.Error(err)
 		}
 	})
@@ -139,7 +140,7 @@ func TestEncoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := db.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -53,7 +53,7 @@ CREATE TABLE {schema}.events (
 	metadata        bytea
 );
 CREATE UNIQUE INDEX events_case ON {schema}.events (transaction_id, seq);
-CREATE INDEX events_key ON {schema}.events (transaction_id, external_digest, seq);
+CREATE INDEX events_key ON {schema}.events (external_digest, transaction_id, seq);
 CREATE INDEX events_pending ON {schema}.events (transaction_id, seq) INCLUDE (received_at) WHERE state = 'pending';
 CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE state = 'quarantined';

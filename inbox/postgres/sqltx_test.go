@@ -38,7 +38,8 @@ func TestSQLTx(t *testing.T) {
 				_, err := insert(ctx, "a")
 				return err
 			},
-			[]string{"a"}, 1, "",
+			[]string{"a"},
+			1, "",
 		},
 		"failed": {
 			func(ctx context.Context, _ *pixmed.Notification) error {
@@ -65,7 +66,8 @@ func TestSQLTx(t *testing.T) {
 				_, err = tx.Exec(ctx, "INSERT INTO effects (what) VALUES ('c')")
 				return err
 			},
-			[]string{"a", "b", "c"}, 1, "",
+			[]string{"a", "b", "c"},
+			1, "",
 		},
 		"committed by the callback": {
 			func(ctx context.Context, _ *pixmed.Notification) error {
@@ -128,7 +130,8 @@ func TestSQLTx(t *testing.T) {
 				cancel()
 				return err
 			},
-			[]string{"a"}, 1, "",
+			[]string{"a"},
+			1, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

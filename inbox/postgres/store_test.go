@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 

@@ -212,7 +212,7 @@ func TestModes(t *testing.T) {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(name, 0o644); err != nil { //nolint:gosec // that is what it is about
+		if err := os.Chmod(name, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

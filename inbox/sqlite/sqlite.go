@@ -152,7 +152,8 @@ func open(ctx context.Context, path string, c *config.Config) (_ *store, err err
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	return s, s.prepare(ctx)
+	err = s.prepare(ctx)
+	return s, err
 }
 
 // secure brings everything that the file holds to disk, and makes it this
@@ -168,8 +169,8 @@ func (s *store) secure(ctx context.Context) error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	var random [8]byte
-	_, _ = rand.Read(random[:])                              // never fails
-	s.owner = int64(binary.BigEndian.Uint64(random[:]) >> 1) //nolint:gosec // it is not negative
+	_, _ = rand.Read(random[:]) // never fails
+	s.owner = int64(binary.BigEndian.Uint64(random[:]) >> 1)
 	if _, err := s.write.ExecContext(ctx, "UPDATE settings SET owner = ?", s.owner); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 

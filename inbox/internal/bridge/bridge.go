@@ -8,8 +8,14 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Inbox is set by package inbox before anything else runs, and never changed.
+// Inbox is what package inbox gives, before anything else runs.
 var Inbox Functions
+
+// Set sets [Inbox]. Package inbox calls it, once.
+func Set(f Functions) bool {
+	Inbox = f
+	return true
+}
 
 // Functions are functions of package inbox. They return and take its types as any,
 // since that package imports this one.

@@ -282,8 +282,8 @@ func (m *model) claim(claim *ledger.Claim) error {
 	return nil
 }
 
-func describe(id string, lost bool, previous string, value int64, any, seen bool, raw string) string {
-	return fmt.Sprintf("%s lost %t after %q %d %t, seen %t: %s", id, lost, previous, value, any, seen, raw)
+func describe(id string, lost bool, previous string, value int64, after, seen bool, raw string) string {
+	return fmt.Sprintf("%s lost %t after %q %d %t, seen %t: %s", id, lost, previous, value, after, seen, raw)
 }
 
 func (m *model) lowest(transaction string) (lowest *ledger.Event) {

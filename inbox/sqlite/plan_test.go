@@ -1,0 +1,74 @@
+package sqlite_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+)
+
+// What runs often reads by an index that bounds it, whatever the number of cases
+// and of events in one case.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	want := map[string][]string{
+		"cases":     {"(transaction_id=?)"},
+		"pending":   {"events_pending (case_id=?)"},
+		"last":      {"events_key (case_id=? AND external_digest=?)"},
+		"due":       {"cases_run (run_at<?)", "events_pending (case_id=?)"},
+		"claim":     {"cases USING INTEGER PRIMARY KEY"},
+		"heads":     {"events_case (case_id=? AND seq=?)", "events_key (case_id=? AND external_digest=?)"},
+		"next":      {"cases_run (run_at>?)"},
+		"held":      {"cases_held", "events_case (case_id=? AND seq=?)"},
+		"stats":     {"events_open (state=?)"},
+		"old cases": {"cases_idle"},
+		"trim":      {"(case_id=? AND seq>? AND seq<?)", "events_key"},
+	}
+	s := enginetest.SQLite(t)
+	s.Open(t, ignore)
+	db := s.DB(t)
+	parameter := regexp.MustCompile(`\?\d*`)
+	for name, query := range sqlite.Queries() {
+		n := len(parameter.FindAllString(query, -1))
+		if strings.Contains(query, "?1") { // they are numbered
+			seen := make(map[string]bool)
+			for _, p := range parameter.FindAllString(query, -1) {
+				seen[p] = true
+			}
+			n = len(seen)
+		}
+		args := make([]any, n)
+		for i := range args {
+			args[i] = "{}"
+		}
+		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, detail)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(plan, "\n")
+		for _, part := range want[name] {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: no %q in\n%s", name, part, text)
+			}
+		}
+		for _, line := range plan {
+			if regexp.MustCompile(`^SCAN [a-z]`).MatchString(line) && !strings.Contains(line, "INDEX") && !strings.Contains(line, "VIRTUAL TABLE") && !regexp.MustCompile(`^SCAN (m|mine)\b`).MatchString(line) {
+				t.Errorf("%s reads a whole table: %s", name, line)
+			}
+		}
+	}
+}
