@@ -17,6 +17,8 @@ type settler struct {
 	log      *slog.Logger
 	deadline time.Time // when the lease ends
 
+	what, dead string // how the log speaks of it, and of what fails for good
+
 	outcome   ledger.Outcome
 	decision  ledger.Settlement
 	ambiguous bool // the callback's transaction may have been committed
@@ -24,10 +26,22 @@ type settler struct {
 }
 
 func (in *Inbox) newSettler(a *ledger.Attempt) *settler {
-	return &settler{
-		in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue),
-		log: in.log.With("event_id", a.ID, "transaction_id", a.TransactionID, "med_status", a.Status, "attempt", a.Attempts+1),
+	s := &settler{in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue), what: "a notification", dead: "dead"}
+	if a.Reminder {
+		s.what, s.dead = "a reminder", "given up"
+		s.log = in.log.With("transaction_id", a.TransactionID, "attempt", a.Failures+1)
+		return s
 	}
+	s.log = in.log.With("event_id", a.ID, "transaction_id", a.TransactionID, "med_status", a.Status, "attempt", a.Attempts+1)
+	return s
+}
+
+// settle ends an attempt in its case.
+func settle(c *ledger.Case, a *ledger.Attempt, o ledger.Outcome) ledger.Settlement {
+	if a.Reminder {
+		return c.SettleReminder(a.Lease, a.Reminded, a.Failures, o)
+	}
+	return c.Settle(a.Lease, a.ID, o)
 }
 
 // lostReason is the last error of an attempt that did not end in time.
@@ -40,7 +54,7 @@ func (s *settler) lost() {
 		return
 	}
 	if s.dies() {
-		s.log.Error("pixmed: a notification is dead: its last attempt did not end in time")
+		s.log.Error("pixmed: " + s.what + " is " + s.dead + ": its last attempt did not end in time")
 		return
 	}
 	s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
@@ -81,6 +95,9 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 			return
 		}
 	}
+	if s.outcome.PutOff {
+		return
+	}
 	if s.landed {
 		err, s.outcome = nil, ledger.Outcome{Done: true}
 	}
@@ -92,7 +109,7 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 func (s *settler) settle(ctx context.Context) bool {
 	const longest = time.Second
 	op := s.op()
-	if s.ambiguous {
+	if s.ambiguous && !s.attempt.Reminder {
 		op.Event = s.attempt.ID // which tells what became of the callback's transaction
 	}
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, longest) {
@@ -114,9 +131,9 @@ func (s *settler) op() *ledger.Op {
 	a := s.attempt
 	op := &ledger.Op{TransactionID: a.TransactionID, Delayed: s.outcome.Delay > 0}
 	op.Apply = func(c *ledger.Case) {
-		s.decision = c.Settle(a.Lease, a.ID, s.outcome)
+		s.decision = settle(c, a, s.outcome)
 		e := c.Event(a.ID)
-		s.landed = s.ambiguous && s.decision == ledger.Before && e != nil && e.State == ledger.Done
+		s.landed = s.ambiguous && s.decision == ledger.Before && (a.Reminder || (e != nil && e.State == ledger.Done))
 	}
 	return op
 }
@@ -125,6 +142,9 @@ func (s *settler) op() *ledger.Op {
 func (in *Inbox) outcome(a *ledger.Attempt, err error) ledger.Outcome {
 	if err == nil {
 		return ledger.Outcome{Done: true}
+	}
+	if errors.Is(err, errNobodyToRemind) {
+		return ledger.Outcome{PutOff: true, Delay: putOff}
 	}
 	o := ledger.Outcome{
 		Error:       errorText(err),
@@ -152,19 +172,23 @@ func (s *settler) report(ctx context.Context, err error) AttemptResult {
 		s.log.WarnContext(ctx, "pixmed: an attempt ended late: another one has taken over, and its outcome does not count")
 		return AttemptLate
 	case err == nil:
-		s.log.DebugContext(ctx, "pixmed: a notification is done")
+		s.log.DebugContext(ctx, "pixmed: "+s.what+" is done")
 		return AttemptDone
 	case s.outcome.Interrupted:
 		s.log.InfoContext(ctx, "pixmed: an attempt was cut off by Stop; it will be run again")
 		return AttemptInterrupted
 	case s.outcome.Discard:
-		s.log.ErrorContext(ctx, "pixmed: a notification is dead: the receiver discarded it", "error", logText(err))
+		s.log.ErrorContext(ctx, "pixmed: "+s.what+" is "+s.dead+": the callback discarded it", "error", logText(err))
 		return AttemptDead
 	case s.dies():
-		s.log.ErrorContext(ctx, "pixmed: a notification is dead: that was its last attempt", "error", logText(err))
+		s.log.ErrorContext(ctx, "pixmed: "+s.what+" is "+s.dead+": that was its last attempt", "error", logText(err))
 		return AttemptDead
 	}
-	s.log.WarnContext(ctx, "pixmed: an attempt failed", "error", logText(err), "retry_in", s.outcome.Delay)
+	what := "an attempt"
+	if s.attempt.Reminder {
+		what = s.what
+	}
+	s.log.WarnContext(ctx, "pixmed: "+what+" failed", "error", logText(err), "retry_in", s.outcome.Delay)
 	return AttemptFailed
 }
 
