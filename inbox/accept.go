@@ -2,14 +2,10 @@ package inbox
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
@@ -118,22 +114,4 @@ func (in *Inbox) newEvent(ctx context.Context, receivedAt time.Time) (*ledger.Ev
 		}
 	}
 	return event, nil
-}
-
-// newID returns a UUID of version 7 for a time: ids sort like the times, to a
-// quarter of a microsecond.
-func newID(t time.Time) string {
-	id := firstID(t)
-	_, _ = rand.Read(id[8:]) // never fails
-	id[8] = id[8]&0x3f | 0x80
-	return id.String()
-}
-
-// firstID returns the lowest id of a time.
-func firstID(t time.Time) (id uuid.UUID) {
-	ms := uint64(max(t.UnixMilli(), 0)) << 16
-	fraction := uint64(t.Nanosecond()%1e6) << 12 / 1e6 //nolint:gosec // it is not negative
-	binary.BigEndian.PutUint64(id[:], ms|7<<12|fraction)
-	id[8] = 0x80
-	return id
 }

@@ -209,6 +209,10 @@ func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
 	if err != nil {
 		return nil, err
 	}
+	notes, err := r.notes(ctx, id, "") // first, so that the rest is no older
+	if err != nil {
+		return nil, err
+	}
 	row, err := r.from.Case(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNone):
@@ -217,10 +221,8 @@ func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
 		return nil, err
 	}
 	c := newCase(row)
-	if c.Events, err = own(r.from.History(ctx, id)); err != nil {
-		return nil, err
-	}
-	c.Notes, err = r.notes(ctx, id, "")
+	c.Notes = notes
+	c.Events, err = own(r.from.History(ctx, id))
 	return c, err
 }
 

@@ -149,7 +149,7 @@ func TestReceived(t *testing.T) {
 			return nil
 		}))
 		from := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
-		const day = 24 * time.Hour
+
 		for _, n := range []struct {
 			at     time.Duration
 			status pixmed.MEDStatus
@@ -185,27 +185,6 @@ func TestReceived(t *testing.T) {
 		got, err = in.CountReceived(t.Context(), time.Now().Add(-time.Hour), 2*time.Hour, 1)
 		if err != nil || got[0].Quarantined != 1 || got[0].Done != 0 {
 			t.Errorf("%+v, %v", got, err)
-		}
-	})
-}
-
-func TestReady(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-		if err := in.Ready(t.Context()); err != nil {
-			t.Error(err)
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := in.Ready(ended); !errors.Is(err, context.Canceled) {
-			t.Errorf("with a context that has ended: %v", err)
-		}
-		if err := in.Stop(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := in.Ready(t.Context()); !errors.Is(err, pixmed.ErrBusy) {
-			t.Errorf("after Stop: %v, want ErrBusy", err)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,82 +169,6 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-func TestStopLetsCallbacksEnd(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		release := make(chan struct{})
-		r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
-			<-release
-			return ctx.Err()
-		})
-		in := s.Start(t, r)
-		id := enginetest.NewTransaction()
-		mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
-		r.Next(t)
-		stopped := make(chan error)
-		go func() { stopped <- in.Stop(t.Context()) }()
-		for { // it refuses from now on
-			err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-			if errors.Is(err, pixmed.ErrBusy) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-		}
-		close(release)
-		if err := <-stopped; err != nil {
-			t.Fatal(err)
-		}
-		mustStop(t, in) // again
-		events := historyOf(t, s.Open(t, r), id)
-		if e := events[0]; e.State != inbox.Done || e.Attempts != 1 {
-			t.Errorf("the event is %v, want it done at the first attempt", e)
-		}
-	})
-}
-
-// Callbacks that Stop cuts off run again, and it is not counted against them.
-func TestStopCutsCallbacksOff(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
-			if n.Attempt == 1 {
-				<-ctx.Done()
-			}
-			return ctx.Err()
-		})
-		in := s.Start(t, r, inbox.WithMaxAttempts(1))
-		id := enginetest.NewTransaction()
-		mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
-		r.Next(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := in.Stop(ctx); err != nil {
-			t.Fatalf("Stop: %v", err)
-		}
-		in = s.Start(t, r, inbox.WithMaxAttempts(1))
-		enginetest.Await(t, in)
-		if e := historyOf(t, in, id)[0]; e.State != inbox.Done || e.Attempts != 2 {
-			t.Errorf("the event is %v, want it done at the second attempt", e)
-		}
-	})
-}
-
-func TestStartAndStopMisused(t *testing.T) {
-	t.Parallel()
-	in := enginetest.SQLite(t).Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "started already") {
-		t.Errorf("a second Start: %v", err)
-	}
-	mustStop(t, in)
-	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "stopped") {
-		t.Errorf("Start after Stop: %v", err)
-	}
-	if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Debited)); !errors.Is(err, pixmed.ErrBusy) {
-		t.Errorf("Receive after Stop: %v, want ErrBusy", err)
-	}
-}
-
 func historyOf(t *testing.T, in *inbox.Inbox, id string) []*inbox.Event {
 	t.Helper()
 	events, err := in.History(t.Context(), id)
@@ -277,4 +200,58 @@ func TestJoinedErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An attempt timeout that is barely below the time after which an attempt is
+// overdue, which leaves little for everything else: all is done in the end, and
+// nothing is given back again and again.
+func TestOverdueBarelyAboveTheTimeout(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
+			if n.Attempt == 1 {
+				<-ctx.Done() // all of its time
+				return ctx.Err()
+			}
+			return nil
+		})
+		in := s.Start(t, r, inbox.WithAttemptTimeout(200*time.Millisecond), inbox.WithOverdue(240*time.Millisecond))
+		const notifications = 30
+		for range notifications {
+			mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		}
+		if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: notifications}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
+// A notification that kills its process is dead after its attempts, and others are
+// worked.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		c := newEffects(t, s).child()
+		c.Poison, c.Fail, c.MaxAttempts = true, false, 2
+		if s.Engine == "postgres" {
+			c.AttemptTimeout, c.Overdue = time.Second, 1500*time.Millisecond
+		}
+		good, bad := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged), enginetest.Notification(enginetest.NewTransaction(), poison)
+		c.AcceptOnly = true // or it would die before it has answered
+		p := serve(t, c)
+		deliver(t, "http://"+p.address, bad.Infraction)
+		p.stop(t)
+		c.AcceptOnly = false
+		for range c.MaxAttempts {
+			<-spawn(t, c).ended
+		}
+		p = serve(t, c)
+		deliver(t, "http://"+p.address, good.Infraction)
+		want := enginetest.Counts{Done: 1, Dead: 1}
+		poll(t, "one to be done and one to be dead", func() bool {
+			got, err := p.stats(t.Context())
+			return err == nil && got == want
+		})
+		p.stop(t)
+	})
 }

@@ -1,0 +1,234 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+)
+
+// fakeStore refuses what is called "bad", keeps nothing of what is called
+// "hopeless", finds what is called "locked" locked for so many times, has to wait
+// for what is called "blocking", and may be gone.
+type fakeStore struct {
+	ledger.Store
+
+	mu      sync.Mutex
+	gate    chan struct{} // what each commit waits for
+	gone    bool
+	locked  int
+	done    []string // operations that were committed, in order
+	batches [][]string
+}
+
+func name(op *ledger.Op) string {
+	if op.Quarantine != nil {
+		return "quarantine " + string(op.Quarantine.Raw)
+	}
+	return op.TransactionID
+}
+
+func (s *fakeStore) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
+	if s.gate != nil {
+		<-s.gate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var batch []string
+	for _, op := range ops {
+		batch = append(batch, name(op))
+	}
+	s.batches = append(s.batches, batch)
+	if s.gone {
+		return fmt.Errorf("%w: gone", ledger.ErrUnavailable)
+	}
+	for _, op := range ops {
+		switch {
+		case strings.HasPrefix(name(op), "bad"), name(op) == "hopeless", name(op) == "quarantine hopeless":
+			return fmt.Errorf("%w: no", ledger.ErrRefused)
+		case name(op) == "blocking" && s.locked > 0:
+			s.locked--
+			return fmt.Errorf("%w: after a while", ledger.ErrLocked)
+		}
+	}
+	for _, op := range ops {
+		if name(op) == "locked" && s.locked > 0 {
+			s.locked--
+			op.Err = ledger.ErrLocked
+			continue
+		}
+		s.done = append(s.done, name(op))
+		if op.Apply != nil {
+			op.Apply(ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1}))
+		}
+	}
+	if claim != nil {
+		claim.Made, claim.Next = true, -1
+	}
+	return nil
+}
+
+func newTestCommitter(t *testing.T, s *fakeStore, log *slog.Logger, change ...func(*config.Config)) *committer {
+	t.Helper()
+	c := config.Default()
+	c.Logger, c.PollInterval = log, time.Hour
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, f := range change {
+		f(c)
+	}
+	co := newCommitter(s, c)
+	t.Cleanup(func() {
+		co.refuse()
+		co.stop()
+	})
+	return co
+}
+
+func newOp(id string) *ledger.Op {
+	op := &ledger.Op{TransactionID: id, Apply: func(*ledger.Case) {}}
+	if id != "bad settlement" {
+		op.New = &ledger.Event{ID: id, Raw: []byte(id)}
+	}
+	return op
+}
+
+// What the database refuses is left out and kept in quarantine, what is locked is
+// tried again, and nothing is answered as done that was not.
+func TestIsolation(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ops    []string
+		gone   bool
+		locked int
+		want   []string // what becomes of each
+		done   []string
+	}{
+		"all well":              {[]string{"a", "b"}, false, 0, []string{"done", "done"}, []string{"a", "b"}},
+		"one refused":           {[]string{"a", "bad", "b"}, false, 0, []string{"done", "kept", "done"}, []string{"a", "b", "quarantine bad"}},
+		"alone and refused":     {[]string{"bad"}, false, 0, []string{"kept"}, []string{"quarantine bad"}},
+		"several refused":       {[]string{"bad 1", "a", "bad 2", "b", "bad 3"}, false, 0, []string{"kept", "done", "kept", "done", "kept"}, []string{"a", "b", "quarantine bad 1", "quarantine bad 2", "quarantine bad 3"}},
+		"nothing to keep":       {[]string{"a", "bad settlement"}, false, 0, []string{"done", "refused"}, []string{"a"}},
+		"cannot be kept":        {[]string{"a", "hopeless"}, false, 0, []string{"done", "refused"}, []string{"a"}},
+		"gone":                  {[]string{"a", "bad"}, true, 0, []string{"busy", "busy"}, nil},
+		"locked for a while":    {[]string{"a", "locked", "b"}, false, 3, []string{"done", "done", "done"}, []string{"a", "b", "locked"}},
+		"locked for too long":   {[]string{"a", "locked"}, false, 1 << 30, []string{"done", "busy"}, []string{"a"}},
+		"blocking for a while":  {[]string{"a", "blocking", "b"}, false, 3, []string{"done", "done", "done"}, []string{"a", "b", "blocking"}},
+		"blocking for too long": {[]string{"a", "blocking"}, false, 1 << 30, []string{"done", "busy"}, []string{"a"}},
+		"locked beside refused": {[]string{"bad", "locked", "a"}, false, 1, []string{"kept", "done", "done"}, []string{"a", "locked", "quarantine bad"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &fakeStore{gate: make(chan struct{}), gone: test.gone, locked: test.locked}
+			co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 200 * time.Millisecond })
+			// While the first one is committed, the others gather.
+			first := make(chan error, 1)
+			go func() { first <- co.accept(t.Context(), newOp("first")) }()
+			s.gate <- struct{}{}
+			results := make([]chan error, len(test.ops))
+			for i, id := range test.ops {
+				r := newRequest(newOp(id))
+				co.accepts <- r
+				results[i] = r.done
+			}
+			close(s.gate)
+			if err := <-first; err != nil && !test.gone {
+				t.Error(err)
+			}
+			var got []string
+			for _, result := range results {
+				err := <-result
+				var kept *keptError
+				switch {
+				case err == nil:
+					got = append(got, "done")
+				case errors.As(err, &kept):
+					got = append(got, "kept")
+				case errors.Is(err, pixmed.ErrBusy):
+					got = append(got, "busy")
+				case errors.Is(err, ledger.ErrRefused):
+					got = append(got, "refused")
+				default:
+					got = append(got, err.Error())
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			done := slices.DeleteFunc(slices.Clone(s.done), func(n string) bool { return n == "first" })
+			slices.Sort(done)
+			if diff := cmp.Diff(test.done, done); diff != "" {
+				t.Errorf("committed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What has to be waited for is tried apart: others are never in a transaction with
+// it again.
+func TestBlockingIsApart(t *testing.T) {
+	t.Parallel()
+	s := &fakeStore{locked: 1 << 30}
+	co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 300 * time.Millisecond })
+	blocked := make(chan error, 2)
+	for range 2 {
+		go func() { blocked <- co.accept(t.Context(), newOp("blocking")) }()
+	}
+	for i := 0; len(blocked) < 2; i++ {
+		if err := co.accept(t.Context(), newOp(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mixed := 0
+	for _, b := range s.batches {
+		if slices.Contains(b, "blocking") && slices.ContainsFunc(b, func(n string) bool { return n != "blocking" }) {
+			mixed++
+		}
+	}
+	if mixed > 2 { // until it is known of each
+		t.Errorf("%d of %d transactions had others in them", mixed, len(s.batches))
+	}
+}
+
+// Stop answers what waits for a case that somebody holds.
+func TestStopWithParked(t *testing.T) {
+	t.Parallel()
+	s := &fakeStore{locked: 1 << 30}
+	c := config.Default()
+	c.Logger, c.PollInterval, c.LockPatience = slog.New(slog.DiscardHandler), time.Hour, time.Hour
+	co := newCommitter(s, c)
+	result := make(chan error, 1)
+	go func() { result <- co.accept(t.Context(), newOp("locked")) }()
+	for {
+		s.mu.Lock()
+		tried := len(s.batches)
+		s.mu.Unlock()
+		if tried > 0 {
+			break
+		}
+	}
+	co.refuse()
+	co.stop()
+	if err := <-result; !errors.Is(err, pixmed.ErrBusy) {
+		t.Errorf("%v, want ErrBusy", err)
+	}
+	if err := co.commit(t.Context(), newOp("late")); !errors.Is(err, pixmed.ErrBusy) {
+		t.Errorf("after it: %v, want ErrBusy", err)
+	}
+}
