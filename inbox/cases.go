@@ -267,8 +267,8 @@ func (r *reads) notes(ctx context.Context, transactionID, event string) ([]Note,
 // Received counts the notifications that were received in a span of time, by the
 // state in which they are now.
 type Received struct {
-	From                             time.Time
-	Pending, Done, Dead, Quarantined int64
+	From                                       time.Time
+	Pending, Done, Dead, Quarantined, Resolved int64
 }
 
 // CountReceived counts the notifications that were received in each of n spans of
@@ -303,6 +303,8 @@ func (r *reads) CountReceived(ctx context.Context, from time.Time, span time.Dur
 			span.Dead += c.Events
 		case ledger.Quarantined:
 			span.Quarantined += c.Events
+		case ledger.Resolved:
+			span.Resolved += c.Events
 		}
 	}
 	return received, nil

@@ -53,10 +53,11 @@ func (r *reminders) none(t *testing.T) {
 	}
 }
 
-// dueIn returns a notification of a new case that is due in a time, given its window.
-func dueIn(d, window time.Duration) *pixmed.Notification {
+// dueIn returns a notification of a new case that is due in a time, with a window of
+// seven days.
+func dueIn(d time.Duration) *pixmed.Notification {
 	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-	n.ReceivedAt = time.Now().Add(d - window)
+	n.ReceivedAt = time.Now().Add(d - 7*day)
 	return n
 }
 
@@ -115,7 +116,7 @@ func TestReminders(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day, 3*day, time.Hour))
-		n := dueIn(5*day, 7*day)
+		n := dueIn(5 * day)
 		mustReceive(t, in, n)
 		enginetest.Await(t, in)
 		for i, d := range []time.Duration{2*day + time.Minute, 2 * day} {
@@ -140,7 +141,7 @@ func TestRemindersMissed(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, 3*day, 2*day, day, time.Hour))
-		late, overdue := dueIn(2*time.Hour, 7*day), dueIn(-day, 7*day)
+		late, overdue := dueIn(2*time.Hour), dueIn(-day)
 		mustReceive(t, in, late)
 		r.next(t)
 		mustReceive(t, in, overdue)
@@ -161,7 +162,7 @@ func TestRemindersEnd(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		r := newReminders(nil)
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day))
-		answered, ended, cancelled, open := dueIn(time.Hour, 7*day), dueIn(time.Hour, 7*day), dueIn(time.Hour, 7*day), dueIn(time.Hour, 7*day)
+		answered, ended, cancelled, open := dueIn(time.Hour), dueIn(time.Hour), dueIn(time.Hour), dueIn(time.Hour)
 		for _, n := range []*pixmed.Notification{answered, ended, cancelled, open} {
 			mustReceive(t, in, n)
 		}
@@ -240,11 +241,11 @@ func TestRemindersBesideNotifications(t *testing.T) {
 				t.Errorf("%v was called, want %v", got, n)
 			}
 		}
-		far := dueIn(3*day, 7*day)
+		far := dueIn(3 * day)
 		receive(far, "1", 2)
 		receive(far, "2", 2)
 		for _, externalID := range []string{"waits", "dead"} {
-			n := dueIn(time.Hour, 7*day)
+			n := dueIn(time.Hour)
 			receive(n, externalID, 2)
 			if c := r.next(t); c.TransactionID != n.TransactionID {
 				t.Errorf("%s: %+v", externalID, c)
@@ -254,7 +255,7 @@ func TestRemindersBesideNotifications(t *testing.T) {
 				t.Errorf("the notification's next attempt is at %v", next)
 			}
 		}
-		failing := dueIn(time.Hour, 7*day)
+		failing := dueIn(time.Hour)
 		receive(failing, "1", pixmed.Real)
 		r.next(t)
 		awaitCase(t, in, failing.TransactionID, func(c *inbox.Case) bool { return time.Until(c.NextReminder) > 20*time.Minute })
@@ -282,7 +283,7 @@ func TestRemindersFail(t *testing.T) {
 					ended <- a
 				}
 			}))
-		n := dueIn(2*time.Hour, 7*day)
+		n := dueIn(2 * time.Hour)
 		mustReceive(t, in, n)
 		for i := range 3 {
 			r.next(t)
@@ -312,7 +313,7 @@ func TestRemindersAfterARestart(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day))
-		done, missed := dueIn(time.Hour, 7*day), dueIn(3*day, 7*day)
+		done, missed := dueIn(time.Hour), dueIn(3*day)
 		mustReceive(t, in, done)
 		r.next(t)
 		awaitCase(t, in, done.TransactionID, reminded(1))
@@ -350,16 +351,16 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 			}
 		}
 		in := with(7 * day)
-		first := dueIn(2*day, 7*day)
+		first := dueIn(2 * day)
 		mustReceive(t, in, first)
 		enginetest.Await(t, in)
 		stop(in)
 
 		in = s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-		second := dueIn(2*day, 7*day)
+		second := dueIn(2 * day)
 		mustReceive(t, in, second)
 		enginetest.Await(t, in)
-		late := dueIn(time.Hour, 7*day)
+		late := dueIn(time.Hour)
 		mustReceive(t, in, late)
 		c := awaitCase(t, in, late.TransactionID, func(c *inbox.Case) bool { return c.NextReminder.After(time.Now()) })
 		if time.Until(c.NextReminder) > 2*time.Minute || c.RemindersGivenUp != 0 || len(c.Notes) != 0 {

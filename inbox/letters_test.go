@@ -314,7 +314,7 @@ func TestActionsMisused(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 	ctx, id := t.Context(), enginetest.NewTransaction()
-	replayAll := func(f inbox.Filter, opts ...inbox.ActionOption) error { _, err := in.ReplayAll(ctx, f, opts...); return err }
+	replayAll := func(f inbox.Filter) error { _, err := in.ReplayAll(ctx, f); return err }
 	for name, test := range map[string]struct {
 		err  error
 		is   error
@@ -325,7 +325,7 @@ func TestActionsMisused(t *testing.T) {
 		"a line break":   {in.End(ctx, id, "", inbox.By("a\nb")), inbox.ErrInvalidArgument, "control characters"},
 		"a long name":    {in.End(ctx, id, "", inbox.By(strings.Repeat("a", 201))), inbox.ErrInvalidArgument, "200 bytes"},
 		"force":          {in.End(ctx, id, "", inbox.Force()), inbox.ErrInvalidArgument, "means nothing here"},
-		"force twice":    {in.Delete(ctx, id, inbox.Force(), inbox.Force()), inbox.ErrInvalidArgument, "twice"},
+		"force twice":    {in.Delete(ctx, id, twice(inbox.Force())...), inbox.ErrInvalidArgument, "twice"},
 		"a long note":    {in.MarkAnswered(ctx, id, strings.Repeat("a", 4097)), inbox.ErrInvalidArgument, "the note is longer"},
 		"no note":        {in.Resolve(ctx, id, "\x00"), inbox.ErrInvalidArgument, "no valid text"},
 		"no case":        {in.MarkAnswered(ctx, id, ""), inbox.ErrNotFound, id},

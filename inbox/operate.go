@@ -117,7 +117,7 @@ func checkNote(function, note string) error {
 // [ErrNotFound], or [ErrEnded] if the case is not open. When a case opens again, it
 // is not answered any more.
 func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
-	return in.decide(ctx, "MarkAnswered", "pixmed: a case was answered", transactionID, note, false, opts, (*ledger.Case).MarkAnswered)
+	return in.decide(ctx, "MarkAnswered", Answered, transactionID, note, false, opts, (*ledger.Case).MarkAnswered)
 }
 
 // End ends a case because a person says that it is over: the gateway has not said
@@ -125,10 +125,10 @@ func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, o
 // does nothing. Only a later notification that is not final and no duplicate opens
 // the case again. It returns [ErrNotFound].
 func (in *Inbox) End(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
-	return in.decide(ctx, "End", "pixmed: a case was ended by an operator", transactionID, note, true, opts, (*ledger.Case).End)
+	return in.decide(ctx, "End", Ended, transactionID, note, true, opts, (*ledger.Case).End)
 }
 
-func (in *Inbox) decide(ctx context.Context, function, log, transactionID, note string, all bool, opts []ActionOption, decide func(c *ledger.Case, by, note string) ledger.Decided) error {
+func (in *Inbox) decide(ctx context.Context, function string, what Action, transactionID, note string, all bool, opts []ActionOption, decide func(c *ledger.Case, by, note string) ledger.Decided) error {
 	a, err := act(function, false, opts)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (in *Inbox) decide(ctx context.Context, function, log, transactionID, note 
 	case ledger.DecidedEnded:
 		return fmt.Errorf("%w: %s", ErrEnded, id)
 	case ledger.Decides:
-		in.log.InfoContext(ctx, log, "transaction_id", id, "by", a.by)
+		in.log.InfoContext(ctx, "pixmed: an operator has decided about a case", "action", what, "transaction_id", id, "by", a.by)
 	default:
 	}
 	return nil
@@ -297,7 +297,7 @@ func (in *Inbox) actBy(ctx context.Context, what Action, id, note string, a acti
 		return fmt.Errorf("%w: %s is %s", unneeded, e.ID, e.State)
 	default:
 	}
-	in.log.InfoContext(ctx, "pixmed: an operator has "+string(what)+" a notification", "event_id", e.ID, "transaction_id", e.TransactionID, "by", a.by)
+	in.log.InfoContext(ctx, "pixmed: an operator has acted on a notification", "action", what, "event_id", e.ID, "transaction_id", e.TransactionID, "by", a.by)
 	return nil
 }
 

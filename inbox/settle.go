@@ -17,8 +17,6 @@ type settler struct {
 	log      *slog.Logger
 	deadline time.Time // when the lease ends
 
-	what, dead string // how the log speaks of it, and of what fails for good
-
 	outcome   ledger.Outcome
 	decision  ledger.Settlement
 	ambiguous bool // the callback's transaction may have been committed
@@ -26,9 +24,8 @@ type settler struct {
 }
 
 func (in *Inbox) newSettler(a *ledger.Attempt) *settler {
-	s := &settler{in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue), what: "a notification", dead: "dead"}
+	s := &settler{in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue)}
 	if a.Reminder {
-		s.what, s.dead = "a reminder", "given up"
 		s.log = in.log.With("transaction_id", a.TransactionID, "attempt", a.Failures+1)
 		return s
 	}
@@ -53,11 +50,14 @@ func (s *settler) lost() {
 	if !s.settle(context.Background()) {
 		return
 	}
-	if s.dies() {
-		s.log.Error("pixmed: " + s.what + " is " + s.dead + ": its last attempt did not end in time")
-		return
+	switch {
+	case s.dies() && s.attempt.Reminder:
+		s.log.Error("pixmed: a reminder is given up: its last attempt did not end in time")
+	case s.dies():
+		s.log.Error("pixmed: a notification is dead: its last attempt did not end in time")
+	default:
+		s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
 	}
-	s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
 }
 
 // release gives back what was not begun.
@@ -171,24 +171,29 @@ func (s *settler) report(ctx context.Context, err error) AttemptResult {
 	case s.decision == ledger.Late:
 		s.log.WarnContext(ctx, "pixmed: an attempt ended late: another one has taken over, and its outcome does not count")
 		return AttemptLate
+	case s.attempt.Reminder && err == nil:
+		s.log.DebugContext(ctx, "pixmed: a reminder is done")
+		return AttemptDone
+	case s.attempt.Reminder && !s.outcome.Interrupted && (s.outcome.Discard || s.dies()):
+		s.log.ErrorContext(ctx, "pixmed: a reminder is given up", "error", logText(err))
+		return AttemptDead
+	case s.attempt.Reminder && !s.outcome.Interrupted:
+		s.log.WarnContext(ctx, "pixmed: a reminder failed", "error", logText(err), "retry_in", s.outcome.Delay)
+		return AttemptFailed
 	case err == nil:
-		s.log.DebugContext(ctx, "pixmed: "+s.what+" is done")
+		s.log.DebugContext(ctx, "pixmed: a notification is done")
 		return AttemptDone
 	case s.outcome.Interrupted:
 		s.log.InfoContext(ctx, "pixmed: an attempt was cut off by Stop; it will be run again")
 		return AttemptInterrupted
 	case s.outcome.Discard:
-		s.log.ErrorContext(ctx, "pixmed: "+s.what+" is "+s.dead+": the callback discarded it", "error", logText(err))
+		s.log.ErrorContext(ctx, "pixmed: a notification is dead: the receiver discarded it", "error", logText(err))
 		return AttemptDead
 	case s.dies():
-		s.log.ErrorContext(ctx, "pixmed: "+s.what+" is "+s.dead+": that was its last attempt", "error", logText(err))
+		s.log.ErrorContext(ctx, "pixmed: a notification is dead: that was its last attempt", "error", logText(err))
 		return AttemptDead
 	}
-	what := "an attempt"
-	if s.attempt.Reminder {
-		what = s.what
-	}
-	s.log.WarnContext(ctx, "pixmed: "+what+" failed", "error", logText(err), "retry_in", s.outcome.Delay)
+	s.log.WarnContext(ctx, "pixmed: an attempt failed", "error", logText(err), "retry_in", s.outcome.Delay)
 	return AttemptFailed
 }
 

@@ -92,8 +92,8 @@ func (in *Inbox) receive(ctx context.Context, a *ledger.Attempt) error {
 	} else {
 		err = in.guard(ctx, a.TransactionID, func() error { return in.receiver.Receive(ctx, n) })
 	}
-	if found(err, func(err error) bool { return err == pixmed.ErrDuplicate }) { //nolint:errorlint // found unwraps
-		return nil // the receiver has handled it before
+	if isDuplicate(err) {
+		return nil
 	}
 	return err
 }

@@ -171,7 +171,7 @@ func (c *claimer) end(err error) {
 	switch {
 	case c == nil:
 	case err == nil:
-		c.claim.Made, c.claim.Attempts = true, append(c.attempts, c.reminds...)
+		c.claim.Made, c.claim.Attempts = true, slices.Concat(c.attempts, c.reminds)
 		c.claim.Next = time.Duration(c.next) * time.Microsecond
 		if len(c.claim.Attempts) < len(c.claimed) {
 			c.claim.Headless = c.headless()

@@ -402,8 +402,7 @@ func (x *explorer) time() {
 		}
 		x.goTo("a reminder is due", c)
 	}
-	switch s.run {
-	case runLease:
+	if s.run == runLease {
 		current := slices.ContainsFunc(s.attempts, func(a modelAttempt) bool { return a.lease == s.lease })
 		if current && s.expiries == 0 {
 			return
