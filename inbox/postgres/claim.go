@@ -19,7 +19,7 @@ const (
 	// index from being used.
 	sqlClaim = `
 WITH due AS (
-	SELECT transaction_id, running FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+	SELECT transaction_id, running, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond', running = CASE
 	WHEN c.held THEN c.running
 	WHEN c.remind_at <= statement_timestamp() AND coalesce(c.event_at > statement_timestamp(), true) THEN -1
@@ -27,7 +27,7 @@ UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint
 FROM due WHERE c.transaction_id = due.transaction_id
 RETURNING c.transaction_id::text, c.running = -1, due.running = -1, c.opened_at, now(), CASE
 	WHEN c.running = -1 AND ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + ` <= now() THEN 0 -- it is another reminder
-	ELSE c.remind_failures END`
+	ELSE c.remind_failures END, due.run_at`
 
 	// sqlHeads reads what was claimed: the lowest pending event of each case, whose
 	// place it writes into the row, or the event that is named there, whose attempt
@@ -57,7 +57,7 @@ SELECT least(statement_timestamp(), (SELECT run_at FROM {schema}.cases WHERE run
 
 	// sqlRelease makes due at once what claims hold whose COMMIT was not answered.
 	sqlRelease = `
-UPDATE {schema}.cases SET held = false, running = 0, run_at = least(event_at, remind_at) WHERE transaction_id IN (
+UPDATE {schema}.cases SET held = false, running = 0, run_at = ` + runOf + `event_at, remind_at` + runEnd + ` WHERE transaction_id IN (
 	SELECT transaction_id FROM {schema}.cases WHERE run_at > statement_timestamp() AND held AND lease = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)`
 )
 
@@ -67,12 +67,24 @@ type lostClaim struct {
 	until time.Time
 }
 
-// floor is a time below which no case is due. Under a snapshot that somebody holds
-// for long, an index keeps the entries of everything that was due since; the floor
-// spares the claims walking them. It is computed again every second.
+// floor is a time below which no case is due, as far as is known. Under a snapshot
+// that somebody holds for long, an index keeps the entries of everything that was
+// due since; the floor spares the claims walking them. Claims take what was due
+// first first, so it follows them. Every second a claim looks at everything, for
+// what was locked or not committed when others passed it.
 type floor struct {
 	below pgtype.Timestamptz
-	found time.Time
+	found time.Time // when a claim looked at everything
+}
+
+// floorMargin is how long after its run_at a case is committed as a rule.
+const floorMargin = 100 * time.Millisecond
+
+// raise raises the floor to what was claimed.
+func (f *floor) raise(claimed time.Time) {
+	if at := claimed.Add(-floorMargin); !claimed.IsZero() && (f.below.InfinityModifier == pgtype.NegativeInfinity || at.After(f.below.Time)) {
+		f.below = pgtype.Timestamptz{Time: at, Valid: true}
+	}
 }
 
 // claimer makes a claim in a transaction of the committer's.
@@ -83,6 +95,7 @@ type claimer struct {
 	since    time.Time
 	claimed  []string
 	reminds  []*ledger.Attempt
+	last     time.Time // since when the last of them was due
 	attempts []*ledger.Attempt
 	next     int64 // in microseconds
 }
@@ -140,10 +153,13 @@ func (c *claimer) scanClaimed(rows pgx.Rows) error {
 	var id string
 	var reminder, lost bool
 	var openedAt *time.Time
-	var now time.Time
+	var now, at time.Time
 	var failures int
-	_, err := pgx.ForEachRow(rows, []any{&id, &reminder, &lost, &openedAt, &now, &failures}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &reminder, &lost, &openedAt, &now, &failures, &at}, func() error {
 		c.claimed = append(c.claimed, id)
+		if at.After(c.last) {
+			c.last = at
+		}
 		if reminder {
 			a := &ledger.Attempt{Lease: c.lease, Since: c.since, Lost: lost, Reminder: true}
 			a.TransactionID, a.Failures, a.Reminded.OpenedAt = id, failures, fromNull(openedAt)
@@ -172,6 +188,7 @@ func (c *claimer) end(err error) {
 	case c == nil:
 	case err == nil:
 		c.claim.Made, c.claim.Attempts = true, slices.Concat(c.attempts, c.reminds)
+		c.s.floor.raise(c.last)
 		c.claim.Next = time.Duration(c.next) * time.Microsecond
 		if len(c.claim.Attempts) < len(c.claimed) {
 			c.claim.Headless = c.headless()

@@ -82,7 +82,9 @@ func TestDefenceChangedMeanwhile(t *testing.T) {
 					return
 				default:
 				}
-				if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil && !errors.Is(err, pixmed.ErrBusy) {
+				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+				n.ReceivedAt = time.Now()
+				if err := in.Receive(t.Context(), n); err != nil && !errors.Is(err, pixmed.ErrBusy) {
 					done <- err
 					return
 				}

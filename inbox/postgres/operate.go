@@ -21,7 +21,7 @@ UPDATE {schema}.settings SET defence = nullif($1::bigint, 0), reminders = $2::bi
 	// expressions are those of the row as it is when it is locked.
 	sqlReplan = `
 UPDATE {schema}.cases c SET remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
-	run_at = CASE WHEN held THEN run_at ELSE least(event_at, ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `) END
+	run_at = CASE WHEN held THEN run_at ELSE ` + runOf + `event_at, ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + runEnd + ` END
 WHERE c.open AND c.answered_at IS NULL AND c.tried_at IS NULL AND c.remind_at IS DISTINCT FROM ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + ``
 )
 

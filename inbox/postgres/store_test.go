@@ -54,5 +54,5 @@ func runs() int {
 	if testing.Short() {
 		return 3
 	}
-	return 15
+	return 6
 }

@@ -13,12 +13,17 @@ const (
 	plannedAfter = ` + (s.defence - before) * interval '1 microsecond' AS at) p WHERE s.one AND p.at > coalesce(`
 	plannedEnd   = `, '-infinity'))`
 
+	// What run_at is of a case that is not held: the lesser of two times, which stand
+	// between these two; but not before now, since claims soon look no further back.
+	runOf  = `(SELECT x.at + greatest(clock_timestamp() - x.at, interval '0') FROM (SELECT least(`
+	runEnd = `) AS at) x)`
+
 	// sqlFirst stores the first events of new cases. What it does not return belongs
 	// to a case that exists.
 	sqlFirst = `
 WITH c AS (
 	INSERT INTO {schema}.cases (transaction_id, next_seq, event_at, remind_at, run_at, open, status_seq, value, opened_at, ended_at)
-	SELECT t.id, 2, clock_timestamp(), r.at, least(clock_timestamp(), r.at), t.open, 1, t.value, CASE WHEN t.open THEN t.at END, CASE WHEN NOT t.open THEN t.at END
+	SELECT t.id, 2, clock_timestamp(), r.at, clock_timestamp(), t.open, 1, t.value, CASE WHEN t.open THEN t.at END, CASE WHEN NOT t.open THEN t.at END
 	FROM unnest($2::text[]::uuid[], $6::bigint[], $9::timestamptz[], $12::boolean[]) t (id, value, at, open),
 		LATERAL (SELECT CASE WHEN t.open THEN ` + plannedOf + `t.at` + plannedAfter + `NULL::timestamptz` + plannedEnd + ` END AS at) r ORDER BY t.id ON CONFLICT DO NOTHING RETURNING transaction_id)
 INSERT INTO {schema}.events (id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing)
@@ -55,7 +60,7 @@ changed AS (
 UPDATE {schema}.cases c SET next_seq = u.next_seq, updated_at = clock_timestamp(), dead = c.dead + u.dead,
 	held = c.held AND NOT u.released, running = CASE WHEN u.released THEN 0 ELSE c.running END,
 	event_at = CASE u.due WHEN 0 THEN c.event_at WHEN 2 THEN u.at END,
-	run_at = CASE WHEN c.held AND NOT u.released THEN c.run_at ELSE least(CASE u.due WHEN 0 THEN c.event_at WHEN 2 THEN u.at END, c.remind_at) END
+	run_at = CASE WHEN c.held AND NOT u.released THEN c.run_at ELSE ` + runOf + `CASE u.due WHEN 0 THEN c.event_at WHEN 2 THEN u.at END, c.remind_at` + runEnd + ` END
 FROM (SELECT transaction_id, next_seq, due, clock_timestamp() + delay * interval '1 microsecond' AS at, released, dead
 	FROM unnest($26::text[]::uuid[], $27::bigint[], $28::int[], $29::bigint[], $30::boolean[], $31::bigint[]) u (transaction_id, next_seq, due, delay, released, dead)) u
 WHERE c.transaction_id = u.transaction_id`
