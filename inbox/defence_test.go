@@ -409,3 +409,46 @@ func TestWithDefenceMisused(t *testing.T) {
 		}
 	}
 }
+
+// T23: what a killed process has left of a reminder counts as a failed attempt, and it
+// is called again.
+func TestRemindersAfterAKill(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := newReminders(nil)
+		open := func(opts ...inbox.Option) *inbox.Inbox {
+			return s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), append(opts, inbox.WithDefence(7*day, r.remind, day, time.Hour), inbox.WithMaxAttempts(2))...)
+		}
+		in := open()
+		n, last := dueIn(2*time.Hour), dueIn(2*time.Hour)
+		mustReceive(t, in, n)
+		mustReceive(t, in, last)
+		if err := in.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// As if a process had claimed the reminders, of which one had failed before.
+		db := s.DB(t)
+		for _, statement := range []string{
+			"UPDATE cases SET held = true, running = -1, lease = 7, run_at = remind_at",
+			"UPDATE cases SET remind_failures = 1, tried_at = remind_at WHERE transaction_id = '" + last.TransactionID + "'",
+		} {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in = open()
+		if err := in.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c := r.next(t); c.TransactionID != n.TransactionID {
+			t.Errorf("%s was called, want %s", c.TransactionID, n.TransactionID)
+		}
+		awaitCase(t, in, n.TransactionID, reminded(1))
+		c := awaitCase(t, in, last.TransactionID, func(c *inbox.Case) bool { return c.RemindersGivenUp == 1 })
+		if !c.NextReminder.Equal(c.DueAt.Add(-time.Hour)) || !strings.Contains(c.Notes[0].Text, "did not end in time") {
+			t.Errorf("the next one is at %v, and it is due at %v: %v", c.NextReminder, c.DueAt, c.Notes)
+		}
+		enginetest.Await(t, in)
+		r.none(t)
+	})
+}

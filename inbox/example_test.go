@@ -132,12 +132,14 @@ func ExampleWithDefence() {
 	defer cancel()
 
 	sent := make(chan string)
-	send := func(_ context.Context, text string) error { // by mail, say; an error is tried again
-		sent <- text
-		return nil
-	}
 	remind := func(ctx context.Context, c *inbox.Case) error {
-		return send(ctx, fmt.Sprintf("%s of order %s is blocked. Answer it within %v.", c.Value.BRL(), c.ExternalID, time.Until(c.DueAt).Round(time.Hour)))
+		message := fmt.Sprintf("%s of order %s is blocked. Answer it within %v.", c.Value.BRL(), c.ExternalID, time.Until(c.DueAt).Round(time.Hour))
+		select { // as a mail, say
+		case sent <- message:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err() // it is tried again
+		}
 	}
 	const day = 24 * time.Hour
 	in, err := sqlite.Open(ctx, filepath.Join(folder, "inbox.db"), pixmed.ReceiverFunc(pixmed.Ignore),

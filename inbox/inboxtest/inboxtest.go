@@ -11,6 +11,7 @@ import (
 
 // Stater is an inbox, or a reader of one.
 type Stater interface {
+	// Stats counts what is in it.
 	Stats(ctx context.Context) (inbox.Stats, error)
 }
 
