@@ -74,10 +74,11 @@ func ExampleCallbacks() {
 		},
 	}
 	receiver := pixmed.Deduplicate(&pixmed.MemoryStore{}, callbacks)
+	infraction := pixmedtest.NewInfraction() // all are about one transaction
 	for _, status := range []pixmed.MEDStatus{
 		pixmed.Acknowledged, pixmed.Acknowledged, pixmed.Cancelled, pixmed.Acknowledged, "REVIEWED",
 	} {
-		n := pixmedtest.NewNotification(func(n *pixmed.Notification) { n.MEDStatus = status })
+		n := pixmedtest.NewNotification(func(n *pixmed.Notification) { n.Infraction, n.MEDStatus = infraction, status })
 		if err := receiver.Receive(context.Background(), n); err != nil {
 			fmt.Println(err)
 		}

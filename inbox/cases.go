@@ -2,52 +2,124 @@ package inbox
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Case is a transaction under a MED request, with all that was accepted of it.
+// Case is a transaction under a MED request, with what was accepted of it.
+//
+// It is open while the last accepted notification of any of its external ids is not
+// final: CANCELLED and DEBITED are, ACKNOWLEDGED, an empty status and an unknown one
+// are not. [Inbox.End] ends it too. Whatever has ended it, a later notification that
+// is not final and no duplicate opens it again. What becomes of a notification here,
+// done or dead, makes no difference: it is what the gateway says that counts.
 type Case struct {
 	// TransactionID names it, in lower case.
 	TransactionID string `json:"transactionId"`
+	// Open is whether it is.
+	Open bool `json:"open"`
+	// Status is that of the notification accepted last among those that are the last
+	// of their external id and not final; if the case has ended, among all of them.
+	Status pixmed.MEDStatus `json:"status"`
+	// ExternalID is that notification's.
+	ExternalID string `json:"externalId"`
+	// Value is the largest of the values of those among which Status is chosen, since
+	// notifications of one transaction speak of the same money. After DEBITED it is
+	// what the gateway has named last, and not a sum.
+	Value pixmed.Amount `json:"value"`
+	// OpenedAt is when the notification was received that opened it, the last time
+	// that one did; zero if none ever has.
+	OpenedAt time.Time `json:"openedAt,omitzero"`
+	// DueAt is until when it has to be answered: [WithDefence]'s window after
+	// OpenedAt. It is zero without WithDefence, and once the case has ended.
+	DueAt time.Time `json:"dueAt,omitzero"`
+	// AnsweredAt is when [Inbox.MarkAnswered] was called since it opened, on the
+	// database's clock, and AnsweredBy by whom; zero if it was not.
+	AnsweredAt time.Time `json:"answeredAt,omitzero"`
+	AnsweredBy string    `json:"answeredBy"`
+	// EndedAt is when the notification was received that ended it, or when a person
+	// ended it, and EndedBy that person; zero while it is open.
+	EndedAt time.Time `json:"endedAt,omitzero"`
+	EndedBy string    `json:"endedBy"`
+	// NextReminder is when WithDefence's function is called next; zero if it is not.
+	NextReminder time.Time `json:"nextReminder,omitzero"`
+	// RemindersGivenUp is how many reminders failed for good since it opened.
+	RemindersGivenUp int `json:"remindersGivenUp"`
 	// UpdatedAt is when something last happened to it, on the database's clock: a
-	// notification was accepted, or an attempt ended.
+	// notification was accepted, an attempt ended, a person did something.
 	UpdatedAt time.Time `json:"updatedAt"`
-	// Events are its notifications in the order in which they were accepted, at
-	// least one.
-	Events []*Event `json:"events"`
+	// Accepted is how many notifications were accepted of it, Pending and Dead how
+	// many of them are that now.
+	Accepted int64 `json:"accepted"`
+	Pending  int64 `json:"pending"`
+	Dead     int64 `json:"dead"`
+	// Current is the notification that the case is at, without its body: the first
+	// that is pending; if none is, the last that is dead; otherwise the last of all.
+	Current *Event `json:"current"`
+	// Events are its notifications in the order in which they were accepted, and
+	// Notes what was done about it, oldest first. [Inbox.Case] and reminders have
+	// them, [Inbox.Cases] leaves them out.
+	Events []*Event `json:"events,omitempty"`
+	Notes  []Note   `json:"notes,omitempty"`
 }
 
-// Last returns the notification that was accepted last: its status is what the
-// gateway says of the transaction.
-func (c *Case) Last() *Event { return c.Events[len(c.Events)-1] }
-
-// Current returns the notification that the case is at: the first that is pending;
-// if none is, the last that is dead; otherwise the last of all.
-func (c *Case) Current() *Event {
-	current := c.Last()
-	for _, e := range slices.Backward(c.Events) {
-		if e.State == Pending || (e.State == Dead && current.State == Done) {
-			current = e
-		}
-	}
-	return current
+// Note is what a person has done about a case or a notification, or a reminder that
+// was called.
+type Note struct {
+	// At is when, on the database's clock.
+	At time.Time `json:"at"`
+	// Action is what.
+	Action Action `json:"action"`
+	// By is who, as [By] names them.
+	By string `json:"by"`
+	// Text is what the person had to say, or the error of a reminder.
+	Text string `json:"text"`
+	// EventID is the notification, empty if it is about the case.
+	EventID string `json:"eventId,omitempty"`
 }
+
+// Action is the kind of a [Note].
+type Action string
+
+// The actions.
+const (
+	Answered        Action = ledger.NoteAnswered
+	Ended           Action = ledger.NoteEnded
+	Replayed        Action = "replayed"
+	ResolvedByHand  Action = "resolved"
+	Discarded       Action = "discarded"
+	Retried         Action = "retried"
+	ReminderCalled  Action = ledger.NoteReminded
+	ReminderGivenUp Action = ledger.NoteReminder
+)
 
 // Cursor returns what [CaseFilter].After has to be for the cases after this one.
 func (c *Case) Cursor() string {
-	return strconv.FormatInt(c.UpdatedAt.UnixMicro(), 10) + "." + c.TransactionID
+	at, kind := c.OpenedAt, "o"
+	if !c.Open {
+		at, kind = c.UpdatedAt, "e"
+	}
+	return kind + strconv.FormatInt(at.UnixMicro(), 10) + "." + c.TransactionID
 }
 
-// CaseFilter selects cases for [Inbox.Cases].
+// CaseFilter selects cases for [Inbox.Cases]: those that meet all that is set.
 type CaseFilter struct {
-	// State selects the cases that hold a notification in this state and, for Done,
-	// those that hold nothing else; all of them if it is empty. No case holds
-	// what is quarantined.
+	// Open selects the cases that are, Ended those that are not. With neither, or
+	// both, the open ones come first.
+	Open, Ended bool
+	// Unanswered selects open cases that nobody has answered.
+	Unanswered bool
+	// DueBefore selects open cases that are due before a time, those that were due
+	// already among them; zero selects all.
+	DueBefore time.Time
+	// State selects the cases that hold a notification in this state, Pending or
+	// Dead, and for Done those that hold neither; all of them if it is empty.
 	State State
 	// Search selects as [Filter].Search does, and by transaction id in any letter
 	// case.
@@ -59,15 +131,18 @@ type CaseFilter struct {
 	Limit int
 }
 
-// Cases returns a page of cases, those to which something happened last first. It
-// reads an index of all cases, or all bodies if it has to search them: with a
-// million of them that takes some tenths of a second, or some seconds.
+// Cases returns a page of cases: first those that are open, what is due first
+// first, then those that have ended, to which something happened last first. It
+// reads them by an index, in milliseconds at a million of them, but for Search,
+// which reads all bodies.
 func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
-	filter := ledger.CaseFilter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
+	filter := ledger.CaseFilter{
+		State: ledger.State(f.State), Unanswered: f.Unanswered, DueBefore: f.DueBefore, Search: f.Search, Limit: f.Limit,
+	}
 	switch f.State {
 	case "", Pending, Done, Dead:
-	case Quarantined:
-		return nil, invalidf("Cases: what is %s belongs to no case: use List", f.State)
+	case Quarantined, Resolved:
+		return nil, invalidf("Cases: to find what is %s use List", f.State)
 	default:
 		return nil, invalidf("Cases: there is no state %q", f.State)
 	}
@@ -78,37 +153,122 @@ func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 		return nil, invalidf("Cases: a limit of %d is not between 1 and 200", f.Limit)
 	}
 	filter.TransactionID, _ = parseID("transaction id", f.Search)
-	if f.After != "" {
-		micros, id, _ := strings.Cut(f.After, ".")
-		at, err := strconv.ParseInt(micros, 10, 64)
-		if err == nil {
-			filter.BeforeID, err = parseID("transaction id", id)
-		}
-		if err != nil {
-			return nil, invalidf("Cases: %q is not a case's cursor", f.After)
-		}
-		filter.Before = time.UnixMicro(at)
+	open, ended := f.Open || !f.Ended, f.Ended || !f.Open
+	if f.Unanswered || !f.DueBefore.IsZero() {
+		ended = false
 	}
-	rows, err := r.from.Cases(ctx, filter)
+	var after ledger.Cursor
+	if f.After != "" {
+		var kind bool
+		var err error
+		if after, kind, err = parseCursor(f.After); err != nil {
+			return nil, err
+		}
+		open = open && !kind
+		filter.Ended = kind
+	}
+	var cases []*Case
+	for _, phase := range []struct{ wanted, ended bool }{{open, false}, {ended, true}} {
+		if !phase.wanted || len(cases) == filter.Limit {
+			continue
+		}
+		page := filter
+		page.Limit -= len(cases)
+		page.Ended = phase.ended
+		if filter.Ended == phase.ended {
+			page.After = after
+		}
+		rows, err := r.from.Cases(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			cases = append(cases, newCase(row))
+		}
+	}
+	return cases, nil
+}
+
+func parseCursor(s string) (at ledger.Cursor, ended bool, err error) {
+	micros, id, _ := strings.Cut(s, ".")
+	kind, micros := micros[:min(1, len(micros))], micros[min(1, len(micros)):]
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if err == nil {
+		at.ID, err = parseID("transaction id", id)
+	}
+	if err != nil || (kind != "o" && kind != "e") {
+		return ledger.Cursor{}, false, invalidf("Cases: %q is not a case's cursor", s)
+	}
+	at.At = time.UnixMicro(n).UTC()
+	return at, kind == "e", nil
+}
+
+// Case returns a case with its notifications and notes, or [ErrNotFound].
+func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
+	id, err := parseID("transaction id", transactionID)
 	if err != nil {
 		return nil, err
 	}
-	cases := make([]*Case, 0, len(rows))
-	for _, row := range rows {
-		if len(row.Events) == 0 {
-			continue // it was purged meanwhile
-		}
-		events, _ := own(row.Events, nil)
-		cases = append(cases, &Case{TransactionID: row.TransactionID, UpdatedAt: row.UpdatedAt, Events: events})
+	notes, err := r.notes(ctx, id, "") // first, so that the rest is no older
+	if err != nil {
+		return nil, err
 	}
-	return cases, nil
+	row, err := r.from.Case(ctx, id)
+	switch {
+	case errors.Is(err, ledger.ErrNone):
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	case err != nil:
+		return nil, err
+	}
+	c := newCase(row)
+	c.Notes = notes
+	c.Events, err = own(r.from.History(ctx, id))
+	return c, err
+}
+
+func newCase(row *ledger.CaseRow) *Case {
+	c := &Case{
+		TransactionID: row.TransactionID, Open: row.Open, Status: pixmed.MEDStatus(row.Status), ExternalID: row.ExternalID, Value: pixmed.Amount(row.Value),
+		OpenedAt: row.OpenedAt, AnsweredAt: row.AnsweredAt, AnsweredBy: row.AnsweredBy, EndedAt: row.EndedAt, EndedBy: row.EndedBy,
+		NextReminder: row.Reminder, RemindersGivenUp: row.GivenUp, UpdatedAt: row.UpdatedAt,
+		Accepted: row.Events, Pending: row.Pending, Dead: row.Dead,
+	}
+	if row.Open && row.Window > 0 {
+		c.DueAt = row.OpenedAt.Add(row.Window)
+	}
+	if row.Current != nil {
+		c.Current = newOwnEvent(row.Current)
+	}
+	return c
+}
+
+// Notes returns what was done about a quarantined body, oldest first; what was done
+// about a case is in [Case].Notes.
+func (r *reads) Notes(ctx context.Context, id string) ([]Note, error) {
+	id, err := parseID("event id", id)
+	if err != nil {
+		return nil, err
+	}
+	return r.notes(ctx, "", id)
+}
+
+func (r *reads) notes(ctx context.Context, transactionID, event string) ([]Note, error) {
+	rows, err := r.from.Notes(ctx, transactionID, event)
+	if err != nil {
+		return nil, err
+	}
+	notes := make([]Note, len(rows))
+	for i, n := range rows {
+		notes[i] = Note{At: n.At, Action: Action(n.Action), By: n.By, Text: n.Text, EventID: n.EventID}
+	}
+	return notes, nil
 }
 
 // Received counts the notifications that were received in a span of time, by the
 // state in which they are now.
 type Received struct {
-	From                             time.Time
-	Pending, Done, Dead, Quarantined int64
+	From                                       time.Time
+	Pending, Done, Dead, Quarantined, Resolved int64
 }
 
 // CountReceived counts the notifications that were received in each of n spans of
@@ -143,6 +303,8 @@ func (r *reads) CountReceived(ctx context.Context, from time.Time, span time.Dur
 			span.Dead += c.Events
 		case ledger.Quarantined:
 			span.Quarantined += c.Events
+		case ledger.Resolved:
+			span.Resolved += c.Events
 		}
 	}
 	return received, nil

@@ -74,29 +74,43 @@
 // three connections of the pool, and one more for each callback that uses
 // postgres.Tx.
 //
-// What to watch, from [Inbox.Stats]: Dead above zero (somebody has to look),
+// Cases and deadlines. A [Case] is a transaction: it is open while the gateway's
+// last word about any of its external ids is not final. [Inbox.Cases] lists cases,
+// what is due first first, and [Inbox.Stats] sums what is blocked. With
+// [WithDefence] each open case is due, and a function of yours is called before,
+// durably, until [Inbox.MarkAnswered] is; [Inbox.End] ends a case by hand.
+//
+// Two steps. What may fail by itself, such as to fetch a receipt, must not fail what
+// money hangs on: [Then] hands a notification to another inbox once its first step
+// is done.
+//
+// What to watch, from [Inbox.Stats]: NearestDue within a day (somebody must answer a
+// case), Overdue and RemindersGivenUp above zero, Dead above zero (somebody has to look),
 // Quarantined above zero (the gateway sends what this version does not know),
 // OldestPending above what your work may take (callbacks fail, or workers are too
 // few), and the handler's own 500 and 503 (pixmed.WithObserver). [WithObserver] is
 // called for each attempt. [Inbox.Ready] is for readiness checks. The log has a line
 // for each failed attempt (warning) and each dead notification (error).
 //
-// Dead letters. List them with [Filter].State set to [Dead]; LastError says why.
-// Repair the cause, then Replay. [ErrSuperseded] is returned when a newer
+// Dead letters. [Inbox.Failures] groups them by error; list them with
+// [Filter].State set to [Dead]. Repair the cause, then Replay, or [Inbox.ReplayAll];
+// [Inbox.Resolve] closes what a person has settled otherwise. What a person does
+// takes [By], and is kept in [Case].Notes. [ErrSuperseded] is returned when a newer
 // notification of the case is done already: look at [Inbox.History] before you use
 // [Force]. What pixmed.WithInvalid hands to [Inbox.Quarantine] is [Quarantined];
 // after an update that understands it, Replay takes it up.
 //
-// Finished cases are deleted 400 days after the last thing that happened to them
+// Cases that have ended are deleted 400 days after the last thing that happened to them
 // ([WithRetention], [Inbox.Purge]); that is also how far back a duplicate is
-// recognised. What is dead or quarantined stays until you purge it.
+// recognised. What is open stays, and what is dead or quarantined until you purge it.
+// [Inbox.Delete] erases one case.
 //
 // # The tables
 //
 // The inbox has tables of its own, in the schema pixmed_inbox or in the file: cases
-// (a row for each transaction), events (a row for each notification) and settings.
-// The row of a case says from when on it may be run and which attempt holds it, so
-// that there is no queue beside it. Read them as you like; change them through the
+// (a row for each transaction), events (a row for each notification), notes (what
+// persons did) and settings. The row of a case says from when on it may be run and
+// which attempt holds it, so that there is no queue beside it. Read them as you like; change them through the
 // inbox alone. They hold the bodies of webhooks, which are personal data: SQLite's
 // files are readable by their owner only.
 //

@@ -354,6 +354,7 @@ func TestSynchronousCommit(t *testing.T) {
 	}
 	want := []seen{
 		{"INSERT", "ACKNOWLEDGED", "on"},
+		{"UPDATE", "ACKNOWLEDGED", "on"}, // it is no longer the last
 		{"INSERT", "CANCELLED", "on"},
 		{"UPDATE", "ACKNOWLEDGED", "on"},
 		{"UPDATE", "CANCELLED", "on"},

@@ -28,6 +28,9 @@ const (
 	// Quarantined is a body that passed verification but not validation, or that the
 	// database refused.
 	Quarantined State = "quarantined"
+	// Resolved is what was dead or quarantined and a person has settled, with
+	// [Inbox.Resolve]. A redelivery does not revive it; Replay runs it again.
+	Resolved State = "resolved"
 )
 
 // Event is a stored notification.
@@ -63,6 +66,12 @@ type Event struct {
 	LastAt time.Time `json:"lastAt,omitzero"`
 	// DoneAt is when it was done, on the database's clock; zero if it is not.
 	DoneAt time.Time `json:"doneAt,omitzero"`
+	// NextAttempt is when the receiver is called next, if it is the next of its
+	// transaction and not running; a time that has passed means as soon as a worker is
+	// free. See [Inbox.RetryNow].
+	NextAttempt time.Time `json:"nextAttempt,omitzero"`
+	// Running is set while an attempt at it runs.
+	Running bool `json:"running,omitempty"`
 }
 
 // String describes the event in a short line, without the body and the error.
@@ -96,6 +105,7 @@ func newOwnEvent(e *ledger.Event) *Event {
 		Raw: e.Raw, Status: pixmed.MEDStatus(e.Status), Value: pixmed.Amount(e.Value), Seq: e.Seq, State: State(e.State),
 		Attempts: e.Attempts, Discarded: e.Discarded, LastError: e.LastError,
 		ReceivedAt: e.ReceivedAt, DoneAt: e.DoneAt, Deliveries: e.Deliveries, LastAt: e.LastAt,
+		NextAttempt: e.NextAttempt, Running: e.Running,
 	}
 }
 
@@ -112,6 +122,9 @@ type Filter struct {
 	// Search selects what has this external id, or holds this text in its body,
 	// such as an end-to-end id; all of them if it is empty.
 	Search string
+	// Error selects what failed with an error that holds this text; all if it is
+	// empty.
+	Error string
 	// After is the last ID of the page before; empty for the first page.
 	After string
 	// Limit is the size of a page: 100 unless set, at most 1000.
@@ -120,27 +133,35 @@ type Filter struct {
 
 // List returns a page of events, those received last first.
 func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
-	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Limit: f.Limit}
+	filter, err := f.filter()
+	if err != nil {
+		return nil, err
+	}
+	return own(r.from.List(ctx, filter))
+}
+
+func (f Filter) filter() (ledger.Filter, error) {
+	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Error: f.Error, Limit: f.Limit}
 	switch f.State {
-	case "", Pending, Done, Dead, Quarantined:
+	case "", Pending, Done, Dead, Quarantined, Resolved:
 	default:
-		return nil, invalidf("List: there is no state %q", f.State)
+		return filter, invalidf("List: there is no state %q", f.State)
 	}
 	switch {
 	case f.Limit == 0:
 		filter.Limit = 100
 	case f.Limit < 0 || f.Limit > 1000:
-		return nil, invalidf("List: a limit of %d is not between 1 and 1000", f.Limit)
+		return filter, invalidf("List: a limit of %d is not between 1 and 1000", f.Limit)
 	}
 	var err error
 	if f.TransactionID != "" {
 		if filter.TransactionID, err = parseID("transaction id", f.TransactionID); err != nil {
-			return nil, err
+			return filter, err
 		}
 	}
 	if f.After != "" {
 		if filter.Before, err = parseID("event id", f.After); err != nil {
-			return nil, err
+			return filter, err
 		}
 	}
 	if !f.Since.IsZero() {
@@ -149,7 +170,7 @@ func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
 	if !f.Until.IsZero() {
 		filter.To = firstID(f.Until).String()
 	}
-	return own(r.from.List(ctx, filter))
+	return filter, nil
 }
 
 // Get returns one event, or [ErrNotFound].
@@ -197,23 +218,73 @@ func own(events []*ledger.Event, err error) ([]*Event, error) {
 	return result, nil
 }
 
-// Stats counts what is not done. To count what is done, see [Inbox.CountReceived].
+// Stats counts what is not done, and what is open. To count what is done, see
+// [Inbox.CountReceived].
 type Stats struct {
 	// Events by state.
 	Pending, Dead, Quarantined int64
 	// OldestPending is how long the oldest pending event has been waiting, on
 	// the database's clock since it was received; 0 if none is pending.
 	OldestPending time.Duration
+
+	// Open is how many cases are, and Blocked the sum of their values. A sum above
+	// the largest Amount is that.
+	Open    int64
+	Blocked pixmed.Amount
+	// Overdue is how many of them were due and are not answered, and NearestDue when
+	// the first of the others is due that are not answered, zero if there is none.
+	// Both are zero without [WithDefence].
+	Overdue    int64
+	NearestDue time.Time
+	// RemindersGivenUp is how many open cases have a reminder that failed for good,
+	// and are not answered.
+	RemindersGivenUp int64
 }
 
-// Stats counts the events that are not done. How long that takes depends on their
-// number, and not on how many are done.
+// Stats counts events that are not done and cases that are open. How long that
+// takes depends on their number, and not on how many are done or have ended.
 func (r *reads) Stats(ctx context.Context) (Stats, error) {
 	s, err := r.from.Stats(ctx)
 	if err != nil {
 		return Stats{}, err
 	}
-	return Stats(s), nil
+	return Stats{
+		Pending: s.Pending, Dead: s.Dead, Quarantined: s.Quarantined, OldestPending: s.OldestPending,
+		Open: s.Open, Blocked: pixmed.Amount(s.Blocked), Overdue: s.Overdue, NearestDue: s.NearestDue, RemindersGivenUp: s.RemindersGivenUp,
+	}, nil
+}
+
+// Failure is how many events failed with one error.
+type Failure struct {
+	// State is theirs, Dead or Quarantined.
+	State State `json:"state"`
+	// Error is the beginning of their LastError, 200 characters; as [Filter].Error
+	// it finds them.
+	Error string `json:"error"`
+	// Events is their number.
+	Events int64 `json:"events"`
+	// LastAt is when the last of them was received.
+	LastAt time.Time `json:"lastAt"`
+}
+
+// maxFailures is how many errors Failures returns.
+const maxFailures = 100
+
+// Failures groups what is dead, or quarantined, by its error, and returns the errors
+// that most have first, at most 100 of them.
+func (r *reads) Failures(ctx context.Context, s State) ([]Failure, error) {
+	if s != Dead && s != Quarantined {
+		return nil, invalidf("Failures: the state is %q, and must be %s or %s", s, Dead, Quarantined)
+	}
+	rows, err := r.from.Failures(ctx, ledger.State(s), maxFailures)
+	if err != nil {
+		return nil, err
+	}
+	failures := make([]Failure, len(rows))
+	for i, f := range rows {
+		failures[i] = Failure{State: s, Error: f.Error, Events: f.Events, LastAt: f.LastAt}
+	}
+	return failures, nil
 }
 
 func parseID(what, id string) (string, error) {

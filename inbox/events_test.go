@@ -96,7 +96,7 @@ func TestList(t *testing.T) {
 		}
 
 		got, err := in.Stats(t.Context())
-		if want := (inbox.Stats{Dead: 1, Quarantined: 1}); err != nil || got != want {
+		if want := (inbox.Stats{Dead: 1, Quarantined: 1, Open: 1, Blocked: 18 * pixmed.Real}); err != nil || got != want {
 			t.Errorf("Stats: %+v, %v, want %+v", got, err, want)
 		}
 		if got, want := enginetest.Count(t, in), (enginetest.Counts{Done: 3, Dead: 1, Quarantined: 1}); got != want {

@@ -120,3 +120,56 @@ func onFreePort(handler http.Handler) (url string, stop func()) {
 	server := httptest.NewServer(handler)
 	return server.URL, server.Close
 }
+
+// A message is sent a day before a case is due, unless somebody has answered it.
+func ExampleWithDefence() {
+	folder, err := os.MkdirTemp("", "inbox-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	sent := make(chan string)
+	remind := func(ctx context.Context, c *inbox.Case) error {
+		message := fmt.Sprintf("%s of order %s is blocked. Answer it within %v.", c.Value.BRL(), c.ExternalID, time.Until(c.DueAt).Round(time.Hour))
+		select { // as a mail, say
+		case sent <- message:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err() // it is tried again
+		}
+	}
+	const day = 24 * time.Hour
+	in, err := sqlite.Open(ctx, filepath.Join(folder, "inbox.db"), pixmed.ReceiverFunc(pixmed.Ignore),
+		inbox.WithDefence(5*day, remind, 2*day, day),
+		inbox.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		panic(err)
+	}
+	if err := in.Start(ctx); err != nil {
+		panic(err)
+	}
+	n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+		n.ReceivedAt = time.Now().Add(-4 * day) // so that a day is left
+	})
+	if err := in.Receive(ctx, n); err != nil {
+		panic(err)
+	}
+	fmt.Println(<-sent)
+	if err := in.MarkAnswered(ctx, n.TransactionID, "the receipt and the tracking code", inbox.By("ana")); err != nil {
+		panic(err)
+	}
+	stats, err := in.Stats(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%d open, %s blocked, %d overdue\n", stats.Open, stats.Blocked.BRL(), stats.Overdue)
+	if err := in.Stop(ctx); err != nil {
+		panic(err)
+	}
+	// Output:
+	// R$ 18,00 of order T&ste378 is blocked. Answer it within 24h0m0s.
+	// 1 open, R$ 18,00 blocked, 0 overdue
+}

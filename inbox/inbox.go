@@ -26,6 +26,8 @@ type Inbox struct {
 	committer *committer
 	workers   *workers
 
+	notReminding sync.Once // that this process cannot was logged
+
 	mu       sync.Mutex
 	state    lifecycle
 	starting chan struct{} // closed when Start has returned; nil before it is called
@@ -117,7 +119,7 @@ func (in *Inbox) recover(ctx context.Context) error {
 	ops := make([]*ledger.Op, len(attempts))
 	lost := ledger.Outcome{Error: lostReason, MaxFailures: in.config.MaxAttempts}
 	for i, a := range attempts {
-		ops[i] = &ledger.Op{TransactionID: a.TransactionID, Apply: func(c *ledger.Case) { c.Settle(a.Lease, a.ID, lost) }}
+		ops[i] = &ledger.Op{TransactionID: a.TransactionID, Apply: func(c *ledger.Case) { settle(c, a, lost) }}
 	}
 	in.committer.claiming.Lock() // nobody else writes meanwhile
 	defer in.committer.claiming.Unlock()

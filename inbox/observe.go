@@ -10,8 +10,12 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Attempt describes how an attempt at a notification ended, for metrics.
+// Attempt describes how an attempt at a notification, or at a reminder, ended, for
+// metrics.
 type Attempt struct {
+	// Reminder is set if it was at a reminder: then only TransactionID is set of the
+	// key, and the rest of what is the notification's is empty.
+	Reminder bool
 	// EventID is the notification's [Event].ID.
 	EventID string
 	// Key and Status are the notification's.
@@ -60,6 +64,10 @@ func WithObserver(observe func(context.Context, Attempt)) Option {
 func (in *Inbox) observed(ctx context.Context, a *ledger.Attempt, result AttemptResult, err error, duration time.Duration) {
 	observe, ok := in.config.Observer.(func(context.Context, Attempt))
 	if !ok {
+		return
+	}
+	if a.Reminder {
+		observe(ctx, Attempt{Reminder: true, Key: pixmed.Key{TransactionID: a.TransactionID}, Number: a.Failures + 1, Result: result, Err: err, Duration: duration})
 		return
 	}
 	observe(ctx, Attempt{

@@ -24,10 +24,21 @@ type settler struct {
 }
 
 func (in *Inbox) newSettler(a *ledger.Attempt) *settler {
-	return &settler{
-		in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue),
-		log: in.log.With("event_id", a.ID, "transaction_id", a.TransactionID, "med_status", a.Status, "attempt", a.Attempts+1),
+	s := &settler{in: in, attempt: a, deadline: a.Since.Add(in.config.Overdue)}
+	if a.Reminder {
+		s.log = in.log.With("transaction_id", a.TransactionID, "attempt", a.Failures+1)
+		return s
 	}
+	s.log = in.log.With("event_id", a.ID, "transaction_id", a.TransactionID, "med_status", a.Status, "attempt", a.Attempts+1)
+	return s
+}
+
+// settle ends an attempt in its case.
+func settle(c *ledger.Case, a *ledger.Attempt, o ledger.Outcome) ledger.Settlement {
+	if a.Reminder {
+		return c.SettleReminder(a.Lease, a.Reminded, a.Failures, o)
+	}
+	return c.Settle(a.Lease, a.ID, o)
 }
 
 // lostReason is the last error of an attempt that did not end in time.
@@ -39,11 +50,14 @@ func (s *settler) lost() {
 	if !s.settle(context.Background()) {
 		return
 	}
-	if s.dies() {
+	switch {
+	case s.dies() && s.attempt.Reminder:
+		s.log.Error("pixmed: a reminder is given up: its last attempt did not end in time")
+	case s.dies():
 		s.log.Error("pixmed: a notification is dead: its last attempt did not end in time")
-		return
+	default:
+		s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
 	}
-	s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
 }
 
 // release gives back what was not begun.
@@ -81,6 +95,9 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 			return
 		}
 	}
+	if s.outcome.PutOff {
+		return
+	}
 	if s.landed {
 		err, s.outcome = nil, ledger.Outcome{Done: true}
 	}
@@ -92,7 +109,7 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 func (s *settler) settle(ctx context.Context) bool {
 	const longest = time.Second
 	op := s.op()
-	if s.ambiguous {
+	if s.ambiguous && !s.attempt.Reminder {
 		op.Event = s.attempt.ID // which tells what became of the callback's transaction
 	}
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, longest) {
@@ -114,9 +131,9 @@ func (s *settler) op() *ledger.Op {
 	a := s.attempt
 	op := &ledger.Op{TransactionID: a.TransactionID, Delayed: s.outcome.Delay > 0}
 	op.Apply = func(c *ledger.Case) {
-		s.decision = c.Settle(a.Lease, a.ID, s.outcome)
+		s.decision = settle(c, a, s.outcome)
 		e := c.Event(a.ID)
-		s.landed = s.ambiguous && s.decision == ledger.Before && e != nil && e.State == ledger.Done
+		s.landed = s.ambiguous && s.decision == ledger.Before && (a.Reminder || (e != nil && e.State == ledger.Done))
 	}
 	return op
 }
@@ -125,6 +142,9 @@ func (s *settler) op() *ledger.Op {
 func (in *Inbox) outcome(a *ledger.Attempt, err error) ledger.Outcome {
 	if err == nil {
 		return ledger.Outcome{Done: true}
+	}
+	if errors.Is(err, errNobodyToRemind) {
+		return ledger.Outcome{PutOff: true, Delay: putOff}
 	}
 	o := ledger.Outcome{
 		Error:       errorText(err),
@@ -151,6 +171,15 @@ func (s *settler) report(ctx context.Context, err error) AttemptResult {
 	case s.decision == ledger.Late:
 		s.log.WarnContext(ctx, "pixmed: an attempt ended late: another one has taken over, and its outcome does not count")
 		return AttemptLate
+	case s.attempt.Reminder && err == nil:
+		s.log.DebugContext(ctx, "pixmed: a reminder is done")
+		return AttemptDone
+	case s.attempt.Reminder && !s.outcome.Interrupted && (s.outcome.Discard || s.dies()):
+		s.log.ErrorContext(ctx, "pixmed: a reminder is given up", "error", logText(err))
+		return AttemptDead
+	case s.attempt.Reminder && !s.outcome.Interrupted:
+		s.log.WarnContext(ctx, "pixmed: a reminder failed", "error", logText(err), "retry_in", s.outcome.Delay)
+		return AttemptFailed
 	case err == nil:
 		s.log.DebugContext(ctx, "pixmed: a notification is done")
 		return AttemptDone

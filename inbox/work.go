@@ -46,11 +46,26 @@ func (in *Inbox) work(a *ledger.Attempt, returned func()) {
 	s.end(ctx, err, took)
 }
 
-// call runs the receiver. A panic is an error.
+// call runs the callback.
 func (in *Inbox) call(ctx context.Context, session ledger.Session, a *ledger.Attempt, deadline time.Time) error {
 	if err := in.interrupted.Err(); err != nil { // Stop is cutting callbacks off
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, min(in.config.AttemptTimeout, time.Until(deadline)))
+	defer cancel()
+	stop := context.AfterFunc(in.interrupted, cancel)
+	defer stop()
+	if session != nil {
+		ctx = session.Context(ctx)
+	}
+	if a.Reminder {
+		return in.remind(ctx, a)
+	}
+	return in.receive(ctx, a)
+}
+
+// receive calls the receiver.
+func (in *Inbox) receive(ctx context.Context, a *ledger.Attempt) error {
 	infraction, err := pixmed.ParseInfraction(a.Raw)
 	if err != nil { // it was valid when it was accepted
 		return fmt.Errorf("the stored body does not parse: %w", err)
@@ -65,43 +80,39 @@ func (in *Inbox) call(ctx context.Context, session ledger.Session, a *ledger.Att
 		SeenAt:        a.SeenAt,
 		Attempt:       a.Attempts + 1,
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(in.config.AttemptTimeout, time.Until(deadline)))
-	defer cancel()
-	stop := context.AfterFunc(in.interrupted, cancel)
-	defer stop()
-	if session != nil {
-		ctx = session.Context(ctx)
-	}
-	carried := make(map[string]string)
-	if len(a.Metadata) > 0 {
-		if err := json.Unmarshal(a.Metadata, &carried); err != nil {
-			return fmt.Errorf("the stored metadata does not parse: %w", err)
+	if in.config.Resume != nil {
+		carried := make(map[string]string)
+		if len(a.Metadata) > 0 {
+			if err := json.Unmarshal(a.Metadata, &carried); err != nil {
+				return fmt.Errorf("the stored metadata does not parse: %w", err)
+			}
 		}
+		resume := in.config.Resume
+		err = in.guard(ctx, a.TransactionID, func() error { return in.receiver.Receive(resume(ctx, carried), n) })
+	} else {
+		err = in.guard(ctx, a.TransactionID, func() error { return in.receiver.Receive(ctx, n) })
 	}
-	err = in.receive(ctx, n, carried)
-	if found(err, func(err error) bool { return err == pixmed.ErrDuplicate }) { //nolint:errorlint // found unwraps
-		return nil // the receiver has handled it before
+	if isDuplicate(err) {
+		return nil
 	}
 	return err
 }
 
-// receive calls the receiver in a goroutine of its own, since it may end it.
-func (in *Inbox) receive(ctx context.Context, n *pixmed.Notification, carried map[string]string) error {
+// guard calls a callback in a goroutine of its own, since it may end it. A panic is
+// an error.
+func (in *Inbox) guard(ctx context.Context, transactionID string, call func() error) error {
 	ended := make(chan error)
 	go func() {
-		err := errors.New("the receiver ended its goroutine, with runtime.Goexit or a test's FailNow")
+		err := errors.New("the callback ended its goroutine, with runtime.Goexit or a test's FailNow")
 		defer func() {
 			if p := recover(); p != nil {
-				in.log.ErrorContext(ctx, "pixmed: the receiver panicked", "transaction_id", n.Key().TransactionID,
+				in.log.ErrorContext(ctx, "pixmed: the callback panicked", "transaction_id", transactionID,
 					"panic", cut(fmt.Sprint(p), maxLogText), "stack", cut(string(debug.Stack()), maxLogStack))
 				err = fmt.Errorf("panic: %v", p)
 			}
 			ended <- err
 		}()
-		if in.config.Resume != nil {
-			ctx = in.config.Resume(ctx, carried) //nolint:fatcontext // once for each call
-		}
-		err = in.receiver.Receive(ctx, n)
+		err = call()
 	}()
 	return <-ended
 }

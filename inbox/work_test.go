@@ -59,7 +59,7 @@ func TestRetry(t *testing.T) {
 			{1, ""},
 			{2, "not now"},
 			{3, "panic: oh"},
-			{4, "the receiver ended its goroutine, with runtime.Goexit or a test's FailNow"},
+			{4, "the callback ended its goroutine, with runtime.Goexit or a test's FailNow"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)

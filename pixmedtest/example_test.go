@@ -98,8 +98,8 @@ func ExampleNewNotification() {
 		n.Value = 250 * pixmed.Real
 	})
 	err := p.block(context.Background(), n)
-	fmt.Println(p.blocked, err)
-	// Output: map[5a94d48d-c9f3-46be-8448-83510ca42bde:250.00] <nil>
+	fmt.Println(p.blocked[n.TransactionID], err)
+	// Output: 250.00 <nil>
 }
 
 // Call a handler with a request and a recorder. It needs no server.

@@ -129,7 +129,7 @@ func TestClose(t *testing.T) {
 						<-ctx.Done()
 						return context.Cause(ctx)
 					}))
-				g.AddReceipt(pixmedtest.NewNotification().Infraction)
+				g.AddReceipt(sample())
 				g.FailAlways(fault)
 				transport := &http.Transport{}
 				var all sync.WaitGroup

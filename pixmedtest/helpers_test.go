@@ -22,7 +22,7 @@ func newGateway(t *testing.T, opts ...pixmedtest.Option) (g *pixmedtest.Gateway,
 	t.Helper()
 	g = pixmedtest.NewGateway(opts...)
 	t.Cleanup(g.Close)
-	pdf = g.AddReceipt(pixmedtest.NewNotification().Infraction)
+	pdf = g.AddReceipt(sample())
 	return g, pdf
 }
 
@@ -136,4 +136,13 @@ func panicked(f func()) (text string) {
 	defer func() { text = fmt.Sprint(recover()) }()
 	f()
 	return ""
+}
+
+// sample returns what the gateway's sample decodes to.
+func sample() pixmed.Infraction {
+	i, err := pixmed.ParseInfraction([]byte(pixmedtest.Sample))
+	if err != nil {
+		panic(err)
+	}
+	return *i
 }

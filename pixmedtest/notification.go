@@ -54,13 +54,13 @@ func NewInfraction(modify ...func(*pixmed.Infraction)) pixmed.Infraction {
 	return i
 }
 
-// NewNotification returns a notification for calling a callback in a unit test:
-// the infraction of [Sample], received at 2025-01-18 18:25:00 UTC in the first
-// attempt. The functions, if any, then modify it. Raw is the [Payload] of the
-// modified infraction, unless a function sets it.
+// NewNotification returns a notification for calling a callback in a unit test: a
+// [NewInfraction], of another transaction each time, received at 2025-01-18 18:25:00
+// UTC in the first attempt. The functions, if any, then modify it. Raw is the
+// [Payload] of the modified infraction, unless a function sets it.
 func NewNotification(modify ...func(*pixmed.Notification)) *pixmed.Notification {
 	n := &pixmed.Notification{
-		Infraction: sample(),
+		Infraction: NewInfraction(),
 		ReceivedAt: time.Date(2025, time.January, 18, 18, 25, 0, 0, time.UTC),
 		Attempt:    1,
 	}

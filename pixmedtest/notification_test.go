@@ -21,12 +21,17 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := pixmedtest.NewNotification()
+	n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+		n.TransactionID, n.EndToEndID = want.TransactionID, want.EndToEndID
+	})
 	if diff := cmp.Diff(*want, n.Infraction); diff != "" {
 		t.Errorf("NewNotification (-sample +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(pixmedtest.Sample, string(n.Raw)); diff != "" {
 		t.Errorf("NewNotification's Raw (-sample +got):\n%s", diff)
+	}
+	if other := pixmedtest.NewNotification(); other.Key() == pixmedtest.NewNotification().Key() {
+		t.Errorf("two notifications are of one transaction: %v", other)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestPDFStructure(t *testing.T) {
 		infraction pixmed.Infraction
 		size       int
 	}{
-		"sample":  {infraction: pixmedtest.NewNotification().Infraction},
+		"sample":  {infraction: sample()},
 		"awkward": {infraction: awkward},
 		"zero":    {},
 		"padded":  {infraction: awkward, size: 100_000},
@@ -100,7 +100,7 @@ func TestPDFText(t *testing.T) {
 		}
 		return shown[:len(shown)-2] // all but the notice
 	}
-	got := text(pixmedtest.NewNotification().Infraction)
+	got := text(sample())
 	want := []string{
 		"Comprovante de transa\xe7\xe3o Pix",
 		"Valor", "R$ 18,00",
@@ -138,7 +138,7 @@ func TestPDFText(t *testing.T) {
 
 func TestPDFOfSize(t *testing.T) {
 	t.Parallel()
-	i := pixmedtest.NewNotification().Infraction
+	i := sample()
 	least := len(pixmedtest.PDF(i))
 	for _, size := range []int{-1, 0, 1, least - 1, least} {
 		if got := len(pixmedtest.PDFOfSize(i, size)); got != least {

@@ -112,12 +112,18 @@ type inboxCollector struct{ inbox *inbox.Inbox }
 var (
 	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state; of what is done, those that were received in the last day.", []string{"state"}, nil)
 	oldestPendingDesc = prometheus.NewDesc("pixmed_inbox_oldest_pending_seconds", "Age of the oldest pending notification, 0 if none is.", nil, nil)
+	casesOpenDesc     = prometheus.NewDesc("pixmed_cases_open", "Cases that are open.", nil, nil)
+	blockedDesc       = prometheus.NewDesc("pixmed_cases_blocked_reais", "Sum of the values of open cases.", nil, nil)
+	overdueDesc       = prometheus.NewDesc("pixmed_cases_overdue", "Open cases that were due and are not answered.", nil, nil)
+	nearestDueDesc    = prometheus.NewDesc("pixmed_cases_nearest_due_timestamp_seconds", "When the first open case is due that is neither answered nor overdue; none if there is none.", nil, nil)
+	givenUpDesc       = prometheus.NewDesc("pixmed_cases_reminders_given_up", "Open cases that are not answered and have a reminder that failed for good.", nil, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- notificationsDesc
-	ch <- oldestPendingDesc
+	for _, d := range []*prometheus.Desc{notificationsDesc, oldestPendingDesc, casesOpenDesc, blockedDesc, overdueDesc, nearestDueDesc, givenUpDesc} {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -139,5 +145,16 @@ func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
 	} {
 		ch <- prometheus.MustNewConstMetric(notificationsDesc, prometheus.GaugeValue, float64(n), string(state))
 	}
-	ch <- prometheus.MustNewConstMetric(oldestPendingDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
+	for desc, value := range map[*prometheus.Desc]float64{
+		oldestPendingDesc: stats.OldestPending.Seconds(),
+		casesOpenDesc:     float64(stats.Open),
+		blockedDesc:       float64(stats.Blocked) / float64(pixmed.Real),
+		overdueDesc:       float64(stats.Overdue),
+		givenUpDesc:       float64(stats.RemindersGivenUp),
+	} {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	if !stats.NearestDue.IsZero() {
+		ch <- prometheus.MustNewConstMetric(nearestDueDesc, prometheus.GaugeValue, float64(stats.NearestDue.Unix()))
+	}
 }

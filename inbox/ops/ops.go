@@ -38,7 +38,7 @@ type store interface {
 	List(ctx context.Context, f inbox.Filter) ([]*inbox.Event, error)
 	History(ctx context.Context, transactionID string) ([]*inbox.Event, error)
 	Get(ctx context.Context, id string) (*inbox.Event, error)
-	Replay(ctx context.Context, id string, opts ...inbox.ReplayOption) error
+	Replay(ctx context.Context, id string, opts ...inbox.ActionOption) error
 }
 
 // NewHandler returns the page of an inbox. It fails without [WithBasicAuth] or
@@ -145,7 +145,7 @@ func (h *handler) cases(w http.ResponseWriter, r *http.Request) {
 		var cases []*inbox.Case
 		cases, err = h.in.Cases(ctx, inbox.CaseFilter{State: state, Search: search, After: query.Get("after"), Limit: pageSize})
 		for _, c := range cases {
-			v.Cases = append(v.Cases, caseRow{ID: c.TransactionID, Notifications: len(c.Events), Age: age(time.Since(c.UpdatedAt)), Last: h.eventView(c.Last()), Current: h.eventView(c.Current())})
+			v.Cases = append(v.Cases, h.caseRow(c))
 			after = c.Cursor()
 		}
 		if len(cases) < pageSize {
@@ -211,7 +211,7 @@ func (h *handler) showEvent(w http.ResponseWriter, r *http.Request, status int, 
 func (h *handler) replay(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
-	var opts []inbox.ReplayOption
+	var opts []inbox.ActionOption
 	if r.PostFormValue("force") != "" {
 		opts = append(opts, inbox.Force())
 	}

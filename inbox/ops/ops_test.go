@@ -453,7 +453,7 @@ func (failing) Get(context.Context, string) (*inbox.Event, error) {
 	return nil, errors.New("connection refused by 10.0.0.7")
 }
 
-func (failing) Replay(context.Context, string, ...inbox.ReplayOption) error {
+func (failing) Replay(context.Context, string, ...inbox.ActionOption) error {
 	return errors.New("connection refused by 10.0.0.7")
 }
 

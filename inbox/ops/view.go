@@ -96,6 +96,13 @@ func (h *handler) eventView(e *inbox.Event) eventView {
 	return v
 }
 
+func (h *handler) caseRow(c *inbox.Case) caseRow {
+	v := caseRow{ID: c.TransactionID, Notifications: int(c.Accepted), Age: age(time.Since(c.UpdatedAt)), Current: h.eventView(c.Current)}
+	v.Last = v.Current
+	v.Last.Status, v.Last.ExternalID, v.Last.Amount = string(c.Status), c.ExternalID, c.Value.BRL()
+	return v
+}
+
 // maxBody is how much of a body is shown, in bytes.
 const maxBody = 64 << 10
 

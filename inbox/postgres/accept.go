@@ -27,10 +27,14 @@ func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger
 	c := s.newClaimer(claim)
 	defer func() { c.end(err) }()
 	var added newRows
+	var opens []bool
 	for _, op := range ops {
+		// As Apply will do it, on an event that others may still look at.
 		e := *op.New
-		e.TransactionID = op.TransactionID
+		k := ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1})
+		k.Accept(&e)
 		added.add(&e)
+		opens = append(opens, k.Changes().Summary.Open)
 	}
 	accepted := make(map[string]bool, len(ops))
 	r := s.newRound()
@@ -41,7 +45,7 @@ func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger
 			accepted[id] = true
 		}
 		return err
-	}, s.sql.first, added.arguments()...)
+	}, s.sql.first, append(added.arguments(), opens)...)
 	c.queue(r)
 	r.commit()
 	if err := r.send(ctx, s.conn.Conn()); err != nil {

@@ -13,13 +13,21 @@ import (
 )
 
 const (
-	// sqlClaim takes what is due. It waits for nothing, so that it can come after
-	// other locks. clock_timestamp would keep the index from being used.
+	// sqlClaim takes what is due: the lowest pending event of a case, whose place
+	// sqlHeads finds, if its time has come; otherwise the reminder. It waits for
+	// nothing, so that it can come after other locks. clock_timestamp would keep the
+	// index from being used.
 	sqlClaim = `
 WITH due AS (
-	SELECT transaction_id, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond'
-FROM due WHERE c.transaction_id = due.transaction_id RETURNING c.transaction_id::text, due.run_at`
+	SELECT transaction_id, running, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond', running = CASE
+	WHEN c.held THEN c.running
+	WHEN c.remind_at <= statement_timestamp() AND coalesce(c.event_at > statement_timestamp(), true) THEN -1
+	ELSE 0 END
+FROM due WHERE c.transaction_id = due.transaction_id
+RETURNING c.transaction_id::text, c.running = -1, due.running = -1, c.opened_at, now(), CASE
+	WHEN c.running = -1 AND ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + ` <= now() THEN 0 -- it is another reminder
+	ELSE c.remind_failures END, due.run_at`
 
 	// sqlHeads reads what was claimed: the lowest pending event of each case, whose
 	// place it writes into the row, or the event that is named there, whose attempt
@@ -49,7 +57,7 @@ SELECT least(statement_timestamp(), (SELECT run_at FROM {schema}.cases WHERE run
 
 	// sqlRelease makes due at once what claims hold whose COMMIT was not answered.
 	sqlRelease = `
-UPDATE {schema}.cases SET held = false, running = 0, run_at = statement_timestamp() WHERE transaction_id IN (
+UPDATE {schema}.cases SET held = false, running = 0, run_at = ` + runOf + `event_at, remind_at` + runEnd + ` WHERE transaction_id IN (
 	SELECT transaction_id FROM {schema}.cases WHERE run_at > statement_timestamp() AND held AND lease = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)`
 )
 
@@ -86,6 +94,7 @@ type claimer struct {
 	lease    int64
 	since    time.Time
 	claimed  []string
+	reminds  []*ledger.Attempt
 	last     time.Time // since when the last of them was due
 	attempts []*ledger.Attempt
 	next     int64 // in microseconds
@@ -117,18 +126,7 @@ func (c *claimer) queue(r *round) {
 		s.floor.below = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
 	}
 	micros := c.claim.Lease.Microseconds()
-	r.query(func(rows pgx.Rows) error {
-		var id string
-		var at time.Time
-		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-			c.claimed = append(c.claimed, id)
-			if at.After(c.last) {
-				c.last = at
-			}
-			return nil
-		})
-		return err
-	}, s.sql.claim, c.lease, micros, c.claim.Max, s.floor.below)
+	r.query(c.scanClaimed, s.sql.claim, c.lease, micros, c.claim.Max, s.floor.below)
 	r.query(func(rows pgx.Rows) (err error) {
 		c.attempts, err = pgx.CollectRows(rows, c.scanAttempt)
 		return err
@@ -150,6 +148,31 @@ func (c *claimer) queue(r *round) {
 	}
 }
 
+// scanClaimed reads which cases were claimed, and makes attempts of reminders.
+func (c *claimer) scanClaimed(rows pgx.Rows) error {
+	var id string
+	var reminder, lost bool
+	var openedAt *time.Time
+	var now, at time.Time
+	var failures int
+	_, err := pgx.ForEachRow(rows, []any{&id, &reminder, &lost, &openedAt, &now, &failures, &at}, func() error {
+		c.claimed = append(c.claimed, id)
+		if at.After(c.last) {
+			c.last = at
+		}
+		if reminder {
+			a := &ledger.Attempt{Lease: c.lease, Since: c.since, Lost: lost, Reminder: true}
+			a.TransactionID, a.Failures, a.Reminded.OpenedAt = id, failures, fromNull(openedAt)
+			if !lost {
+				a.Reminded.ClaimedAt = now.UTC()
+			}
+			c.reminds = append(c.reminds, a)
+		}
+		return nil
+	})
+	return err
+}
+
 func (c *claimer) scanAttempt(row pgx.CollectableRow) (*ledger.Attempt, error) {
 	a := &ledger.Attempt{Lease: c.lease, Since: c.since}
 	var previous []byte
@@ -164,10 +187,10 @@ func (c *claimer) end(err error) {
 	switch {
 	case c == nil:
 	case err == nil:
-		c.claim.Made, c.claim.Attempts = true, c.attempts
+		c.claim.Made, c.claim.Attempts = true, slices.Concat(c.attempts, c.reminds)
 		c.s.floor.raise(c.last)
 		c.claim.Next = time.Duration(c.next) * time.Microsecond
-		if len(c.attempts) < len(c.claimed) {
+		if len(c.claim.Attempts) < len(c.claimed) {
 			c.claim.Headless = c.headless()
 		}
 	case isConnError(err): // it may have been committed
@@ -178,7 +201,7 @@ func (c *claimer) end(err error) {
 
 func (c *claimer) headless() (cases []ledger.Headless) {
 	for _, id := range c.claimed {
-		if !slices.ContainsFunc(c.attempts, func(a *ledger.Attempt) bool { return a.TransactionID == id }) {
+		if !slices.ContainsFunc(c.claim.Attempts, func(a *ledger.Attempt) bool { return a.TransactionID == id }) {
 			cases = append(cases, ledger.Headless{TransactionID: id, Lease: c.lease})
 		}
 	}

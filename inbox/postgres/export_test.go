@@ -20,9 +20,22 @@ func OpenStore(ctx context.Context, pool *pgxpool.Pool) (ledger.Store, error) {
 // Queries are the statements of the default schema that run often.
 func Queries() map[string]string {
 	s := &store{schema: DefaultSchema}
-	q := newQueries(s.in)
-	return map[string]string{
+	s.sql = newQueries(s.in)
+	q := s.sql
+	all := map[string]string{
 		"lock": q.lockCases, "events": q.events, "claim": q.claim, "heads": q.heads, "next": q.next, "lowest": q.lowest, "release": q.release,
 		"stats": q.stats, "old cases": q.oldCases, "trim": q.trim,
+		"standing": q.standing, "summary": q.summary, "write": q.write, "currents": q.currents, "notes": q.notes, "event notes": q.eventNotes,
+		"failures": q.failures, "event": q.event, "history": q.history,
 	}
+	for name, f := range map[string]ledger.CaseFilter{
+		"open cases": {}, "unanswered": {Unanswered: true}, "due before": {DueBefore: time.Now()}, "ended cases": {Ended: true},
+		"more open cases": {After: ledger.Cursor{At: time.Now(), ID: "x"}}, "more ended cases": {Ended: true, After: ledger.Cursor{At: time.Now(), ID: "x"}},
+		"open with dead": {State: ledger.Dead}, "ended with dead": {Ended: true, State: ledger.Dead},
+		"open that wait": {State: ledger.Pending}, "ended that wait": {Ended: true, State: ledger.Pending},
+	} {
+		f.Limit = 50
+		all[name], _ = s.casesQuery(f)
+	}
+	return all
 }

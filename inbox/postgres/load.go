@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,10 +18,10 @@ import (
 const (
 	sqlCreateCases = `INSERT INTO {schema}.cases (transaction_id) SELECT unnest($1::text[]::uuid[]) ON CONFLICT DO NOTHING`
 	sqlLockCases   = `
-SELECT transaction_id::text, next_seq, lease, held, running, run_at IS NOT NULL FROM {schema}.cases
-WHERE transaction_id = ANY ($1::text[]::uuid[]) ORDER BY cases.transaction_id FOR NO KEY UPDATE SKIP LOCKED`
+SELECT ` + row + ` FROM {schema}.cases c
+WHERE transaction_id = ANY ($1::text[]::uuid[]) ORDER BY c.transaction_id FOR NO KEY UPDATE SKIP LOCKED`
 	sqlLockCase = `
-SELECT transaction_id::text, next_seq, lease, held, running, run_at IS NOT NULL FROM {schema}.cases
+SELECT ` + row + ` FROM {schema}.cases c
 WHERE transaction_id = ANY ($1::text[]::uuid[]) FOR NO KEY UPDATE`
 	sqlExists = `SELECT transaction_id::text FROM {schema}.cases WHERE transaction_id = ANY ($1::text[]::uuid[])`
 
@@ -30,14 +32,29 @@ SELECT l.* FROM unnest($2::text[]::uuid[], $3::bigint[], $4::bytea[]) k (transac
 	SELECT ` + bare + ` FROM {schema}.events e
 	WHERE e.transaction_id = k.transaction_id AND e.external_digest = k.external_digest AND e.external_id = k.external_id
 	ORDER BY e.seq DESC LIMIT 1) l`
+	// sqlStanding reads of each case so many of what may become its status or its
+	// value that the operations cannot use them up.
+	sqlStanding = `
+SELECT l.* FROM unnest($1::text[]::uuid[]) k (transaction_id), LATERAL (
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing = 2 ORDER BY e.seq DESC LIMIT $2)
+	UNION ALL
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 2 ORDER BY e.value DESC LIMIT $2)
+	UNION ALL
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 1 ORDER BY e.value DESC LIMIT $2)) l`
 	sqlKnown = `SELECT id::text FROM {schema}.events WHERE id = ANY ($1::text[]::uuid[])`
 	sqlAll   = `SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid`
 	sqlByID  = `SELECT ` + bare + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
 )
 
+// row are the columns of a case.
+const row = `transaction_id::text, next_seq, lease, held, running, event_at IS NOT NULL, remind_at, clock_timestamp(), ` + summary
+
+// summary are those that say what a case is as a whole.
+const summary = `c.open, c.status_seq, c.value, c.opened_at, c.answered_at, c.answered_by, c.ended_at, c.ended_by, c.reminded_at, c.tried_at, c.remind_failures, c.given_up`
+
 // The columns of an event, without its body and with it.
 const (
-	columns = `e.id::text, coalesce(e.transaction_id::text, ''), e.external_id, e.status, e.value, e.digest, coalesce(e.seq, 0), e.state, e.attempts, e.failures, e.discarded, e.last_error, e.received_at, e.done_at, e.deliveries, e.last_at, e.metadata`
+	columns = `e.id::text, coalesce(e.transaction_id::text, ''), e.external_id, e.status, e.value, e.digest, coalesce(e.seq, 0), e.state, e.standing, e.attempts, e.failures, e.discarded, e.last_error, e.received_at, e.done_at, e.deliveries, e.last_at, e.metadata`
 	bare    = columns + `, NULL::bytea`
 	whole   = columns + `, e.raw`
 )
@@ -94,6 +111,7 @@ func (l *load) cases(ops []*ledger.Op) {
 // pending in them and what was accepted last.
 func (l *load) lock(sql string, cases []string, ops []*ledger.Op) {
 	transactions, digests, externalIDs := []string{}, []int64{}, [][]byte{}
+	accepts := 0
 	for _, op := range ops {
 		if op.ExternalID != nil {
 			transactions, externalIDs = append(transactions, op.TransactionID), append(externalIDs, []byte(*op.ExternalID))
@@ -103,13 +121,25 @@ func (l *load) lock(sql string, cases []string, ops []*ledger.Op) {
 	l.query(func(rows pgx.Rows) error {
 		var id string
 		var r ledger.Row
-		_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Lease, &r.Held, &r.Running, &r.Due}, func() error {
+		var remindAt *time.Time
+		s := newSummaryScan(&r.Summary)
+		_, err := pgx.ForEachRow(rows, append([]any{&id, &r.NextSeq, &r.Lease, &r.Held, &r.Running, &r.Due, &remindAt, &r.Now}, s.into()...), func() error {
+			s.done()
+			r.RemindAt, r.Now = fromNull(remindAt), r.Now.UTC()
 			l.found[id] = ledger.NewCase(id, r)
 			return nil
 		})
 		return err
 	}, sql, cases)
 	l.query(l.addEvents, l.s.sql.events, cases, transactions, digests, externalIDs)
+	if len(transactions) > 0 {
+		most := make(map[string]int)
+		for _, id := range transactions {
+			most[id]++
+			accepts = max(accepts, most[id])
+		}
+		l.query(l.addEvents, l.s.sql.standing, slices.Sorted(maps.Keys(most)), accepts+1)
+	}
 }
 
 // addEvents adds events to their cases.
@@ -167,12 +197,33 @@ func scanEvent(row pgx.Row, e *ledger.Event, more ...any) error {
 	var externalID, status []byte
 	var doneAt, lastAt *time.Time
 	err := row.Scan(append([]any{
-		&e.ID, &e.TransactionID, &externalID, &status, &e.Value, &e.Digest, &e.Seq, (*string)(&e.State), &e.Attempts, &e.Failures,
+		&e.ID, &e.TransactionID, &externalID, &status, &e.Value, &e.Digest, &e.Seq, (*string)(&e.State), &e.Standing, &e.Attempts, &e.Failures,
 		&e.Discarded, &e.LastError, &e.ReceivedAt, &doneAt, &e.Deliveries, &lastAt, &e.Metadata, &e.Raw,
 	}, more...)...)
 	e.ExternalID, e.Status, e.ReceivedAt = string(externalID), string(status), e.ReceivedAt.UTC()
 	e.DoneAt, e.LastAt = fromNull(doneAt), fromNull(lastAt)
 	return err
+}
+
+// summaryScan reads the columns of a summary.
+type summaryScan struct {
+	s                                        *ledger.Summary
+	opened, answered, ended, reminded, tried *time.Time
+}
+
+func newSummaryScan(s *ledger.Summary) *summaryScan { return &summaryScan{s: s} }
+
+func (x *summaryScan) into() []any {
+	return []any{
+		&x.s.Open, &x.s.StatusSeq, &x.s.Value, &x.opened, &x.answered, &x.s.AnsweredBy, &x.ended, &x.s.EndedBy,
+		&x.reminded, &x.tried, &x.s.Failures, &x.s.GivenUp,
+	}
+}
+
+// done must be called when a row was read.
+func (x *summaryScan) done() {
+	x.s.OpenedAt, x.s.AnsweredAt, x.s.EndedAt = fromNull(x.opened), fromNull(x.answered), fromNull(x.ended)
+	x.s.RemindedAt, x.s.TriedAt = fromNull(x.reminded), fromNull(x.tried)
 }
 
 func fromNull(t *time.Time) time.Time {

@@ -25,9 +25,14 @@ func TestPlans(t *testing.T) {
 		"next":      {"cases_run"},
 		"lowest":    {"cases_run"},
 		"release":   {"cases_run"},
-		"stats":     {"events_pending", "events_failed"},
-		"old cases": {"cases_idle"},
-		"trim":      {"events_case"},
+		"stats":     {"events_pending", "events_failed", "cases_open"},
+		"old cases": {"cases_ended"},
+		"standing":  {"events_open", "events_value"}, "currents": {"events_pending", "events_dead"}, "summary": {"cases_pkey"},
+		"open cases": {"cases_open"}, "unanswered": {"cases_open"}, "due before": {"cases_open"}, "more open cases": {"cases_open"},
+		"ended cases": {"cases_ended"}, "more ended cases": {"cases_ended"},
+		"open with dead": {"cases_dead"}, "open that wait": {"cases_waiting"}, "ended with dead": {"cases_dead"}, "ended that wait": {"cases_waiting"},
+		"notes": {"notes_case"}, "event notes": {"notes_event"}, "failures": {"events_failed"},
+		"trim": {"events_case"},
 	}
 	s := enginetest.Postgres(t)
 	s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))

@@ -106,6 +106,11 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if err != nil {
 		return nil, err
 	}
+	if c.Window > 0 {
+		if err := s.SetDefence(ctx, ledger.Defence{Window: c.Window, Before: c.Before}); err != nil {
+			return nil, errors.Join(fmt.Errorf("WithDefence: %w", err), s.Close())
+		}
+	}
 	if transactions := cap(s.transacting); transactions < c.Workers {
 		c.Logger.WarnContext(ctx, "pixmed: the pool has fewer connections than callbacks with postgres.Tx may need; such callbacks wait for each other",
 			"pool_max_conns", pool.Config().MaxConns, "workers", c.Workers, "tx_at_a_time", transactions)
@@ -176,25 +181,29 @@ func (s *store) Close() error {
 type queries struct {
 	settings, session                        string
 	createCases, lockCases, lockCase, exists string
-	events, known, all, byID                 string
+	events, standing, known, all, byID       string
 	first, write, quarantine, trim, probe    string
+	summary, note, delete                    string
+	resolveOne, deleteOne, replan, setWindow string
 	claim, heads, next, lowest, release      string
 	oldCases, purgeCases, purgeQuarantined   string
-	event, list, history, stats, received    string
-	listCases, casePending, caseDead         string
-	caseSearch, histories                    string
+	event, history, stats, received          string
+	listCases, caseSearch, currents          string
+	notes, eventNotes, failures              string
 }
 
 func newQueries(in func(string) string) *queries {
 	return &queries{
 		settings: sqlSettings("true"), session: sqlSettings("false"),
 		createCases: in(sqlCreateCases), lockCases: in(sqlLockCases), lockCase: in(sqlLockCase), exists: in(sqlExists),
-		events: in(sqlEvents), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
+		events: in(sqlEvents), standing: in(sqlStanding), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
 		first: in(sqlFirst), write: in(sqlWrite), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
+		summary: in(sqlSummary), note: in(sqlNote), delete: in(sqlDelete),
+		resolveOne: in(sqlResolveOne), deleteOne: in(sqlDeleteOne), replan: in(sqlReplan), setWindow: in(sqlSetDefence),
 		claim: in(sqlClaim), heads: in(sqlHeads), next: in(sqlNext), lowest: in(sqlLowest), release: in(sqlRelease),
 		oldCases: in(sqlOldCases), purgeCases: in(sqlPurgeCases), purgeQuarantined: in(sqlPurgeQuarantined),
-		event: in(sqlEvent), list: in(sqlList), history: in(sqlHistory), stats: in(sqlStats), received: in(sqlReceived),
-		listCases: in(sqlListCases), casePending: in(sqlCasePending), caseDead: in(sqlCaseDead),
-		caseSearch: in(sqlCaseSearch), histories: in(sqlHistories),
+		event: in(sqlEvent), history: in(sqlHistory), stats: in(sqlStats), received: in(sqlReceived),
+		listCases: in(sqlListCases), caseSearch: in(sqlCaseSearch), currents: in(sqlCurrents),
+		notes: in(sqlNotes), eventNotes: in(sqlEventNotes), failures: in(sqlFailures),
 	}
 }

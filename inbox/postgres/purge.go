@@ -16,9 +16,8 @@ const purgeBatch = 500
 const (
 	// sqlOldCases finds candidates. It locks nothing.
 	sqlOldCases = `
-SELECT c.transaction_id::text, c.updated_at, NOT EXISTS (
-	SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND (e.state = 'pending' OR (e.state = 'dead' AND NOT $4)))
-FROM {schema}.cases c WHERE run_at IS NULL AND updated_at <= clock_timestamp() - $3 * interval '1 microsecond' AND (updated_at, transaction_id) > ($1, $2::text::uuid)
+SELECT c.transaction_id::text, c.updated_at, run_at IS NULL AND (dead = 0 OR $4)
+FROM {schema}.cases c WHERE NOT open AND updated_at <= clock_timestamp() - $3 * interval '1 microsecond' AND (updated_at, transaction_id) > ($1, $2::text::uuid)
 ORDER BY updated_at, transaction_id LIMIT $5`
 
 	// sqlPurgeCases deletes them. A case that somebody holds is left for the next
@@ -26,14 +25,17 @@ ORDER BY updated_at, transaction_id LIMIT $5`
 	sqlPurgeCases = `
 WITH old AS (
 	SELECT transaction_id FROM {schema}.cases c
-	WHERE transaction_id = ANY ($1::text[]::uuid[]) AND run_at IS NULL AND updated_at <= clock_timestamp() - $2 * interval '1 microsecond'
+	WHERE transaction_id = ANY ($1::text[]::uuid[]) AND NOT open AND run_at IS NULL AND updated_at <= clock_timestamp() - $2 * interval '1 microsecond'
 	ORDER BY transaction_id FOR UPDATE SKIP LOCKED),
-gone AS (DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_id RETURNING c.transaction_id)
+gone AS (DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_id RETURNING c.transaction_id),
+notes AS (DELETE FROM {schema}.notes n USING gone WHERE n.transaction_id = gone.transaction_id)
 DELETE FROM {schema}.events e USING gone WHERE e.transaction_id = gone.transaction_id`
 
 	sqlPurgeQuarantined = `
-DELETE FROM {schema}.events WHERE id IN (
-	SELECT id FROM {schema}.events WHERE state = 'quarantined' AND last_at <= clock_timestamp() - $1 * interval '1 microsecond' LIMIT $2)`
+WITH old AS (
+	SELECT id FROM {schema}.events WHERE transaction_id IS NULL AND (state = 'resolved' OR $3) AND last_at <= clock_timestamp() - $1 * interval '1 microsecond' LIMIT $2),
+notes AS (DELETE FROM {schema}.notes n USING old WHERE n.transaction_id IS NULL AND n.event_id = old.id)
+DELETE FROM {schema}.events e USING old WHERE e.id = old.id`
 )
 
 // Purge implements [ledger.Store].
@@ -59,9 +61,9 @@ func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duratio
 	if candidates < purgeBatch {
 		next = ledger.Cursor{}
 	}
-	for more := includeDead && next == (ledger.Cursor{}); more && err == nil; {
+	for more := next == (ledger.Cursor{}); more && err == nil; {
 		var n int64
-		n, err = s.purge(ctx, s.sql.purgeQuarantined, age.Microseconds(), purgeBatch)
+		n, err = s.purge(ctx, s.sql.purgeQuarantined, age.Microseconds(), purgeBatch, includeDead)
 		deleted, more = deleted+n, n == purgeBatch
 	}
 	return deleted, next, err

@@ -22,7 +22,7 @@ func finishedCases(t *testing.T, s *enginetest.Store, pool *pgxpool.Pool, n int)
 	worker := s.Start(t, r)
 	for range n {
 		ids = append(ids, enginetest.NewTransaction())
-		receive(t, worker, ids[len(ids)-1], pixmed.Acknowledged)
+		receive(t, worker, ids[len(ids)-1], pixmed.Cancelled)
 	}
 	enginetest.Await(t, worker)
 	stop(t, worker)
@@ -75,7 +75,7 @@ func TestAcceptBeforePurge(t *testing.T) {
 	p.armed.Store(true)
 	purge := goPurge(t, in)
 	await(t, "the purge has found the cases", p.reached)
-	receive(t, in, ids[0], pixmed.Cancelled)
+	receive(t, in, ids[0], pixmed.Debited)
 	close(p.proceed)
 	if got, want := await(t, "the purge", purge), (purged{n: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -106,7 +106,7 @@ CREATE TRIGGER hold BEFORE DELETE ON pixmed_inbox.events FOR EACH ROW EXECUTE FU
 	purge := goPurge(t, in)
 	awaitCount(t, look, "the purge has deleted the case", `
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'`)
-	accept := goReceive(t, in, ids[0], pixmed.Acknowledged)
+	accept := goReceive(t, in, ids[0], pixmed.Cancelled)
 	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged) // others do not wait for it
 	if err := hold.Rollback(t.Context()); err != nil {
 		t.Fatal(err)

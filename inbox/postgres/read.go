@@ -12,25 +12,51 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
+// shown are the columns of an event on a page: when it runs next, and whether it
+// runs, are the case's affair.
+const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
+	SELECT FROM {schema}.events b WHERE b.transaction_id = e.transaction_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
+	FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id) END,
+	e.state = 'pending' AND EXISTS (SELECT FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id AND c.held AND c.running = e.seq)`
+
 const (
-	sqlEvent   = `SELECT ` + whole + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
-	sqlList    = `SELECT ` + whole + ` FROM {schema}.events e WHERE true`
-	sqlHistory = `SELECT ` + whole + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid ORDER BY e.seq`
+	sqlEvent   = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
+	sqlHistory = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid ORDER BY e.seq`
 	sqlStats   = `
-SELECT count(*), (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
-	coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8
-FROM {schema}.events WHERE state = 'pending'`
+SELECT p.n, (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
+	p.oldest, o.n, o.blocked, o.overdue, o.nearest, o.given_up
+FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8 oldest FROM {schema}.events WHERE state = 'pending') p, (
+	SELECT count(*) n, least(coalesce(sum(c.value), 0), 9223372036854775807)::bigint blocked,
+		count(*) FILTER (WHERE d.due <= clock_timestamp() AND c.answered_at IS NULL) overdue,
+		min(d.due) FILTER (WHERE d.due > clock_timestamp() AND c.answered_at IS NULL) nearest,
+		count(*) FILTER (WHERE c.given_up > 0 AND c.answered_at IS NULL) given_up
+	FROM {schema}.cases c, (SELECT defence * interval '1 microsecond' AS span FROM {schema}.settings WHERE one) s, LATERAL (SELECT c.opened_at + s.span AS due) d
+	WHERE c.open) o`
 	sqlReceived = `
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
 FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`
 
-	sqlListCases   = `SELECT c.transaction_id::text, c.updated_at FROM {schema}.cases c WHERE true`
-	sqlCasePending = `EXISTS (SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND e.state = 'pending')`
-	sqlCaseDead    = `EXISTS (SELECT FROM {schema}.events e WHERE e.transaction_id = c.transaction_id AND e.state IN ('dead', 'quarantined') AND e.state = 'dead')`
+	sqlListCases = `
+SELECT c.transaction_id::text, c.updated_at, c.dead, c.next_seq - 1, c.remind_at, (SELECT coalesce(defence, 0) FROM {schema}.settings WHERE one),
+	(SELECT count(*) FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending'), e.status, e.external_id, ` + summary + `
+FROM {schema}.cases c JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.status_seq WHERE true`
 	// Not with OR, for which all events would be read for each case.
 	sqlCaseSearch = `c.transaction_id IN (SELECT nullif($1::text, '')::uuid UNION
 	SELECT e.transaction_id FROM {schema}.events e WHERE e.external_id = $2::bytea OR position($2::bytea IN e.raw) > 0)`
-	sqlHistories = `SELECT ` + whole + ` FROM {schema}.events e WHERE e.transaction_id = ANY ($1::text[]::uuid[]) ORDER BY e.transaction_id, e.seq`
+	// sqlCurrents reads what cases are at: the first event that is pending, or the
+	// last that is dead, or the last.
+	sqlCurrents = `
+SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}.events e ON e.transaction_id = k.id AND e.seq = coalesce(
+	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1),
+	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id AND p.state = 'dead' ORDER BY p.seq DESC LIMIT 1),
+	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id ORDER BY p.seq DESC LIMIT 1))`
+
+	noteColumns   = `coalesce(transaction_id::text, ''), coalesce(event_id::text, ''), at, action, by, note`
+	sqlNotes      = `SELECT ` + noteColumns + ` FROM {schema}.notes WHERE transaction_id = $1::text::uuid ORDER BY id`
+	sqlEventNotes = `SELECT ` + noteColumns + ` FROM {schema}.notes WHERE transaction_id IS NULL AND event_id = $1::text::uuid ORDER BY id`
+	sqlFailures   = `
+SELECT left(last_error, $2), count(*), max(received_at) FROM {schema}.events
+WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $3`
 )
 
 // query runs a query for pages and counts. It waits for others of its kind, so that
@@ -51,7 +77,13 @@ func (s *store) query(ctx context.Context, read func(pgx.Rows) error, sql string
 
 func (s *store) events(ctx context.Context, sql string, args ...any) (events []*ledger.Event, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
-		events, err = scanEvents(rows)
+		events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.Event, error) {
+			e := new(ledger.Event)
+			var next *time.Time
+			err := scanEvent(row, e, &next, &e.Running)
+			e.NextAttempt = fromNull(next)
+			return e, err
+		})
 		return err
 	}, sql, args...)
 	return events, err
@@ -71,7 +103,11 @@ func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 
 // List implements [ledger.Reader].
 func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
-	query, args := s.sql.list, []any{}
+	columns := whole
+	if f.Bare {
+		columns = bare
+	}
+	query, args := s.in("SELECT "+columns+shown+" FROM {schema}.events e WHERE true"), []any{}
 	where := func(condition, value string) {
 		if value != "" {
 			args = append(args, value)
@@ -86,6 +122,7 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 		query += " AND e.state IN ('dead', 'quarantined')" // which is what the smaller index is of
 	}
 	where("e.state = $%d", string(f.State))
+	where("position($%d IN e.last_error) > 0", f.Error)
 	if f.Search != "" {
 		args = append(args, []byte(f.Search))
 		query += fmt.Sprintf(" AND (e.external_id = $%[1]d OR position($%[1]d IN e.raw) > 0)", len(args))
@@ -100,38 +137,72 @@ func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Ev
 }
 
 // Cases implements [ledger.Reader].
-func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
-	query, args := s.sql.listCases, []any{}
+func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
+	query, args := s.casesQuery(f)
+	return s.cases(ctx, query, args...)
+}
+
+func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
+	query = s.sql.listCases
 	where := func(condition string, values ...any) {
 		args = append(args, values...)
 		query += " AND " + strings.NewReplacer("$1", fmt.Sprintf("$%d", len(args)-len(values)+1), "$2", fmt.Sprintf("$%d", len(args))).Replace(condition)
 	}
+	if f.Ended {
+		where("NOT c.open")
+	} else {
+		where("c.open")
+	}
+	if f.Unanswered {
+		where("c.answered_at IS NULL")
+	}
+	if !f.DueBefore.IsZero() {
+		where(s.in("c.opened_at < $1::timestamptz - (SELECT defence * interval '1 microsecond' FROM {schema}.settings WHERE one)"), f.DueBefore)
+	}
 	switch f.State {
 	case ledger.Pending:
-		where(s.sql.casePending)
+		where("c.event_at IS NOT NULL")
 	case ledger.Dead:
-		where(s.sql.caseDead)
+		where("c.dead > 0")
 	case ledger.Done:
-		where("NOT " + s.sql.casePending)
-		where("NOT " + s.sql.caseDead)
+		where("c.event_at IS NULL AND c.dead = 0")
 	default:
 	}
 	if f.Search != "" {
 		where(s.sql.caseSearch, f.TransactionID, []byte(f.Search))
 	}
-	if f.BeforeID != "" {
-		where("(c.updated_at, c.transaction_id) < ($1, $2::text::uuid)", f.Before, f.BeforeID)
+	order := "c.opened_at, c.transaction_id"
+	if f.Ended {
+		order = "c.updated_at DESC, c.transaction_id DESC"
 	}
-	args = append(args, f.Limit)
+	if f.After.ID != "" {
+		condition := "(c.opened_at, c.transaction_id) > ($1, $2::text::uuid)"
+		if f.Ended {
+			condition = "(c.updated_at, c.transaction_id) < ($1, $2::text::uuid)"
+		}
+		where(condition, f.After.At, f.After.ID)
+	}
+	return fmt.Sprintf("%s ORDER BY %s LIMIT %d", query, order, f.Limit), args
+}
+
+// Case implements [ledger.Reader].
+func (s *store) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
+	cases, err := s.cases(ctx, s.sql.listCases+" AND c.transaction_id = $1::text::uuid", transactionID)
+	if err == nil && len(cases) == 0 {
+		return nil, ledger.ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cases[0], nil
+}
+
+// cases runs a query for cases, and adds what they are at.
+func (s *store) cases(ctx context.Context, sql string, args ...any) (cases []*ledger.CaseRow, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
-		cases, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.CaseRow, error) {
-			c := new(ledger.CaseRow)
-			err := row.Scan(&c.TransactionID, &c.UpdatedAt)
-			c.UpdatedAt = c.UpdatedAt.UTC()
-			return c, err
-		})
+		cases, err = pgx.CollectRows(rows, scanCase)
 		return err
-	}, fmt.Sprintf("%s ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT $%d", query, len(args)), args...)
+	}, sql, args...)
 	if err != nil || len(cases) == 0 {
 		return nil, err
 	}
@@ -140,22 +211,66 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger
 	for i, c := range cases {
 		ids[i], byID[c.TransactionID] = c.TransactionID, c
 	}
-	events, err := s.events(ctx, s.sql.histories, ids)
+	events, err := s.events(ctx, s.sql.currents, ids)
 	for _, e := range events {
-		c := byID[e.TransactionID]
-		c.Events = append(c.Events, e)
+		byID[e.TransactionID].Current = e
 	}
 	return cases, err
+}
+
+func scanCase(row pgx.CollectableRow) (*ledger.CaseRow, error) {
+	c := new(ledger.CaseRow)
+	var remindAt *time.Time
+	var window int64
+	var status, externalID []byte
+	s := newSummaryScan(&c.Summary)
+	err := row.Scan(append([]any{&c.TransactionID, &c.UpdatedAt, &c.Dead, &c.Events, &remindAt, &window, &c.Pending, &status, &externalID}, s.into()...)...)
+	s.done()
+	c.UpdatedAt, c.Reminder, c.Window = c.UpdatedAt.UTC(), fromNull(remindAt), time.Duration(window)*time.Microsecond
+	c.Status, c.ExternalID = string(status), string(externalID)
+	return c, err
+}
+
+// Notes implements [ledger.Reader].
+func (s *store) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
+	sql, id := s.sql.notes, transactionID
+	if id == "" {
+		sql, id = s.sql.eventNotes, event
+	}
+	err = s.query(ctx, func(rows pgx.Rows) (err error) {
+		notes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (n ledger.Note, err error) {
+			err = row.Scan(&n.TransactionID, &n.EventID, &n.At, &n.Action, &n.By, &n.Text)
+			n.At = n.At.UTC()
+			return n, err
+		})
+		return err
+	}, sql, id)
+	return notes, err
+}
+
+// Failures implements [ledger.Reader].
+func (s *store) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
+	err = s.query(ctx, func(rows pgx.Rows) (err error) {
+		failures, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (ledger.Failure, error) {
+			f := ledger.Failure{State: state}
+			err := row.Scan(&f.Error, &f.Events, &f.LastAt)
+			f.LastAt = f.LastAt.UTC()
+			return f, err
+		})
+		return err
+	}, s.sql.failures, string(state), ledger.FailureText, limit)
+	return failures, err
 }
 
 // Stats implements [ledger.Reader].
 func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	var oldest float64
+	var nearest *time.Time
 	err = s.query(ctx, func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&st.Pending, &st.Dead, &st.Quarantined, &oldest}, func() error { return nil })
+		_, err := pgx.ForEachRow(rows, []any{&st.Pending, &st.Dead, &st.Quarantined, &oldest, &st.Open, &st.Blocked, &st.Overdue, &nearest, &st.RemindersGivenUp}, func() error { return nil })
 		return err
 	}, s.sql.stats)
-	st.OldestPending = max(time.Duration(oldest*float64(time.Second)), 0)
+	st.OldestPending, st.NearestDue = max(time.Duration(oldest*float64(time.Second)), 0), fromNull(nearest)
 	return st, err
 }
 

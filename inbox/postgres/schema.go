@@ -14,22 +14,43 @@ import (
 var migrations = []string{`
 CREATE TABLE {schema}.settings (
 	one       boolean     PRIMARY KEY DEFAULT true CHECK (one),
-	probed_at timestamptz -- when somebody asked last whether the database can be written
+	probed_at timestamptz, -- when somebody asked last whether the database can be written
+	defence   bigint,      -- microseconds from when a case opened until it is due; NULL: it is never
+	reminders bigint[]     NOT NULL DEFAULT '{}' -- microseconds before that, for each reminder
 );
 INSERT INTO {schema}.settings DEFAULT VALUES;
 
 CREATE TABLE {schema}.cases (
 	transaction_id uuid        PRIMARY KEY,
 	next_seq       bigint      NOT NULL DEFAULT 1,     -- the place of the next event
-	run_at         timestamptz,                        -- from when on it may be claimed; NULL: nothing is pending
+	event_at       timestamptz,                        -- when its first pending event runs; NULL: nothing is pending
+	remind_at      timestamptz,                        -- when the next reminder is called, or tried again; NULL: none is
+	run_at         timestamptz,                        -- from when on it may be claimed: the lesser of both or, while it is held, the end of that
 	lease          bigint      NOT NULL DEFAULT 0,     -- what the last claim drew at random
 	held           boolean     NOT NULL DEFAULT false, -- by that claim, until run_at
-	running        bigint      NOT NULL DEFAULT 0,     -- the place of the event that is leased
+	running        bigint      NOT NULL DEFAULT 0,     -- the place of the event that is leased; -1: the reminder is
 	updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+	open            boolean     NOT NULL DEFAULT false,
+	status_seq      bigint      NOT NULL DEFAULT 0,  -- the place of the event whose status is the case's
+	value           bigint      NOT NULL DEFAULT 0,  -- in centavos
+	dead            bigint      NOT NULL DEFAULT 0,  -- how many of its events are
+	opened_at       timestamptz,
+	answered_at     timestamptz,
+	answered_by     text        NOT NULL DEFAULT '',
+	ended_at        timestamptz,
+	ended_by        text        NOT NULL DEFAULT '', -- '': a notification has
+	reminded_at     timestamptz,                     -- up to when reminders are done or given up
+	tried_at        timestamptz,                     -- when a reminder was claimed that failed, since then
+	remind_failures integer     NOT NULL DEFAULT 0,
+	given_up        integer     NOT NULL DEFAULT 0,  -- reminders
 	CHECK (NOT held OR run_at IS NOT NULL)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX cases_run ON {schema}.cases (run_at) WHERE run_at IS NOT NULL;
-CREATE INDEX cases_idle ON {schema}.cases (updated_at, transaction_id) WHERE run_at IS NULL;
+CREATE INDEX cases_open ON {schema}.cases (opened_at, transaction_id) INCLUDE (value, answered_at, given_up) WHERE open;
+CREATE INDEX cases_ended ON {schema}.cases (updated_at, transaction_id) WHERE NOT open;
+CREATE INDEX cases_waiting ON {schema}.cases (open, opened_at, transaction_id) WHERE event_at IS NOT NULL;
+CREATE INDEX cases_dead ON {schema}.cases (open, opened_at, transaction_id) WHERE dead > 0;
 
 CREATE TABLE {schema}.events (
 	id              uuid        PRIMARY KEY,
@@ -41,7 +62,8 @@ CREATE TABLE {schema}.events (
 	raw             bytea       NOT NULL,
 	digest          bytea,      -- SHA-256 of raw, if it is quarantined or has no status
 	seq             bigint,     -- place in the case, NULL while quarantined
-	state           text        NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined')),
+	state           text        NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined', 'resolved')),
+	standing        smallint    NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: that, and its case has ended; 2: that, and it is open
 	attempts        integer     NOT NULL DEFAULT 0,
 	failures        integer     NOT NULL DEFAULT 0,
 	discarded       boolean     NOT NULL DEFAULT false,
@@ -55,8 +77,23 @@ CREATE TABLE {schema}.events (
 CREATE UNIQUE INDEX events_case ON {schema}.events (transaction_id, seq);
 CREATE INDEX events_key ON {schema}.events (external_digest, transaction_id, seq);
 CREATE INDEX events_pending ON {schema}.events (transaction_id, seq) INCLUDE (received_at) WHERE state = 'pending';
+CREATE INDEX events_open ON {schema}.events (transaction_id, seq) WHERE standing = 2;
+CREATE INDEX events_value ON {schema}.events (transaction_id, standing, value) WHERE standing > 0;
 CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead', 'quarantined');
-CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE state = 'quarantined';
+CREATE INDEX events_dead ON {schema}.events (transaction_id, seq) WHERE state = 'dead';
+CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE transaction_id IS NULL;
+
+CREATE TABLE {schema}.notes ( -- what persons have done, and what reminders were called
+	id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	transaction_id uuid,       -- NULL of what is quarantined
+	event_id       uuid,       -- NULL if it is about the case
+	at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+	action         text        NOT NULL,
+	by             text        NOT NULL,
+	note           text        NOT NULL
+);
+CREATE INDEX notes_case ON {schema}.notes (transaction_id, id) WHERE transaction_id IS NOT NULL;
+CREATE INDEX notes_event ON {schema}.notes (event_id, id) WHERE transaction_id IS NULL;
 `}
 
 // migrate brings the tables up to date, one process at a time.

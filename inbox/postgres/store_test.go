@@ -28,21 +28,24 @@ func TestStore(t *testing.T) {
 	e := storetest.Engine{
 		Store: store,
 		Rows: func(ctx context.Context) (map[string]storetest.Row, error) {
-			rows, _ := pool.Query(ctx, `SELECT transaction_id::text, next_seq, running, held,
-				CASE WHEN run_at IS NULL THEN 'never' WHEN run_at <= clock_timestamp() THEN 'past' ELSE 'future' END FROM pixmed_inbox.cases`)
+			when := func(column string) string {
+				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= clock_timestamp() THEN 'past' ELSE 'future' END"
+			}
+			rows, _ := pool.Query(ctx, "SELECT transaction_id::text, next_seq, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM pixmed_inbox.cases")
 			all := make(map[string]storetest.Row)
 			var id string
 			var r storetest.Row
-			_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Running, &r.Held, &r.Due}, func() error { all[id] = r; return nil })
+			_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run}, func() error { all[id] = r; return nil })
 			return all, err
 		},
 		Pass: func(ctx context.Context) error {
-			_, err := pool.Exec(ctx, "UPDATE pixmed_inbox.cases SET run_at = clock_timestamp() WHERE run_at > clock_timestamp()")
+			_, err := pool.Exec(ctx, `UPDATE pixmed_inbox.cases SET event_at = CASE WHEN event_at IS NOT NULL THEN least(event_at, clock_timestamp()) END,
+				remind_at = CASE WHEN remind_at IS NOT NULL THEN least(remind_at, clock_timestamp()) END, run_at = clock_timestamp() WHERE run_at IS NOT NULL`)
 			return err
 		},
 	}
 	for range runs() {
-		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events")
+		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes")
 		storetest.Run(t, e, rand.Uint64(), 60)
 	}
 }

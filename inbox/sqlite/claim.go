@@ -12,12 +12,14 @@ import (
 )
 
 const (
-	// sqlDue finds what is due, each with the place of the event that is run or
-	// settled: the one that is named in the row, whose attempt did not end in time,
-	// or the lowest pending one.
+	// sqlDue finds what is due, each with the place of what is run or settled: that
+	// which is named in the row, whose attempt did not end in time; or the lowest
+	// pending event, if its time has come; otherwise the reminder.
 	sqlDue = `
-SELECT c.id, c.transaction_id, c.running > 0, coalesce(nullif(c.running, 0), (
-	SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1), 0)
+SELECT c.id, c.transaction_id, c.held, CASE WHEN c.held THEN c.running WHEN c.remind_at <= ?1 AND coalesce(c.event_at > ?1, 1) THEN -1 ELSE coalesce((
+	SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1), 0) END,
+	coalesce(c.opened_at, 0), CASE WHEN c.remind_at <= ?1 AND ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + ` <= ?1 THEN 0 -- it is another reminder
+	ELSE c.remind_failures END
 FROM cases c WHERE c.run_at <= ?1 ORDER BY c.run_at LIMIT ?2`
 
 	sqlClaim = `UPDATE cases SET lease = ?1, held = 1, run_at = ?2, running = j.value FROM json_each(?3) j WHERE cases.id = CAST(j.key AS integer)`
@@ -33,14 +35,17 @@ SELECT ` + whole + `, m.number, coalesce(p.status, ''), coalesce(p.value, 0), co
 		AND s.state = 'done' AND s.id <> e.id AND s.status = e.status), 0)
 FROM mine m CROSS JOIN events e ON e.id = m.id LEFT JOIN events p ON p.id = m.previous`
 
-	sqlNext = `SELECT coalesce((SELECT min(run_at) FROM cases WHERE run_at > ?1), -1)`
-	sqlHeld = `SELECT ` + bare + `, c.lease FROM cases c JOIN events e ON e.case_id = c.id AND e.seq = c.running WHERE c.held`
+	sqlNext          = `SELECT coalesce((SELECT min(run_at) FROM cases WHERE run_at > ?1), -1)`
+	sqlHeldReminders = `SELECT transaction_id, lease, opened_at, remind_failures FROM cases c WHERE c.held AND c.running = -1`
+	sqlHeld          = `SELECT ` + bare + `, c.lease FROM cases c JOIN events e ON e.case_id = c.id AND e.seq = c.running WHERE c.held`
 )
 
 // due is a case that is claimed.
 type due struct {
 	transactionID string
 	lost          bool // the claim before this one ran out
+	openedAt      int64
+	failures      int
 }
 
 // claim takes cases that are due.
@@ -59,7 +64,7 @@ func (t *txn) claim(c *ledger.Claim, since time.Time) (*ledger.Claim, error) {
 		if err := t.exec(t.store.stmts.claim, lease, t.now+c.Lease.Microseconds(), string(list)); err != nil {
 			return nil, err
 		}
-		if err := t.heads(made, lease, since, cases, string(list)); err != nil {
+		if err := t.heads(made, lease, since, cases, places, string(list)); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +93,7 @@ func (t *txn) due(most int) (cases map[int64]due, places map[int64]int64, err er
 	for rows.Next() {
 		var number, place int64
 		var d due
-		if err := rows.Scan(&number, &d.transactionID, &d.lost, &place); err != nil {
+		if err := rows.Scan(&number, &d.transactionID, &d.lost, &place, &d.openedAt, &d.failures); err != nil {
 			return nil, nil, err
 		}
 		cases[number], places[number] = d, place
@@ -96,8 +101,18 @@ func (t *txn) due(most int) (cases map[int64]due, places map[int64]int64, err er
 	return cases, places, rows.Err()
 }
 
+// reminder returns the attempt at a case's reminder.
+func (d *due) reminder(lease int64, since time.Time, now int64) *ledger.Attempt {
+	a := &ledger.Attempt{Lease: lease, Since: since, Lost: d.lost, Reminder: true}
+	a.TransactionID, a.Failures, a.Reminded.OpenedAt = d.transactionID, d.failures, fromMicro(d.openedAt)
+	if !d.lost {
+		a.Reminded.ClaimedAt = fromMicro(now)
+	}
+	return a
+}
+
 // heads reads the events that are leased. What is left of cases has none.
-func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[int64]due, list string) (err error) {
+func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[int64]due, places map[int64]int64, list string) (err error) {
 	rows, err := t.query(t.store.stmts.heads, list)
 	if err != nil {
 		return err
@@ -113,7 +128,11 @@ func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[
 		made.Attempts = append(made.Attempts, a)
 		delete(cases, number)
 	}
-	for _, d := range cases {
+	for number, d := range cases {
+		if places[number] == ledger.TheReminder {
+			made.Attempts = append(made.Attempts, d.reminder(lease, since, t.now))
+			continue
+		}
 		made.Headless = append(made.Headless, ledger.Headless{TransactionID: d.transactionID, Lease: lease})
 	}
 	return rows.Err()
@@ -136,5 +155,22 @@ func (s *store) Held(ctx context.Context) (attempts []*ledger.Attempt, err error
 		}
 		attempts = append(attempts, a)
 	}
-	return attempts, rows.Err()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	reminders, err := s.read.QueryContext(ctx, sqlHeldReminders)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, reminders.Close()) }()
+	for reminders.Next() {
+		a := &ledger.Attempt{Reminder: true, Lost: true}
+		var openedAt int64
+		if err := reminders.Scan(&a.TransactionID, &a.Lease, &openedAt, &a.Failures); err != nil {
+			return nil, err
+		}
+		a.Reminded.OpenedAt = fromMicro(openedAt)
+		attempts = append(attempts, a)
+	}
+	return attempts, reminders.Err()
 }

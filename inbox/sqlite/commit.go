@@ -142,7 +142,7 @@ func (t *txn) query(stmt *sql.Stmt, args ...any) (*sql.Rows, error) {
 
 // do loads the cases of operations, does the operations and writes what changed.
 func (t *txn) do(ops []*ledger.Op) error {
-	l := &load{txn: t, cases: make(map[string]*ledger.Case), ids: make(map[string]int64)}
+	l := &load{txn: t, cases: make(map[string]*ledger.Case), ids: make(map[string]int64), accepts: make(map[string]int)}
 	if err := l.load(ops); err != nil {
 		return err
 	}

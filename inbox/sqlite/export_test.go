@@ -17,8 +17,20 @@ func OpenStore(ctx context.Context, path string) (ledger.Store, error) {
 
 // Queries are the statements that run often.
 func Queries() map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		"cases": sqlCases, "pending": sqlPending, "last": sqlLast, "due": sqlDue, "claim": sqlClaim, "heads": sqlHeads, "next": sqlNext, "held": sqlHeld,
 		"stats": sqlStats, "old cases": sqlOldCases, "trim": sqlTrim, "purge events": sqlPurgeEvents, "purge cases": sqlPurgeCases,
+		"standing": sqlStanding, "summary": sqlUpdateSummary, "update case": sqlUpdateCase, "currents": sqlCurrents, "notes": sqlNotes, "event notes": sqlEventNotes,
+		"failures": sqlFailures, "event": sqlEvent, "history": sqlHistory, "purge notes": sqlPurgeNotes,
 	}
+	for name, f := range map[string]ledger.CaseFilter{
+		"open cases": {}, "unanswered": {Unanswered: true}, "due before": {DueBefore: time.Now()}, "ended cases": {Ended: true},
+		"more open cases": {After: ledger.Cursor{At: time.Now(), ID: "x"}}, "more ended cases": {Ended: true, After: ledger.Cursor{At: time.Now(), ID: "x"}},
+		"open with dead": {State: ledger.Dead}, "ended with dead": {Ended: true, State: ledger.Dead},
+		"open that wait": {State: ledger.Pending}, "ended that wait": {Ended: true, State: ledger.Pending},
+	} {
+		f.Limit = 50
+		all[name], _ = casesQuery(f)
+	}
+	return all
 }

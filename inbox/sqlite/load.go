@@ -13,16 +13,27 @@ import (
 )
 
 const (
-	sqlCases   = `SELECT id, transaction_id, next_seq, lease, held, running, run_at IS NOT NULL FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))`
+	sqlCases   = `SELECT id, transaction_id, next_seq, lease, held, running, event_at IS NOT NULL, coalesce(remind_at, 0), ` + summary + ` FROM cases c WHERE transaction_id IN (SELECT value FROM json_each(?))`
 	sqlPending = `SELECT ` + bare + ` FROM events e INDEXED BY events_pending WHERE case_id = ? AND state = 'pending'`
 	sqlLast    = `SELECT ` + bare + ` FROM events e WHERE case_id = ? AND external_digest = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
 	sqlAll     = `SELECT ` + bare + ` FROM events e WHERE case_id = ?`
 	sqlByID    = `SELECT ` + bare + ` FROM events e WHERE id = ?`
+	// sqlStanding reads so many of what may become the status or the value of a case
+	// that the operations cannot use them up.
+	sqlStanding = `
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_open WHERE case_id = ?1 AND standing = 2 ORDER BY seq DESC LIMIT ?2)
+UNION ALL
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 2 ORDER BY value DESC LIMIT ?2)
+UNION ALL
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 1 ORDER BY value DESC LIMIT ?2)`
 )
+
+// summary are the columns that say what a case is as a whole.
+const summary = `c.open, c.status_seq, c.value, coalesce(c.opened_at, 0), coalesce(c.answered_at, 0), c.answered_by, coalesce(c.ended_at, 0), c.ended_by, coalesce(c.reminded_at, 0), coalesce(c.tried_at, 0), c.remind_failures, c.given_up`
 
 // The columns of an event, without its body and with it.
 const (
-	columns = `e.id, coalesce(e.transaction_id, ''), e.external_id, e.status, e.value, e.digest, coalesce(e.seq, 0), e.state, e.attempts, e.failures, e.discarded, e.last_error, e.received_at, coalesce(e.done_at, 0), e.deliveries, coalesce(e.last_at, 0), e.metadata`
+	columns = `e.id, coalesce(e.transaction_id, ''), e.external_id, e.status, e.value, e.digest, coalesce(e.seq, 0), e.state, e.standing, e.attempts, e.failures, e.discarded, e.last_error, e.received_at, coalesce(e.done_at, 0), e.deliveries, coalesce(e.last_at, 0), e.metadata`
 	bare    = columns + `, NULL`
 	whole   = columns + `, e.raw`
 )
@@ -32,13 +43,18 @@ type load struct {
 	*txn
 	cases map[string]*ledger.Case
 	ids   map[string]int64 // of the cases that exist
+
+	accepts map[string]int // how many operations accept something, by case; 0 once what they need is loaded
 }
 
 // load reads the cases and what is pending in them.
 func (l *load) load(ops []*ledger.Op) error {
 	for _, op := range ops {
 		if op.TransactionID != "" {
-			l.cases[op.TransactionID] = ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1}) // unless it exists
+			l.cases[op.TransactionID] = ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1, Now: fromMicro(l.now)}) // unless it exists
+		}
+		if op.ExternalID != nil {
+			l.accepts[op.TransactionID]++
 		}
 	}
 	ids, err := json.Marshal(slices.Collect(maps.Keys(l.cases)))
@@ -53,10 +69,14 @@ func (l *load) load(ops []*ledger.Op) error {
 	for rows.Next() {
 		var id string
 		var number int64
-		var r ledger.Row
-		if err := rows.Scan(&number, &id, &r.NextSeq, &r.Lease, &r.Held, &r.Running, &r.Due); err != nil {
+		r := ledger.Row{Now: fromMicro(l.now)}
+		var remindAt int64
+		s := summaryScan{s: &r.Summary}
+		if err := rows.Scan(append([]any{&number, &id, &r.NextSeq, &r.Lease, &r.Held, &r.Running, &r.Due, &remindAt}, s.into()...)...); err != nil {
 			return err
 		}
+		s.done()
+		r.RemindAt = fromMicro(remindAt)
 		l.cases[id], l.ids[id] = ledger.NewCase(id, r), number
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
@@ -76,6 +96,14 @@ func (l *load) loadFor(op *ledger.Op) error {
 	if op.ExternalID != nil && !c.Empty() {
 		if err := addEvents(c)(l.query(l.store.stmts.last, number, ledger.ExternalDigest(*op.ExternalID), *op.ExternalID)); err != nil {
 			return err
+		}
+	}
+	if n := l.accepts[op.TransactionID]; op.ExternalID != nil && n > 0 {
+		l.accepts[op.TransactionID] = 0
+		if number != 0 {
+			if err := addEvents(c)(l.query(l.store.stmts.standing, number, n+1)); err != nil {
+				return err
+			}
 		}
 	}
 	if op.All {
@@ -119,11 +147,37 @@ func scanEvents(rows *sql.Rows, err error) ([]*ledger.Event, error) {
 func scanEvent(row interface{ Scan(...any) error }, e *ledger.Event, more ...any) error {
 	var receivedAt, doneAt, lastAt int64
 	err := row.Scan(append([]any{
-		&e.ID, &e.TransactionID, &e.ExternalID, &e.Status, &e.Value, &e.Digest, &e.Seq, &e.State, &e.Attempts, &e.Failures,
+		&e.ID, &e.TransactionID, &e.ExternalID, &e.Status, &e.Value, &e.Digest, &e.Seq, &e.State, &e.Standing, &e.Attempts, &e.Failures,
 		&e.Discarded, &e.LastError, &receivedAt, &doneAt, &e.Deliveries, &lastAt, &e.Metadata, &e.Raw,
 	}, more...)...)
 	e.ReceivedAt, e.DoneAt, e.LastAt = fromMicro(receivedAt), fromMicro(doneAt), fromMicro(lastAt)
 	return err
+}
+
+// summaryScan reads the columns of a summary.
+type summaryScan struct {
+	s                                        *ledger.Summary
+	opened, answered, ended, reminded, tried int64
+}
+
+func (x *summaryScan) into() []any {
+	return []any{
+		&x.s.Open, &x.s.StatusSeq, &x.s.Value, &x.opened, &x.answered, &x.s.AnsweredBy, &x.ended, &x.s.EndedBy,
+		&x.reminded, &x.tried, &x.s.Failures, &x.s.GivenUp,
+	}
+}
+
+// done must be called when a row was read.
+func (x *summaryScan) done() {
+	x.s.OpenedAt, x.s.AnsweredAt, x.s.EndedAt = fromMicro(x.opened), fromMicro(x.answered), fromMicro(x.ended)
+	x.s.RemindedAt, x.s.TriedAt = fromMicro(x.reminded), fromMicro(x.tried)
+}
+
+func toNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
 }
 
 func fromMicro(us int64) time.Time {

@@ -22,9 +22,14 @@ func TestPlans(t *testing.T) {
 		"heads":     {"events_case (case_id=? AND seq=?)", "events_key (case_id=? AND external_digest=?)"},
 		"next":      {"cases_run (run_at>?)"},
 		"held":      {"cases_held", "events_case (case_id=? AND seq=?)"},
-		"stats":     {"events_open (state=?)"},
-		"old cases": {"cases_idle"},
-		"trim":      {"(case_id=? AND seq>? AND seq<?)", "events_key"},
+		"stats":     {"events_rest (state=?)", "cases_open"},
+		"old cases": {"cases_ended"},
+		"standing":  {"events_open", "events_value"}, "currents": {"events_pending", "events_dead"},
+		"open cases": {"cases_open"}, "unanswered": {"cases_open"}, "due before": {"cases_open (opened_at<?)"}, "more open cases": {"cases_open ((opened_at,transaction_id)>(?,?))"},
+		"ended cases": {"cases_ended"}, "more ended cases": {"cases_ended ((updated_at,transaction_id)<(?,?))"},
+		"open with dead": {"cases_dead"}, "open that wait": {"cases_waiting"}, "ended with dead": {"cases_dead"}, "ended that wait": {"cases_waiting"},
+		"notes": {"notes_case"}, "event notes": {"notes_event"}, "failures": {"events_rest"},
+		"trim": {"(case_id=? AND seq>? AND seq<?)", "events_key"},
 	}
 	s := enginetest.SQLite(t)
 	s.Open(t, ignore)

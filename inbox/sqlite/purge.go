@@ -16,14 +16,17 @@ const (
 
 const (
 	sqlOldCases = `
-SELECT transaction_id, updated_at, NOT EXISTS (
-	SELECT 1 FROM events e WHERE e.case_id = c.id AND e.state <> 'done' AND (e.state = 'pending' OR (e.state = 'dead' AND NOT ?4)))
-FROM cases c INDEXED BY cases_idle WHERE run_at IS NULL AND updated_at <= ?3 AND (updated_at, transaction_id) > (?1, ?2)
+SELECT transaction_id, updated_at, run_at IS NULL AND (dead = 0 OR ?4)
+FROM cases c INDEXED BY cases_ended WHERE NOT open AND updated_at <= ?3 AND (updated_at, transaction_id) > (?1, ?2)
 ORDER BY updated_at, transaction_id LIMIT ?5`
-	sqlPurgeEvents = `
-DELETE FROM events WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?1)) AND run_at IS NULL AND updated_at <= ?2)`
-	sqlPurgeCases       = `DELETE FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?1)) AND run_at IS NULL AND updated_at <= ?2`
-	sqlPurgeQuarantined = `DELETE FROM events WHERE id IN (SELECT id FROM events WHERE state = 'quarantined' AND last_at <= ? LIMIT ?)`
+	sqlPurgeable   = `SELECT transaction_id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?1)) AND NOT open AND run_at IS NULL AND updated_at <= ?2`
+	sqlPurgeNotes  = `DELETE FROM notes WHERE transaction_id IN (` + sqlPurgeable + `)`
+	sqlPurgeEvents = `DELETE FROM events WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (` + sqlPurgeable + `))`
+	sqlPurgeCases  = `DELETE FROM cases WHERE transaction_id IN (` + sqlPurgeable + `)`
+
+	sqlOldQuarantined       = `SELECT id FROM events WHERE transaction_id IS NULL AND (state = 'resolved' OR ?3) AND last_at <= ?1 LIMIT ?2`
+	sqlPurgeQuarantineNotes = `DELETE FROM notes WHERE transaction_id IS NULL AND event_id IN (` + sqlOldQuarantined + `)`
+	sqlPurgeQuarantined     = `DELETE FROM events WHERE id IN (` + sqlOldQuarantined + `)`
 )
 
 // Purge implements [ledger.Store].
@@ -39,10 +42,13 @@ func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duratio
 		gone, err = s.purgeCases(old[:n], before)
 		old, deleted = old[n:], deleted+gone
 	}
-	for more := includeDead && next == (ledger.Cursor{}); more && err == nil && ctx.Err() == nil; {
+	for more := next == (ledger.Cursor{}); more && err == nil && ctx.Err() == nil; {
 		var gone int64
 		err = s.transact(func(t *txn) (err error) {
-			gone, err = t.remove(sqlPurgeQuarantined, before, purgeBatch)
+			if _, err = t.remove(sqlPurgeQuarantineNotes, before, purgeBatch, includeDead); err != nil {
+				return err
+			}
+			gone, err = t.remove(sqlPurgeQuarantined, before, purgeBatch, includeDead)
 			return err
 		})
 		deleted, more = deleted+gone, gone == purgeBatch
@@ -87,6 +93,9 @@ func (s *store) purgeCases(ids []string, before int64) (deleted int64, err error
 		return 0, err
 	}
 	err = s.transact(func(t *txn) (err error) {
+		if _, err = t.remove(sqlPurgeNotes, string(list), before); err != nil {
+			return err
+		}
 		if deleted, err = t.remove(sqlPurgeEvents, string(list), before); err != nil {
 			return err
 		}

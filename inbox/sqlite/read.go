@@ -6,31 +6,57 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-const (
-	sqlEvent   = `SELECT ` + whole + ` FROM events e WHERE id = ?`
-	sqlList    = `SELECT ` + whole + ` FROM events e WHERE true`
-	sqlHistory = `SELECT ` + whole + ` FROM events e WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?) ORDER BY seq`
+// shown are the columns of an event on a page: when it runs next, and whether it
+// runs, are the case's affair.
+const shown = `, coalesce(CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
+	SELECT 1 FROM events b INDEXED BY events_pending WHERE b.case_id = e.case_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
+	FROM cases c WHERE c.id = e.case_id) END, 0),
+	e.state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.id = e.case_id AND c.held AND c.running = e.seq)`
 
+const (
+	sqlEvent   = `SELECT ` + whole + shown + ` FROM events e WHERE id = ?`
+	sqlHistory = `SELECT ` + whole + shown + ` FROM events e WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?) ORDER BY seq`
+
+	// The sum may be more than an integer holds.
 	sqlStats = `
 SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done'),
 	(SELECT count(*) FROM events WHERE state = 'dead' AND state <> 'done'),
 	(SELECT count(*) FROM events WHERE state = 'quarantined' AND state <> 'done'),
-	coalesce((SELECT received_at FROM events WHERE state = 'pending' AND state <> 'done' ORDER BY id LIMIT 1), 0)`
+	coalesce((SELECT received_at FROM events WHERE state = 'pending' AND state <> 'done' ORDER BY id LIMIT 1), 0),
+	count(*), coalesce(sum(c.value >> 32), 0), coalesce(sum(c.value & 0xffffffff), 0),
+	count(*) FILTER (WHERE s.defence > 0 AND c.opened_at + s.defence <= ?1 AND c.answered_at IS NULL),
+	coalesce(min(c.opened_at + s.defence) FILTER (WHERE s.defence > 0 AND c.opened_at + s.defence > ?1 AND c.answered_at IS NULL), 0),
+	count(*) FILTER (WHERE c.given_up > 0 AND c.answered_at IS NULL)
+FROM settings s CROSS JOIN cases c INDEXED BY cases_open WHERE s.one = 1 AND c.open`
 	sqlReceived = `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`
 
-	sqlListCases  = `SELECT transaction_id, updated_at FROM cases c WHERE true`
-	sqlCaseHolds  = `c.id IN (SELECT case_id FROM events WHERE state <> 'done' AND state = ?)`
-	sqlCaseDone   = `NOT c.id IN (SELECT case_id FROM events WHERE state <> 'done' AND state IN ('pending', 'dead'))`
+	sqlListCases = `
+SELECT c.transaction_id, c.updated_at, c.dead, c.next_seq - 1, coalesce(c.remind_at, 0), (SELECT defence FROM settings WHERE one = 1),
+	(SELECT count(*) FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending'), e.status, e.external_id, ` + summary + `
+FROM cases c CROSS JOIN events e ON e.case_id = c.id AND e.seq = c.status_seq WHERE true`
 	sqlCaseSearch = `c.id IN (SELECT id FROM cases WHERE transaction_id = ? UNION SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0)`
-	sqlHistories  = `
-SELECT ` + whole + ` FROM events e
-WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?))) ORDER BY case_id, seq`
+	// sqlCurrents reads what cases are at: the first event that is pending, or the
+	// last that is dead, or the last.
+	sqlCurrents = `
+SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transaction_id = k.value CROSS JOIN events e ON e.case_id = d.id AND e.seq = coalesce(
+	(SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = d.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1),
+	(SELECT p.seq FROM events p INDEXED BY events_dead WHERE p.case_id = d.id AND p.state = 'dead' ORDER BY p.seq DESC LIMIT 1),
+	(SELECT p.seq FROM events p WHERE p.case_id = d.id ORDER BY p.seq DESC LIMIT 1))`
+
+	noteColumns   = `coalesce(transaction_id, ''), coalesce(event_id, ''), at, action, by, note`
+	sqlNotes      = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id = ? ORDER BY id`
+	sqlEventNotes = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id IS NULL AND event_id = ? ORDER BY id`
+	sqlFailures   = `
+SELECT substr(last_error, 1, ?2), count(*), max(received_at) FROM events INDEXED BY events_rest
+WHERE state = ?1 AND state <> 'done' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?3`
 )
 
 // Event implements [ledger.Reader].
@@ -47,15 +73,36 @@ func (r *reader) Event(ctx context.Context, id string) (*ledger.Event, error) {
 
 func (r *reader) events(ctx context.Context, query string, args ...any) (events []*ledger.Event, err error) {
 	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
-		events, err = scanEvents(db.QueryContext(ctx, query, args...))
+		events, err = shownEvents(db.QueryContext(ctx, query, args...))
 		return err
 	})
 	return events, err
 }
 
+func shownEvents(rows *sql.Rows, err error) (events []*ledger.Event, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		e := new(ledger.Event)
+		var next int64
+		if err := scanEvent(rows, e, &next, &e.Running); err != nil {
+			return nil, err
+		}
+		e.NextAttempt = fromMicro(next)
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
 // List implements [ledger.Reader].
 func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
-	query, args := sqlList, []any{}
+	columns := whole
+	if f.Bare {
+		columns = bare
+	}
+	query, args := "SELECT "+columns+shown+" FROM events e WHERE true", []any{}
 	where := func(condition, value string) {
 		if value != "" {
 			query += " AND " + condition
@@ -70,6 +117,7 @@ func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, er
 		query += " AND state <> 'done'" // which is what the smaller index is of
 	}
 	where("state = ?", string(f.State))
+	where("instr(last_error, ?) > 0", f.Error)
 	if f.Search != "" {
 		query += " AND (external_id = ? OR instr(raw, ?) > 0)"
 		args = append(args, f.Search, []byte(f.Search))
@@ -83,69 +131,173 @@ func (r *reader) History(ctx context.Context, transactionID string) ([]*ledger.E
 }
 
 // Cases implements [ledger.Reader].
-func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
-	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
-		cases, err = listCases(ctx, db, f)
+func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
+	query, args := casesQuery(f)
+	return r.cases(ctx, query, args...)
+}
+
+func casesQuery(f ledger.CaseFilter) (query string, args []any) {
+	query = sqlListCases
+	where := func(condition string, values ...any) {
+		query += " AND " + condition
+		args = append(args, values...)
+	}
+	by := func(index string) { query = strings.Replace(query, "cases c ", "cases c INDEXED BY "+index+" ", 1) }
+	switch f.State { // and not by when they opened: few are in it
+	case ledger.Pending:
+		by("cases_waiting")
+		where("c.event_at IS NOT NULL AND c.open = ?", !f.Ended)
+	case ledger.Dead:
+		by("cases_dead")
+		where("c.dead > 0 AND c.open = ?", !f.Ended)
+	case ledger.Done:
+		where("c.event_at IS NULL AND c.dead = 0")
+		fallthrough
+	default:
+		if f.Ended {
+			where("NOT c.open")
+		} else {
+			where("c.open")
+		}
+	}
+	if f.Unanswered {
+		where("c.answered_at IS NULL")
+	}
+	if !f.DueBefore.IsZero() {
+		where("c.opened_at < (SELECT ? - defence FROM settings WHERE one = 1 AND defence > 0)", f.DueBefore.UnixMicro())
+	}
+	if f.Search != "" {
+		where(sqlCaseSearch, f.TransactionID, f.Search, []byte(f.Search))
+	}
+	order := "c.opened_at, c.transaction_id"
+	if f.Ended {
+		order = "c.updated_at DESC, c.transaction_id DESC"
+	}
+	if f.After.ID != "" {
+		condition := "(c.opened_at, c.transaction_id) > (?, ?)"
+		if f.Ended {
+			condition = "(c.updated_at, c.transaction_id) < (?, ?)"
+		}
+		where(condition, f.After.At.UnixMicro(), f.After.ID)
+	}
+	return query + " ORDER BY " + order + " LIMIT ?", append(args, f.Limit)
+}
+
+// Case implements [ledger.Reader].
+func (r *reader) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
+	cases, err := r.cases(ctx, sqlListCases+" AND c.transaction_id = ?", transactionID)
+	if err == nil && len(cases) == 0 {
+		return nil, ledger.ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cases[0], nil
+}
+
+// cases runs a query for cases, and adds what they are at.
+func (r *reader) cases(ctx context.Context, query string, args ...any) (cases []*ledger.CaseRow, err error) {
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) error {
+		if cases, err = scanCases(db.QueryContext(ctx, query, args...)); err != nil || len(cases) == 0 {
+			return err
+		}
+		byID := make(map[string]*ledger.CaseRow)
+		for _, c := range cases {
+			byID[c.TransactionID] = c
+		}
+		ids, err := json.Marshal(slices.Collect(maps.Keys(byID)))
+		if err != nil {
+			return err
+		}
+		events, err := shownEvents(db.QueryContext(ctx, sqlCurrents, string(ids)))
+		for _, e := range events {
+			byID[e.TransactionID].Current = e
+		}
 		return err
 	})
 	return cases, err
 }
 
-func listCases(ctx context.Context, db *sql.DB, f ledger.CaseFilter) (cases []*ledger.CaseRow, err error) {
-	query, args := sqlListCases, []any{}
-	where := func(condition string, values ...any) {
-		query += " AND " + condition
-		args = append(args, values...)
-	}
-	switch f.State {
-	case ledger.Pending, ledger.Dead:
-		where(sqlCaseHolds, string(f.State))
-	case ledger.Done:
-		where(sqlCaseDone)
-	default:
-	}
-	if f.Search != "" {
-		where(sqlCaseSearch, f.TransactionID, f.Search, []byte(f.Search))
-	}
-	if f.BeforeID != "" {
-		where("(c.updated_at, c.transaction_id) < (?, ?)", f.Before.UnixMicro(), f.BeforeID)
-	}
-	rows, err := db.QueryContext(ctx, query+" ORDER BY c.updated_at DESC, c.transaction_id DESC LIMIT ?", append(args, f.Limit)...)
+func scanCases(rows *sql.Rows, err error) (cases []*ledger.CaseRow, _ error) {
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	byID := make(map[string]*ledger.CaseRow)
 	for rows.Next() {
 		c := new(ledger.CaseRow)
-		var updatedAt int64
-		if err := rows.Scan(&c.TransactionID, &updatedAt); err != nil {
+		var updatedAt, remindAt, window int64
+		s := summaryScan{s: &c.Summary}
+		if err := rows.Scan(append([]any{&c.TransactionID, &updatedAt, &c.Dead, &c.Events, &remindAt, &window, &c.Pending, &c.Status, &c.ExternalID}, s.into()...)...); err != nil {
 			return nil, err
 		}
-		c.UpdatedAt = fromMicro(updatedAt)
-		cases, byID[c.TransactionID] = append(cases, c), c
+		s.done()
+		c.UpdatedAt, c.Reminder, c.Window = fromMicro(updatedAt), fromMicro(remindAt), time.Duration(window)*time.Microsecond
+		cases = append(cases, c)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, err
+	return cases, rows.Err()
+}
+
+// Notes implements [ledger.Reader].
+func (r *reader) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
+	query, id := sqlNotes, transactionID
+	if id == "" {
+		query, id = sqlEventNotes, event
 	}
-	ids, err := json.Marshal(slices.Collect(maps.Keys(byID)))
-	if err != nil {
-		return nil, err
-	}
-	events, err := scanEvents(db.QueryContext(ctx, sqlHistories, string(ids)))
-	for _, e := range events {
-		c := byID[e.TransactionID]
-		c.Events = append(c.Events, e)
-	}
-	return cases, err
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		rows, err := db.QueryContext(ctx, query, id)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			var n ledger.Note
+			var at int64
+			if err := rows.Scan(&n.TransactionID, &n.EventID, &at, &n.Action, &n.By, &n.Text); err != nil {
+				return err
+			}
+			n.At = fromMicro(at)
+			notes = append(notes, n)
+		}
+		return rows.Err()
+	})
+	return notes, err
+}
+
+// Failures implements [ledger.Reader].
+func (r *reader) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
+	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		rows, err := db.QueryContext(ctx, sqlFailures, string(state), ledger.FailureText, limit)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			f := ledger.Failure{State: state}
+			var at int64
+			if err := rows.Scan(&f.Error, &f.Events, &at); err != nil {
+				return err
+			}
+			f.LastAt = fromMicro(at)
+			failures = append(failures, f)
+		}
+		return rows.Err()
+	})
+	return failures, err
 }
 
 // Stats implements [ledger.Reader].
 func (r *reader) Stats(ctx context.Context) (st ledger.Stats, err error) {
-	var oldest int64
+	var oldest, high, low, nearest int64
 	err = r.do(ctx, func(ctx context.Context, db *sql.DB) error {
-		return db.QueryRowContext(ctx, sqlStats).Scan(&st.Pending, &st.Dead, &st.Quarantined, &oldest)
+		return db.QueryRowContext(ctx, sqlStats, time.Now().UnixMicro()).Scan(&st.Pending, &st.Dead, &st.Quarantined, &oldest,
+			&st.Open, &high, &low, &st.Overdue, &nearest, &st.RemindersGivenUp)
 	})
+	if high += low >> 32; high > math.MaxInt64>>32 {
+		st.Blocked = math.MaxInt64
+	} else {
+		st.Blocked = high<<32 | low&0xffffffff
+	}
+	st.NearestDue = fromMicro(nearest)
 	if oldest != 0 {
 		st.OldestPending = max(time.Since(time.UnixMicro(oldest)), 0)
 	}

@@ -16,7 +16,9 @@ var migrations = []string{`
 CREATE TABLE settings (
 	one       integer PRIMARY KEY CHECK (one = 1),
 	owner     integer NOT NULL DEFAULT 0, -- drawn at random by the process that has the file open
-	probed_at integer                     -- when somebody asked last whether the file can be written
+	probed_at integer,                    -- when somebody asked last whether the file can be written
+	defence   integer NOT NULL DEFAULT 0, -- from when a case opened until it is due; 0: it is never
+	reminders text    NOT NULL DEFAULT '[]' -- how long before that reminders are called, in JSON
 ) STRICT;
 INSERT INTO settings (one) VALUES (1);
 
@@ -24,16 +26,35 @@ CREATE TABLE cases (
 	id             integer PRIMARY KEY,
 	transaction_id text    NOT NULL UNIQUE,
 	next_seq       integer NOT NULL DEFAULT 1, -- the place of the next event
-	run_at         integer,                    -- from when on it may be claimed; NULL: nothing is pending
+	event_at       integer,                    -- when its first pending event runs; NULL: nothing is pending
+	remind_at      integer,                    -- when the next reminder is called, or tried again; NULL: none is
+	run_at         integer,                    -- from when on it may be claimed: the lesser of both or, while it is held, the end of that
 	lease          integer NOT NULL DEFAULT 0, -- what the last claim drew at random
 	held           integer NOT NULL DEFAULT 0, -- by that claim, until run_at
-	running        integer NOT NULL DEFAULT 0, -- the place of the event that is leased
+	running        integer NOT NULL DEFAULT 0, -- the place of the event that is leased; -1: the reminder is
 	updated_at     integer NOT NULL,
+
+	open            integer NOT NULL DEFAULT 0 CHECK (open IN (0, 1)),
+	status_seq      integer NOT NULL DEFAULT 0,  -- the place of the event whose status is the case's
+	value           integer NOT NULL DEFAULT 0,  -- in centavos
+	dead            integer NOT NULL DEFAULT 0,  -- how many of its events are
+	opened_at       integer,
+	answered_at     integer,
+	answered_by     text    NOT NULL DEFAULT '',
+	ended_at        integer,
+	ended_by        text    NOT NULL DEFAULT '', -- '': a notification has
+	reminded_at     integer,                     -- up to when reminders are done or given up
+	tried_at        integer,                     -- when a reminder was claimed that failed, since then
+	remind_failures integer NOT NULL DEFAULT 0,
+	given_up        integer NOT NULL DEFAULT 0,  -- reminders
 	CHECK (held IN (0, 1) AND (held = 0 OR run_at IS NOT NULL))
 ) STRICT;
 CREATE INDEX cases_run ON cases (run_at) WHERE run_at IS NOT NULL;
 CREATE INDEX cases_held ON cases (id) WHERE held;
-CREATE INDEX cases_idle ON cases (updated_at, transaction_id) WHERE run_at IS NULL;
+CREATE INDEX cases_open ON cases (opened_at, transaction_id, value, answered_at, given_up) WHERE open;
+CREATE INDEX cases_ended ON cases (updated_at, transaction_id) WHERE NOT open;
+CREATE INDEX cases_waiting ON cases (open, opened_at, transaction_id) WHERE event_at IS NOT NULL;
+CREATE INDEX cases_dead ON cases (open, opened_at, transaction_id) WHERE dead > 0;
 
 CREATE TABLE events (
 	id              text    PRIMARY KEY NOT NULL,
@@ -47,7 +68,8 @@ CREATE TABLE events (
 	raw             blob    NOT NULL,
 	digest          blob,             -- SHA-256 of raw, if it is quarantined or has no status
 	seq             integer,          -- place in the case, NULL while quarantined
-	state           text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined')),
+	state           text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined', 'resolved')),
+	standing        integer NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: that, and its case has ended; 2: that, and it is open
 	attempts        integer NOT NULL DEFAULT 0,
 	failures        integer NOT NULL DEFAULT 0,
 	discarded       integer NOT NULL DEFAULT 0,
@@ -61,8 +83,23 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_case ON events (case_id, seq);
 CREATE INDEX events_key ON events (case_id, external_digest, seq);
 CREATE INDEX events_pending ON events (case_id, seq) WHERE state = 'pending';
-CREATE INDEX events_open ON events (state, id) WHERE state <> 'done';
-CREATE UNIQUE INDEX events_body ON events (digest) WHERE state = 'quarantined';
+CREATE INDEX events_open ON events (case_id, seq) WHERE standing = 2;
+CREATE INDEX events_value ON events (case_id, standing, value) WHERE standing > 0;
+CREATE INDEX events_rest ON events (state, id) WHERE state <> 'done';
+CREATE INDEX events_dead ON events (case_id, seq) WHERE state = 'dead';
+CREATE UNIQUE INDEX events_body ON events (digest) WHERE transaction_id IS NULL;
+
+CREATE TABLE notes ( -- what persons have done, and what reminders were called
+	id             integer PRIMARY KEY,
+	transaction_id text,    -- NULL of what is quarantined
+	event_id       text,    -- NULL if it is about the case
+	at             integer NOT NULL,
+	action         text    NOT NULL,
+	by             text    NOT NULL,
+	note           text    NOT NULL
+) STRICT;
+CREATE INDEX notes_case ON notes (transaction_id, id) WHERE transaction_id IS NOT NULL;
+CREATE INDEX notes_event ON notes (event_id, id) WHERE transaction_id IS NULL;
 `}
 
 // migrate brings the tables up to date. The file is locked: nobody else does.
@@ -90,6 +127,7 @@ func (s *store) migrate(ctx context.Context) error {
 // statements are prepared on the writing connection, for what happens all the time.
 type statements struct {
 	owner, cases, pending, last, lastCase     *sql.Stmt
+	standing, updateSummary, note             *sql.Stmt
 	updateEvent, updateCase, quarantine, trim *sql.Stmt
 	due, claim, heads, next                   *sql.Stmt
 
@@ -117,6 +155,9 @@ func (s *store) prepare(ctx context.Context) error {
 		{&s.stmts.pending, sqlPending},
 		{&s.stmts.last, sqlLast},
 		{&s.stmts.lastCase, sqlLastCase},
+		{&s.stmts.standing, sqlStanding},
+		{&s.stmts.updateSummary, sqlUpdateSummary},
+		{&s.stmts.note, sqlNote},
 		{&s.stmts.updateEvent, sqlUpdateEvent},
 		{&s.stmts.updateCase, sqlUpdateCase},
 		{&s.stmts.quarantine, sqlQuarantine},

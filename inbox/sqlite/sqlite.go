@@ -82,6 +82,11 @@ func openInbox(ctx context.Context, path string, receiver pixmed.Receiver, opts 
 	if err != nil {
 		return nil, err
 	}
+	if c.Window > 0 {
+		if err := s.SetDefence(ctx, ledger.Defence{Window: c.Window, Before: c.Before}); err != nil {
+			return nil, errors.Join(fmt.Errorf("WithDefence: %w", err), s.close(false))
+		}
+	}
 	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
 }
 
@@ -97,6 +102,8 @@ type store struct {
 	path   string
 	write  *sql.DB // one connection
 	owner  int64   // what says in the file that this process has it
+
+	defence ledger.Defence // what the settings say; nobody else changes them
 
 	stmts    statements
 	prepared []*sql.Stmt // all of them
@@ -152,7 +159,10 @@ func open(ctx context.Context, path string, c *config.Config) (_ *store, err err
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	err = s.prepare(ctx)
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	s.defence, err = readDefence(ctx, s.write)
 	return s, err
 }
 

@@ -29,8 +29,10 @@ func TestStore(t *testing.T) {
 	e := storetest.Engine{
 		Store: store,
 		Rows: func(ctx context.Context) (all map[string]storetest.Row, err error) {
-			rows, err := db.QueryContext(ctx, `SELECT transaction_id, next_seq, running, held,
-				CASE WHEN run_at IS NULL THEN 'never' WHEN run_at <= ? THEN 'past' ELSE 'future' END FROM cases`, time.Now().UnixMicro())
+			when := func(column string) string {
+				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= ?1 THEN 'past' ELSE 'future' END"
+			}
+			rows, err := db.QueryContext(ctx, "SELECT transaction_id, next_seq, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM cases", time.Now().UnixMicro())
 			if err != nil {
 				return nil, err
 			}
@@ -39,7 +41,7 @@ func TestStore(t *testing.T) {
 			for rows.Next() {
 				var id string
 				var r storetest.Row
-				if err := rows.Scan(&id, &r.NextSeq, &r.Running, &r.Held, &r.Due); err != nil {
+				if err := rows.Scan(&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run); err != nil {
 					return nil, err
 				}
 				all[id] = r
@@ -48,7 +50,7 @@ func TestStore(t *testing.T) {
 		},
 		Pass: func(ctx context.Context) error {
 			now := time.Now().UnixMicro()
-			_, err := db.ExecContext(ctx, "UPDATE cases SET run_at = ? WHERE run_at > ?", now, now)
+			_, err := db.ExecContext(ctx, "UPDATE cases SET event_at = min(event_at, ?1), remind_at = min(remind_at, ?1), run_at = ?1 WHERE run_at IS NOT NULL", now)
 			return err
 		},
 	}
@@ -57,7 +59,7 @@ func TestStore(t *testing.T) {
 		runs = 3
 	}
 	for range runs {
-		for _, table := range []string{"cases", "events"} {
+		for _, table := range []string{"cases", "events", "notes"} {
 			if _, err := db.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
 				t.Fatal(err)
 			}

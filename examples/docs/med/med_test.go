@@ -49,10 +49,11 @@ func deliver(t *testing.T, statuses []string) string {
 		called = n
 		return nil
 	}))
+	infraction := pixmedtest.NewInfraction() // all are about one transaction
 	for _, status := range statuses {
 		called = nil
 		err := receiver.Receive(t.Context(), pixmedtest.NewNotification(func(n *pixmed.Notification) {
-			n.MEDStatus = pixmed.MEDStatus(status)
+			n.Infraction, n.MEDStatus = infraction, pixmed.MEDStatus(status)
 		}))
 		if err != nil && !errors.Is(err, pixmed.ErrDuplicate) {
 			t.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ func main() {
 func run(ctx context.Context, args []string, url string) (err error) {
 	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
 	cause := flags.String("error", "", "replay what failed with an error that holds this `TEXT`")
+	by := flags.String("by", os.Getenv("USER"), "your `NAME`, which is kept with the cases")
 	schema := flags.String("schema", postgres.DefaultSchema, "the inbox's schema")
 	var since time.Time
 	flags.TextVar(&since, "since", since, "replay what was received at this `TIME` or later, such as 2026-01-31T00:00:00Z")
@@ -59,53 +59,7 @@ func run(ctx context.Context, args []string, url string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Stop(context.WithoutCancel(ctx))) }()
-	r, err := replay(ctx, in, since, *cause)
-	log.Printf("replayed %d; %d are superseded, look at their history: %s", r.replayed, len(r.superseded), strings.Join(r.superseded, " "))
+	report, err := in.ReplayAll(ctx, inbox.Filter{State: inbox.Dead, Since: since, Error: *cause}, inbox.By(*by))
+	log.Printf("replayed %d; %d were left alone, look at their history: %s", report.Done, len(report.Skipped), strings.Join(report.Skipped, " "))
 	return err
-}
-
-// result is what became of the dead.
-type result struct {
-	replayed   int
-	superseded []string // the ids of those whose case went on without them
-}
-
-// replay makes pending again what is dead, was received since a time, and failed
-// with an error that holds cause. It may be run again after an error.
-func replay(ctx context.Context, in *inbox.Inbox, since time.Time, cause string) (result, error) {
-	var ids []string
-	filter := inbox.Filter{State: inbox.Dead, Since: since, Limit: 1000}
-	for {
-		page, err := in.List(ctx, filter)
-		if err != nil {
-			return result{}, err
-		}
-		if len(page) == 0 {
-			break
-		}
-		for _, e := range page {
-			if strings.Contains(e.LastError, cause) {
-				ids = append(ids, e.ID)
-			}
-		}
-		filter.After = page[len(page)-1].ID
-	}
-
-	// List gives the last first. Replay the first first: a newer one of the same
-	// case that is done would keep the older from being replayed.
-	slices.Reverse(ids)
-	var r result
-	for _, id := range ids {
-		switch err := in.Replay(ctx, id); {
-		case err == nil:
-			r.replayed++
-		case errors.Is(err, inbox.ErrSuperseded):
-			r.superseded = append(r.superseded, id)
-		case errors.Is(err, inbox.ErrNotReplayable), errors.Is(err, inbox.ErrNotFound):
-			// A redelivery has revived it, or it was purged, meanwhile.
-		default:
-			return r, fmt.Errorf("after %d: %w", r.replayed, err)
-		}
-	}
-	return r, nil
 }

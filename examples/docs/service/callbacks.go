@@ -37,19 +37,31 @@ func (d *desk) callbacks() pixmed.Callbacks {
 	}
 }
 
-// open blocks the value first: money is more urgent than evidence.
+// open blocks the value. The receipt is another step, so that none keeps the value
+// from being blocked.
 func (d *desk) open(ctx context.Context, n *pixmed.Notification) error {
-	if err := d.books.Block(ctx, n.Key(), n.Value); err != nil {
-		return err
-	}
 	if n.MaybeReopened() {
 		d.log.WarnContext(ctx, "the case had ended: look it up at the gateway",
 			"transaction_id", n.TransactionID, "previous", n.Previous)
 	}
+	return d.books.Block(ctx, n.Key(), n.Value)
+}
+
+// evidenceCallbacks are the second step, with attempts of its own.
+func (d *desk) evidenceCallbacks() pixmed.Callbacks {
+	return pixmed.Callbacks{
+		Acknowledged: d.saveReceipt,
+		Cancelled:    pixmed.Ignore,
+		Debited:      pixmed.Ignore,
+		Other:        pixmed.Ignore,
+	}
+}
+
+func (d *desk) saveReceipt(ctx context.Context, n *pixmed.Notification) error {
 	file := filepath.Join(d.evidence, n.Key().TransactionID+".pdf")
 	receipt, err := d.receipts.SaveReceipt(ctx, n.TransactionID, file)
 	if err != nil {
-		return err // the inbox calls again
+		return err // the inbox of this step calls again
 	}
 	d.log.InfoContext(ctx, "saved the receipt", "transaction_id", n.TransactionID, "bytes", receipt.Size)
 	return nil

@@ -1,5 +1,6 @@
 // Command service is the whole program of docs/integration.md: a handler in front
-// of a durable inbox, and callbacks that block the value and fetch the receipt.
+// of a durable inbox, callbacks that block the value, and a second inbox whose
+// callback fetches the receipt.
 package main
 
 import (
@@ -28,6 +29,7 @@ type settings struct {
 	apiKey         string
 	apiSecret      string
 	database       string // the inbox's file
+	evidenceInbox  string // that of the second step's
 	evidence       string // the folder for receipts
 }
 
@@ -44,6 +46,7 @@ func main() {
 		apiKey:         os.Getenv("GATEWAY_KEY"),
 		apiSecret:      os.Getenv("GATEWAY_SECRET"),
 		database:       "inbox.db",
+		evidenceInbox:  "evidence.db",
 		evidence:       ".",
 	}); err != nil {
 		log.Fatal(err)
@@ -56,18 +59,23 @@ func run(ctx context.Context, listener net.Listener, b books, s settings) error 
 		return err
 	}
 	d := &desk{books: b, receipts: client, evidence: s.evidence, log: slog.Default()}
-	in, err := sqlite.Open(ctx, s.database, d.callbacks(), inbox.WithWorkers(20))
+	evidence, err := sqlite.Open(ctx, s.evidenceInbox, d.evidenceCallbacks())
 	if err != nil {
 		return err
 	}
-	handler, err := newHandler(in, s.webhookSecrets)
+	in, err := sqlite.Open(ctx, s.database, inbox.Then(d.callbacks(), evidence), inbox.WithWorkers(20))
 	if err != nil {
-		return errors.Join(err, in.Stop(ctx))
+		return errors.Join(err, evidence.Stop(ctx))
 	}
-	if err := in.Start(ctx); err != nil {
-		return errors.Join(err, in.Stop(ctx))
+	stop := func(ctx context.Context) error { return errors.Join(in.Stop(ctx), evidence.Stop(ctx)) }
+	handler, err := newHandler(in, s.webhookSecrets)
+	if err == nil {
+		err = errors.Join(evidence.Start(ctx), in.Start(ctx))
 	}
-	return serve(ctx, listener, routes(handler, in), in)
+	if err != nil {
+		return errors.Join(err, stop(ctx))
+	}
+	return serve(ctx, listener, routes(handler, in), stop)
 }
 
 func newClient(s settings) (*pixmed.Client, error) {
@@ -102,7 +110,7 @@ func routes(handler http.Handler, in *inbox.Inbox) http.Handler {
 }
 
 // serve serves until ctx ends, and then lets everything end in order.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler, in *inbox.Inbox) error {
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, stop func(context.Context) error) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -119,11 +127,11 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, in 
 	case err = <-served:
 	}
 
-	// First the server: requests under way get their answer. Then the inbox: it
-	// stores what they brought and lets running callbacks end.
+	// First the server: requests under way get their answer. Then the inboxes: they
+	// store what came and let running callbacks end.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(end), in.Stop(end))
+	return errors.Join(err, server.Shutdown(end), stop(end))
 }
 
 // logBooks stand in for the merchant's own books.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -66,6 +65,9 @@ func TestOpen(t *testing.T) {
 	if diff := cmp.Diff("block 250.00", <-books.entries); diff != "" {
 		t.Errorf("the books (-want +got):\n%s", diff)
 	}
+	if err := d.evidenceCallbacks().Receive(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
 	saved, err := os.ReadFile(filepath.Join(d.evidence, n.TransactionID+".pdf"))
 	if err != nil {
 		t.Fatal(err)
@@ -75,24 +77,32 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Without a receipt the value is blocked all the same, and the inbox is told to
-// call again.
-func TestOpenWithoutReceipt(t *testing.T) {
+// Without a receipt the value is blocked all the same, and released; the step that
+// fetches it is called again.
+func TestWithoutReceipt(t *testing.T) {
 	t.Parallel()
-	gateway := pixmedtest.NewGateway()
-	defer gateway.Close()
-	client, err := newClient(settings{gatewayURL: gateway.URL(), apiKey: "key", apiSecret: "secret"})
-	if err != nil {
-		t.Fatal(err)
+	s := start(t, newFakeBooks())
+	i := pixmedtest.NewInfraction()
+	for _, step := range []struct {
+		status pixmed.MEDStatus
+		want   string
+	}{{pixmed.Acknowledged, "block 18.00"}, {pixmed.Cancelled, "release"}} {
+		i.MEDStatus = step.status
+		if _, err := s.gateway.Deliver(t.Context(), s.url+"/webhooks/infraction", i); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.want, <-s.books.entries); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.status, diff)
+		}
 	}
-	books := newFakeBooks()
-	d := &desk{books: books, receipts: client, evidence: t.TempDir(), log: slog.New(slog.DiscardHandler)}
-	err = d.callbacks().Receive(t.Context(), pixmedtest.NewNotification())
-	if !errors.Is(err, pixmed.ErrNotFound) {
-		t.Errorf("error %v, want pixmed.ErrNotFound", err)
+	for len(s.gateway.Requests()) < 2 { // it asks for the receipt again and again
+		if t.Context().Err() != nil {
+			t.Fatal("the receipt is not asked for")
+		}
 	}
-	if diff := cmp.Diff("block 18.00", <-books.entries); diff != "" {
-		t.Errorf("the books (-want +got):\n%s", diff)
+	s.stop()
+	if err := <-s.ended; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -134,7 +144,7 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	stats.OldestPending = 0
-	if diff := cmp.Diff(inbox.Stats{Pending: 1, Quarantined: 1}, stats); diff != "" {
+	if diff := cmp.Diff(inbox.Stats{Pending: 1, Quarantined: 1, Open: 1, Blocked: 18 * pixmed.Real}, stats); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 }
@@ -167,7 +177,7 @@ func start(t *testing.T, books *fakeBooks) *service {
 		s.ended <- run(ctx, listener, books, settings{
 			webhookSecrets: []string{"new", "old"},
 			gatewayURL:     gateway.URL(), apiKey: "key", apiSecret: "secret",
-			database: filepath.Join(dir, "inbox.db"), evidence: dir,
+			database: filepath.Join(dir, "inbox.db"), evidenceInbox: filepath.Join(dir, "evidence.db"), evidence: dir,
 		})
 	}()
 	return s

@@ -25,6 +25,11 @@ type Config struct {
 	Resume         func(context.Context, map[string]string) context.Context
 	Observer       any // a func(context.Context, inbox.Attempt), nil for none
 
+	// The defence.
+	Window time.Duration   // 0 if it is not set
+	Before []time.Duration // the longest first
+	Remind any             // a func(context.Context, *inbox.Case) error, nil for none
+
 	// For one engine only.
 	Schema      string
 	PollOnly    bool

@@ -1,5 +1,7 @@
 package ledger
 
+import "github.com/pixmed-go/pixmed"
+
 // MaxPending is how many events of one transaction may be pending at a time.
 const MaxPending = 64
 
@@ -53,11 +55,20 @@ func (c *Case) enter(e *Event) {
 	c.row.NextSeq++
 	c.changes.RowChanged = true
 	c.events[e.ID] = e
+	if last := c.last[e.ExternalID]; last != nil {
+		last.Standing = Superseded
+		c.change(last)
+	}
 	c.last[e.ExternalID] = e
 	c.insert(e)
-	if !c.row.Held && !c.row.Due { // or a retry would lose its delay
+	if !c.row.Due { // or a retry would lose its delay
 		c.schedule(0)
 	}
+	e.Standing = Open
+	if pixmed.MEDStatus(e.Status).Final() {
+		e.Standing = Closed
+	}
+	c.summarize(e.ReceivedAt, "")
 }
 
 // FirstTrim reports whether the changes are the first that make a case forget.

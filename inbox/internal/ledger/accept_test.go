@@ -27,19 +27,19 @@ func TestAccept(t *testing.T) {
 		},
 		"after one that runs": {
 			newCase("a", event("a", 1, ledger.Pending)), event("n", 0, ""),
-			result{ledger.Accepted, "next 3 kept; +n#2 pending 0/0"},
+			result{ledger.Accepted, "next 3 kept; +n#2 pending 0/0; ~a#1 pending 0/0"},
 		},
 		"after one that waits for its retry": {
 			newCase("", event("a", 1, ledger.Pending)), event("n", 0, ""),
-			result{ledger.Accepted, "next 3 kept; +n#2 pending 0/0"},
+			result{ledger.Accepted, "next 3 kept; +n#2 pending 0/0; ~a#1 pending 0/0"},
 		},
 		"after one that is done": {
 			newCase("", event("a", 1, ledger.Done)), event("n", 0, ""),
-			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0"},
+			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0; ~a#1 done 0/0"},
 		},
 		"a status that was not the last": {
 			newCase("", event("a", 1, ledger.Done, status("S")), event("b", 2, ledger.Done)), event("n", 0, "", status("S")),
-			result{ledger.Accepted, "next 4 +0s; +n#3 pending 0/0"},
+			result{ledger.Accepted, "next 4 +0s; +n#3 pending 0/0; ~b#2 done 0/0"},
 		},
 		"the same status of another external id": {
 			newCase("", event("a", 1, ledger.Done, status("S"))), event("n", 0, "", status("S"), otherExternalID),
@@ -47,7 +47,7 @@ func TestAccept(t *testing.T) {
 		},
 		"the same status and another value": {
 			newCase("", event("a", 1, ledger.Done, status("S"))), event("n", 0, "", status("S"), value(50)),
-			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0"},
+			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0; ~a#1 done 0/0"},
 		},
 		"no status, the same body": {
 			newCase("", event("a", 1, ledger.Done, body("{}"))), event("n", 0, "", body("{}")),
@@ -55,7 +55,7 @@ func TestAccept(t *testing.T) {
 		},
 		"no status, another body": {
 			newCase("", event("a", 1, ledger.Done, body("{}"))), event("n", 0, "", body("{ }")),
-			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0"},
+			result{ledger.Accepted, "next 3 +0s; +n#2 pending 0/0; ~a#1 done 0/0"},
 		},
 		"a duplicate of one that is pending": {
 			newCase("a", event("a", 1, ledger.Pending, status("S"))), event("n", 0, "", status("S")),
@@ -75,23 +75,23 @@ func TestAccept(t *testing.T) {
 		},
 		"a redelivery of one that used up its attempts": {
 			newCase("", dead), event("n", 0, "", status(dead.Status)),
-			result{ledger.Revived, "next 2 +0s; ~a#1 pending 5/0"},
+			result{ledger.Revived, "next 2 +0s; ~a#1 pending 5/0; dead -1"},
 		},
 		"the same while another one runs": {
 			newCase("b", event("a", 1, ledger.Dead, status("S")), event("b", 2, ledger.Pending, otherExternalID)), event("n", 0, "", status("S")),
-			result{ledger.Revived, "same row; ~a#1 pending 0/0"},
+			result{ledger.Revived, "next 3 kept; ~a#1 pending 0/0; dead -1"},
 		},
 		"the same while a newer one waits for its retry": {
 			newCase("", event("a", 1, ledger.Dead, status("S")), event("b", 2, ledger.Pending, otherExternalID)), event("n", 0, "", status("S")),
-			result{ledger.Revived, "next 3 +0s; ~a#1 pending 0/0"},
+			result{ledger.Revived, "next 3 +0s; ~a#1 pending 0/0; dead -1"},
 		},
 		"the same while an older one waits for its retry": {
 			newCase("", event("a", 1, ledger.Pending, otherExternalID), event("b", 2, ledger.Dead, status("S"))), event("n", 0, "", status("S")),
-			result{ledger.Revived, "same row; ~b#2 pending 0/0"},
+			result{ledger.Revived, "next 3 kept; ~b#2 pending 0/0; dead -1"},
 		},
 		"room for one": {
 			newCase("p1", pending(ledger.MaxPending-1)...), event("n", 0, ""),
-			result{ledger.Accepted, "next 65 kept; +n#64 pending 0/0"},
+			result{ledger.Accepted, "next 65 kept; +n#64 pending 0/0; ~p63#63 pending 0/0"},
 		},
 		"no room": {
 			newCase("p1", pending(ledger.MaxPending)...), event("n", 0, ""),
@@ -107,15 +107,15 @@ func TestAccept(t *testing.T) {
 		},
 		"the last before the first are forgotten": {
 			newCase("", event("a", 1021, ledger.Done)), event("n", 0, ""),
-			result{ledger.Accepted, "next 1023 +0s; +n#1022 pending 0/0"},
+			result{ledger.Accepted, "next 1023 +0s; +n#1022 pending 0/0; ~a#1021 done 0/0"},
 		},
 		"the first are forgotten": {
 			newCase("", event("a", 1022, ledger.Done)), event("n", 0, ""),
-			result{ledger.Accepted, "next 1024 +0s; +n#1023 pending 0/0; trim 0-64"},
+			result{ledger.Accepted, "next 1024 +0s; +n#1023 pending 0/0; ~a#1022 done 0/0; trim 0-64"},
 		},
 		"more are forgotten": {
 			newCase("", event("a", 1086, ledger.Done)), event("n", 0, ""),
-			result{ledger.Accepted, "next 1088 +0s; +n#1087 pending 0/0; trim 64-128"},
+			result{ledger.Accepted, "next 1088 +0s; +n#1087 pending 0/0; ~a#1086 done 0/0; trim 64-128"},
 		},
 	}
 	for name, test := range tests {

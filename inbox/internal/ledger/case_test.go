@@ -48,12 +48,19 @@ func discarded(e *ledger.Event) { e.Discarded = true }
 // it is not empty.
 func newCase(running string, events ...*ledger.Event) *ledger.Case {
 	row := ledger.Row{NextSeq: 1}
+	last := make(map[string]*ledger.Event)
 	for _, e := range events {
+		if e.Seq > 0 && (last[e.ExternalID] == nil || last[e.ExternalID].Seq < e.Seq) {
+			last[e.ExternalID] = e
+		}
 		row.NextSeq = max(row.NextSeq, e.Seq+1)
 		row.Due = row.Due || e.State == ledger.Pending
 		if e.ID == running {
 			row.Lease, row.Held, row.Running = lease, true, e.Seq
 		}
+	}
+	for _, e := range last {
+		e.Standing, row.Open = ledger.Open, true
 	}
 	c := ledger.NewCase(transaction, row)
 	for _, e := range events {
@@ -85,6 +92,9 @@ func show(c *ledger.Case) string {
 	}
 	for _, e := range ch.Changed {
 		b.WriteString("; ~" + showEvent(e))
+	}
+	if ch.Dead != 0 {
+		fmt.Fprintf(&b, "; dead %+d", ch.Dead)
 	}
 	if ch.TrimTo > 0 {
 		fmt.Fprintf(&b, "; trim %d-%d", ch.TrimFrom, ch.TrimTo)
@@ -224,12 +234,13 @@ func lowestPending(events []*ledger.Event) (lowest *ledger.Event) {
 func invariants(before ledger.Row, lowestBefore *ledger.Event, events []*ledger.Event, ch *ledger.Changes) string {
 	after := before
 	after.NextSeq = ch.NextSeq
+	after.Held = before.Held && !ch.Released
 	switch ch.Due {
 	case ledger.Kept:
 	case ledger.Never:
-		after.Due, after.Held = false, false
+		after.Due = false
 	case ledger.After:
-		after.Due, after.Held = true, false
+		after.Due = true
 	}
 	if ch.Due != ledger.Kept && !ch.RowChanged {
 		return "run_at changes and the row does not"

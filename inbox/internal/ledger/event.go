@@ -16,6 +16,17 @@ const (
 	Done        State = "done"
 	Dead        State = "dead"
 	Quarantined State = "quarantined"
+	Resolved    State = "resolved"
+)
+
+// Standing is what an event says about its case.
+type Standing int8
+
+// The standings.
+const (
+	Superseded Standing = iota // a later one of its external id was accepted, or it is in quarantine
+	Closed                     // it is the last of its external id, and final, or a person has ended the case
+	Open                       // it is the last of its external id, and the case is open for it
 )
 
 // Event is one notification as it is stored.
@@ -29,6 +40,7 @@ type Event struct {
 	Digest        []byte // of Raw, if it is quarantined or has no status; see [NewDigest]
 	Seq           int64  // place in the case from 1; 0 while it is quarantined
 	State         State
+	Standing      Standing
 	Attempts      int  // that have ended
 	Failures      int  // among them, since it was accepted, revived or replayed
 	Discarded     bool // dead by decision: a redelivery does not revive it
@@ -38,6 +50,10 @@ type Event struct {
 	Deliveries    int       // of a quarantined body; 1 for all others
 	LastAt        time.Time // the last of them; zero unless it is quarantined
 	Metadata      []byte    // JSON
+
+	// For pages.
+	NextAttempt time.Time // when it runs next; zero unless it is the first that is pending, and does not run
+	Running     bool
 }
 
 // NewDigest returns what tells bodies apart that have no status.
@@ -58,12 +74,16 @@ func (e *Event) repeats(last *Event) bool {
 	return e.Status == last.Status && e.Value == last.Value && (e.Status != "" || bytes.Equal(e.Digest, last.Digest))
 }
 
-// Attempt is an event that was claimed, with what its callback is told.
+// Attempt is an event that was claimed, with what its callback is told, or the
+// reminder of a case.
 type Attempt struct {
-	Event
+	Event // of a reminder, TransactionID and Failures alone
 	Lease int64
 	Lost  bool      // the claim before this one ran out
 	Since time.Time // before the claim, on this process's clock
+
+	Reminder bool
+	Reminded Reminded // what it is about
 
 	Previous      string    // the status that was done last for the same key
 	PreviousValue int64     // and its value
@@ -78,16 +98,21 @@ type Filter struct {
 	From, To      string // ids: From <= id < To, "" for no bound
 	Before        string // only ids below this one: the next page
 	Search        string // the external id, or a part of the body; "" for all
+	Error         string // a part of the last error; "" for all
 	Limit         int
+	Bare          bool // without the bodies
 }
 
-// CaseFilter selects cases for a list, those changed last first.
+// CaseFilter selects cases for a list: those that are open, what opened first
+// first, or those that have ended, what changed last first.
 type CaseFilter struct {
-	State         State     // Done for those that hold nothing else; "" for all
+	Ended         bool
+	Unanswered    bool      // only those that nobody has answered
+	DueBefore     time.Time // only those that are due before; zero for all
+	State         State     // Pending and Dead for those that hold one, Done for those that hold neither; "" for all
 	Search        string    // as in Filter; "" for all
 	TransactionID string    // what Search would be as such, "" if it is none
-	Before        time.Time // only cases changed before this, or at this time and with
-	BeforeID      string    // a lower transaction id: the next page; "" for no bound
+	After         Cursor    // only those after this place; the zero cursor for all
 	Limit         int
 }
 
@@ -95,7 +120,39 @@ type CaseFilter struct {
 type CaseRow struct {
 	TransactionID string
 	UpdatedAt     time.Time
-	Events        []*Event // by Seq
+	Summary
+	Status, ExternalID string // of the event that Summary.StatusSeq names
+	Window             time.Duration
+	Reminder           time.Time // when the next one is called, zero if none is
+	Pending, Dead      int64
+	Events             int64  // how many there are
+	Current            *Event // without its body
+}
+
+// Note is what a person, or the inbox itself, has done about a case or an event.
+type Note struct {
+	TransactionID string // "" of a quarantined event
+	EventID       string // "" if it is about the case
+	At            time.Time
+	Action        string
+	By, Text      string
+}
+
+// FailureText is how many characters of an error tell failures apart.
+const FailureText = 200
+
+// Failure is how many events failed with one error.
+type Failure struct {
+	State  State
+	Error  string // its beginning
+	Events int64
+	LastAt time.Time // when the last of them was received
+}
+
+// Defence is when cases are due, and when somebody is reminded of it.
+type Defence struct {
+	Window time.Duration   // after a case opened; 0 for never
+	Before []time.Duration // the due time, each once, the longest first
 }
 
 // Span is what CountReceived counts in: from a time on, and as many spans as come
@@ -113,8 +170,13 @@ type Count struct {
 	Events int64
 }
 
-// Stats counts events.
+// Stats counts events and cases.
 type Stats struct {
 	Pending, Dead, Quarantined int64
 	OldestPending              time.Duration // age on the database's clock; 0 when none is pending
+
+	Open, Blocked    int64 // cases that are open, and the sum of their values
+	Overdue          int64 // among them, due and not answered
+	NearestDue       time.Time
+	RemindersGivenUp int64 // cases, open and not answered, of which one was
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // The model explores everything that may happen to one case: two processes, N
-// events that are accepted in order, attempts that fail up to M times.
+// events that are accepted in order, reminders, attempts that fail up to M times.
 //
 // An operation that locks the row first and reads after it is one step: whoever
 // else wants the row waits, and a claim skips it. Mutations that read before the
@@ -19,27 +19,39 @@ import (
 
 // mutations are faults in the protocol, each with what must go wrong.
 var mutations = map[string]struct{ fault, want string }{
-	"nofence":    {"settle looks at the event alone, not at the lease", "SETTLED TWICE"},
-	"noheld":     {"settle compares the lease and does not look at held", "SETTLED TWICE"},
-	"txnofence":  {"a callback's transaction commits without looking at the lease", "EFFECT TWICE"},
-	"readsettle": {"settle reads what is pending next before the lock", "STUCK"},
-	"readclaim":  {"a claim reads the lowest pending event before the lock", "BEGUN THOUGH IT IS NOT PENDING"},
-	"norecheck":  {"a claim does not look at run_at again after the lock", "OVERLAP"},
-	"norun":      {"accept does not set run_at", "STUCK"},
-	"acceptrun":  {"accept sets run_at to now although the case is held", "OVERLAP"},
-	"replayrun":  {"replay sets run_at to now although the case is held", "OVERLAP"},
-	"noknown":    {"accept does not look its id up when it is tried again", "STORED TWICE"},
-	"noexpiry":   {"what is held is never claimed again", "DEADLOCK"},
-	"bound":      {"a retry is bound to the event that failed", "A NEWER EVENT RUNS BEFORE AN OLDER ONE"},
-	"relany":     {"after a claim whose answer was lost whatever is held is released", "OVERLAP"},
-	"settleheld": {"settle sets run_at and leaves the case held", "SETTLED TWICE"},
-	"earlyeff":   {"an effect commits before its settlement, in a transaction of its own", "EFFECT TWICE"},
-	"headlost":   {"a claim of a lease that has run out settles the lowest pending event, not the one that was leased", "CHARGED WITH AN ATTEMPT THAT IT NEVER HAD"},
+	"nofence":      {"settle looks at the event alone, not at the lease", "SETTLED TWICE"},
+	"noheld":       {"settle compares the lease and does not look at held", "SETTLED TWICE"},
+	"txnofence":    {"a callback's transaction commits without looking at the lease", "EFFECT TWICE"},
+	"readsettle":   {"settle reads what is pending next before the lock", "STUCK"},
+	"readclaim":    {"a claim reads the lowest pending event before the lock", "BEGUN THOUGH IT IS NOT PENDING"},
+	"norecheck":    {"a claim does not look at run_at again after the lock", "OVERLAP"},
+	"norun":        {"accept does not set run_at", "STUCK"},
+	"acceptrun":    {"accept sets run_at to now although the case is held", "OVERLAP"},
+	"replayrun":    {"replay sets run_at to now although the case is held", "OVERLAP"},
+	"noknown":      {"accept does not look its id up when it is tried again", "STORED TWICE"},
+	"noexpiry":     {"what is held is never claimed again", "DEADLOCK"},
+	"bound":        {"a retry is bound to the event that failed", "A NEWER EVENT RUNS BEFORE AN OLDER ONE"},
+	"relany":       {"after a claim whose answer was lost whatever is held is released", "OVERLAP"},
+	"settleheld":   {"settle sets run_at and leaves the case held", "SETTLED TWICE"},
+	"earlyeff":     {"an effect commits before its settlement, in a transaction of its own", "EFFECT TWICE"},
+	"remindrun":    {"accept looks at run_at, which a reminder may have set", "STUCK"},
+	"remindhead":   {"a claim of a reminder's lease that has run out settles the lowest pending event", "CHARGED WITH AN ATTEMPT THAT IT NEVER HAD"},
+	"remindfence":  {"a reminder settles without looking at the lease", "OVERLAP"},
+	"remindforgot": {"settle makes the case idle when nothing is pending, whether a reminder is planned or not", "A REMINDER IS FORGOTTEN"},
+	"remindheld":   {"the time of a reminder makes a case due that is held", "OVERLAP"},
+	"reminddelay":  {"the retry of a reminder delays what is pending", "AN EVENT WAITS FOR A REMINDER"},
+	"remindafter":  {"a reminder that is settled plans the next one although the case was answered meanwhile", "REMINDED THOUGH IT IS ANSWERED"},
+	"reminddone":   {"a reminder whose process was killed is not planned again", "A REMINDER IS FORGOTTEN"},
+	"headlost":     {"a claim of a lease that has run out settles the lowest pending event, not the one that was leased", "CHARGED WITH AN ATTEMPT THAT IT NEVER HAD"},
 }
 
 const modelEvents = 3 // at most
 
-// What a case's run_at says, and whether it is held, as in the package's doc.
+// theReminder stands for an event where the reminder is meant.
+const theReminder = modelEvents
+
+// What a case's run_at says, and whether it is held, as in the package's doc; and
+// what event_at and remind_at say.
 const (
 	runNever  = 'N'
 	runPast   = 'R'
@@ -65,6 +77,8 @@ type modelState struct {
 	next     int8 // the event that is accepted next
 	unsure   bool // the answer to the last accept was lost
 
+	event  byte // event_at
+	remind byte // remind_at
 	run    byte
 	held   bool
 	leased int8 // the event that is leased; the model always knows, the row may not
@@ -76,12 +90,20 @@ type modelState struct {
 	effects  string // the events whose effects were committed, in order
 	settled  []int8 // leases that were
 
+	reminders      int8 // that are planned, done ones among them
+	reminded       int8 // how many are done or given up
+	givenUp        int8
+	remindFailures int8
+	answered       bool
+	mayAnswer      bool
+
 	replayed                         uint8 // a bit for each event
 	expiries, kills, losses, replays int8  // that are left
 }
 
 type modelAttempt struct {
 	process, lease, event int8
+	number                int8 // of the reminder
 	phase                 byte
 	expired               bool
 	read                  string // what was pending before the lock; a mutation's
@@ -99,6 +121,19 @@ func (s *modelState) pending() (p []int8) {
 		}
 	}
 	return p
+}
+
+// plan sets when the case may be claimed, unless it is held.
+func (s *modelState) plan() {
+	switch {
+	case s.held:
+	case s.event == runPast || s.remind == runPast:
+		s.run = runPast
+	case s.event == runFuture || s.remind == runFuture:
+		s.run = runFuture
+	default:
+		s.run = runNever
+	}
 }
 
 func (s *modelState) clone() *modelState {
@@ -161,10 +196,10 @@ func (s *modelState) canonical() string {
 	s.attempts, s.suspects = attempts, suspects
 	var b strings.Builder
 	b.Write(s.events[:])
-	for _, n := range []int8{s.failures[0], s.failures[1], s.failures[2], s.next, bit(s.unsure), bit(s.held), s.leased, s.lease, s.bound, int8(s.replayed), s.expiries, s.kills, s.losses, s.replays} {
+	for _, n := range []int8{s.failures[0], s.failures[1], s.failures[2], s.next, bit(s.unsure), bit(s.held), s.leased, s.lease, s.bound, s.reminders, s.reminded, s.givenUp, s.remindFailures, bit(s.answered), bit(s.mayAnswer), int8(s.replayed), s.expiries, s.kills, s.losses, s.replays} {
 		b.WriteByte(byte(n + 32))
 	}
-	b.WriteByte(s.run)
+	b.Write([]byte{s.run, s.event, s.remind})
 	b.WriteString(s.effects + "|" + string(fmt.Append(nil, s.settled)) + best)
 	return b.String()
 }
@@ -177,7 +212,7 @@ func bit(b bool) int8 {
 }
 
 func (a modelAttempt) key() string {
-	return string([]byte{byte(a.process + 32), byte(a.lease + 32), byte(a.event + 32), a.phase, byte(bit(a.expired) + 32), a.reads + 1}) + a.read + ";"
+	return string([]byte{byte(a.number + 32), byte(a.process + 32), byte(a.lease + 32), byte(a.event + 32), a.phase, byte(bit(a.expired) + 32), a.reads + 1}) + a.read + ";"
 }
 
 func modelKey(as []modelAttempt, xs []suspect) string {
@@ -267,6 +302,7 @@ func (x *explorer) explore(start *modelState) {
 		x.claim()
 		x.kill()
 		x.replay()
+		x.answer()
 		for i := range x.at.state.attempts {
 			x.attempt(i)
 		}
@@ -296,7 +332,7 @@ func (x *explorer) check() {
 		if strings.IndexByte(s.effects, s.effects[i]) != i {
 			x.violation("EFFECT TWICE")
 		}
-		if s.replayed>>(s.effects[i]-'0')&1 == 0 {
+		if s.effects[i] < '0'+theReminder && s.replayed>>(s.effects[i]-'0')&1 == 0 {
 			inOrder = append(inOrder, s.effects[i])
 		}
 	}
@@ -304,9 +340,13 @@ func (x *explorer) check() {
 		x.violation("EFFECTS OUT OF ORDER")
 	}
 	switch p := s.pending(); {
-	case len(p) > 0 && s.run == runNever:
+	case len(p) > 0 && s.event == runNever:
 		x.violation("STUCK")
-	case len(p) == 0 && s.run != runNever && !slices.ContainsFunc(s.attempts, func(a modelAttempt) bool { return a.reads != 0 }):
+	case !s.held && s.event == runPast && s.run != runPast:
+		x.violation("AN EVENT WAITS FOR A REMINDER")
+	case !s.held && s.remind != runNever && s.run == runNever, !s.answered && s.remind == runNever && s.reminded < s.reminders:
+		x.violation("A REMINDER IS FORGOTTEN")
+	case len(p) == 0 && s.event != runNever && !slices.ContainsFunc(s.attempts, func(a modelAttempt) bool { return a.reads != 0 }):
 		x.violation("DUE WITH NOTHING PENDING")
 	}
 }
@@ -328,9 +368,12 @@ func (x *explorer) accept() {
 		c.events[s.next] = 'p'
 		c.next++
 		switch {
-		case x.mutation == "norun":
-		case x.mutation == "acceptrun", !s.held && s.run == runNever:
-			c.run = runPast
+		case x.mutation == "norun", x.mutation == "remindrun" && s.run != runNever:
+		case x.mutation == "acceptrun":
+			c.event, c.run = runPast, runPast
+		case s.event == runNever:
+			c.event = runPast
+			c.plan()
 		}
 		x.goTo(fmt.Sprintf("accept e%d", s.next), c)
 		if s.losses > 0 { // with effect; without one it is just tried again
@@ -344,12 +387,22 @@ func (x *explorer) accept() {
 
 func (x *explorer) time() {
 	s := x.at.state
-	switch s.run {
-	case runFuture:
+	if s.event == runFuture {
 		c := s.clone()
-		c.run = runPast
+		c.event = runPast
+		c.plan()
 		x.goTo("a retry is due", c)
-	case runLease:
+	}
+	if s.remind == runFuture {
+		c := s.clone()
+		c.remind = runPast
+		c.plan()
+		if x.mutation == "remindheld" {
+			c.run = runPast
+		}
+		x.goTo("a reminder is due", c)
+	}
+	if s.run == runLease {
 		current := slices.ContainsFunc(s.attempts, func(a modelAttempt) bool { return a.lease == s.lease })
 		if current && s.expiries == 0 {
 			return
@@ -378,10 +431,8 @@ func (x *explorer) claim() {
 			c.suspects = slices.Delete(c.suspects, i, i+1)
 			switch {
 			case s.held && s.run == runLease && (s.lease == q.lease || x.mutation == "relany"):
-				c.held, c.leased, c.run = false, -1, runNever
-				if len(pending) > 0 {
-					c.run = runPast
-				}
+				c.held, c.leased = false, -1
+				c.plan()
 				x.goTo(fmt.Sprintf("release r%d", r), c)
 			case s.lease != q.lease || !s.held:
 				x.goTo(fmt.Sprintf("forget r%d", r), c)
@@ -394,8 +445,12 @@ func (x *explorer) claim() {
 func (x *explorer) claimBy(r int8, can bool, pending []int8) {
 	s := x.at.state
 	if x.mutation != "readclaim" && x.mutation != "norecheck" {
-		if can && len(pending) > 0 {
-			x.claimEvent(r, s, pending[0])
+		event := int8(theReminder)
+		if len(pending) > 0 && (s.event == runPast || s.held && s.leased != theReminder || s.remind != runPast) {
+			event = pending[0]
+		}
+		if can && (event != theReminder || s.held || s.remind == runPast) {
+			x.claimEvent(r, s, event)
 		}
 		return
 	}
@@ -425,7 +480,11 @@ func (x *explorer) claimEvent(r int8, s *modelState, event int8) {
 	phase := byte(claimed)
 	if s.held { // the lease before ran out
 		phase = lostTo
-		if x.mutation != "headlost" && s.leased >= 0 {
+		switch pending := s.pending(); {
+		case x.mutation == "headlost", s.leased < 0:
+		case x.mutation == "remindhead" && s.leased == theReminder && len(pending) > 0:
+			event = pending[0]
+		default:
 			event = s.leased
 		}
 		if event != s.leased {
@@ -436,11 +495,14 @@ func (x *explorer) claimEvent(r int8, s *modelState, event int8) {
 			x.violation("A NEWER EVENT RUNS BEFORE AN OLDER ONE")
 		}
 	}
+	if event == theReminder && s.answered && !s.held {
+		x.violation("REMINDED THOUGH IT IS ANSWERED")
+	}
 	c := s.clone()
 	c.lease = s.newLease()
 	c.held, c.leased, c.run, c.bound = true, event, runLease, -1
 	lost := c.clone()
-	c.attempts = append(c.attempts, modelAttempt{process: r, lease: c.lease, event: event, phase: phase})
+	c.attempts = append(c.attempts, modelAttempt{process: r, lease: c.lease, event: event, number: c.reminded, phase: phase})
 	x.goTo(fmt.Sprintf("claim r%d e%d", r, event), c)
 	if s.losses > 0 {
 		lost.suspects = append(lost.suspects, suspect{r, lost.lease, -1})
@@ -490,11 +552,26 @@ func (x *explorer) replay() {
 		c.events[i], c.failures[i] = 'p', 0
 		c.replays--
 		c.replayed |= 1 << i
-		if x.mutation == "replayrun" || (!s.held && int(c.pending()[0]) == i) {
-			c.run = runPast
+		switch {
+		case x.mutation == "replayrun":
+			c.event, c.run = runPast, runPast
+		case (!s.held || s.leased == theReminder) && int(c.pending()[0]) == i:
+			c.event = runPast
+			c.plan()
 		}
 		x.goTo(fmt.Sprintf("replay e%d", i), c)
 	}
+}
+
+func (x *explorer) answer() {
+	s := x.at.state
+	if !s.mayAnswer {
+		return
+	}
+	c := s.clone()
+	c.mayAnswer, c.answered, c.remind = false, true, runNever
+	c.plan()
+	x.goTo("answer", c)
 }
 
 // attempt takes an attempt on.
@@ -513,7 +590,7 @@ func (x *explorer) attempt(i int) {
 			x.goTo("held up, not begun "+who, to(released))
 			return
 		}
-		if s.events[a.event] != 'p' {
+		if a.event != theReminder && s.events[a.event] != 'p' {
 			x.violation("BEGUN THOUGH IT IS NOT PENDING")
 		}
 		x.goTo("begin "+who, to(running))
@@ -531,6 +608,10 @@ func (x *explorer) settle(i int, how byte) {
 	s := x.at.state
 	a := s.attempts[i]
 	who := fmt.Sprintf("%c r%d e%d", how, a.process, a.event)
+	if a.event == theReminder {
+		x.settleReminder(i, how)
+		return
+	}
 	isPending := s.events[a.event] == 'p'
 	counts := s.lease == a.lease && s.held && isPending
 	switch x.mutation {
@@ -593,11 +674,16 @@ func (x *explorer) settle(i int, how byte) {
 	pending = slices.DeleteFunc(slices.Clone(pending), func(p int8) bool { return c.events[p] != 'p' })
 	switch {
 	case len(pending) == 0:
-		c.run = runNever
+		c.event = runNever
 	case how == failedTo && (pending[0] == a.event || (x.mutation == "bound" && c.bound >= 0)):
-		c.run = runFuture
+		c.event = runFuture
 	default:
-		c.run = runPast
+		c.event = runPast
+	}
+	c.held = false
+	c.plan()
+	if x.mutation == "remindforgot" && c.event == runNever {
+		c.run = runNever
 	}
 	if c.held = x.mutation == "settleheld"; !c.held {
 		c.leased = -1
@@ -605,6 +691,13 @@ func (x *explorer) settle(i int, how byte) {
 	if how != released {
 		c.settled = append(c.settled, a.lease)
 	}
+	x.settled(i, how, who, c)
+}
+
+// settled goes on from a settlement, with its answer and without.
+func (x *explorer) settled(i int, how byte, who string, c *modelState) {
+	s := x.at.state
+	a := s.attempts[i]
 	x.goTo("settle "+who, c)
 	if s.losses == 0 {
 		return
@@ -626,6 +719,57 @@ func (x *explorer) settle(i int, how byte) {
 	x.goTo("settle "+who+", not committed", without)
 }
 
+// settleReminder ends an attempt at a reminder.
+func (x *explorer) settleReminder(i int, how byte) {
+	s := x.at.state
+	a := s.attempts[i]
+	who := fmt.Sprintf("%c r%d, reminder %d", how, a.process, a.number)
+	c := s.clone()
+	c.attempts = slices.Delete(c.attempts, i, i+1)
+	if x.mutation != "remindfence" && (s.lease != a.lease || !s.held || s.leased != theReminder) {
+		x.goTo("late "+who, c)
+		return
+	}
+	c.held, c.leased = false, -1
+	if s.answered && x.mutation != "remindafter" {
+		if how == doneTx {
+			c.effects += string(rune('0' + theReminder + a.number))
+		}
+		c.plan()
+		x.settled(i, how, who, c)
+		return
+	}
+	next := func() {
+		if c.reminded, c.remindFailures, c.remind = c.reminded+1, 0, runNever; c.reminded < c.reminders {
+			c.remind = runFuture
+		}
+	}
+	switch {
+	case how == doneTx:
+		c.effects += string(rune('0' + theReminder + a.number))
+		next()
+	case how == doneTo:
+		next()
+	case how == lostTo && x.mutation == "reminddone":
+		c.remind = runNever
+	case how == failedTo || how == lostTo:
+		if c.remindFailures++; c.remindFailures >= x.maxFailures {
+			c.givenUp++
+			next()
+		} else {
+			c.remind = runFuture
+		}
+	}
+	c.plan()
+	if x.mutation == "reminddelay" && c.remind == runFuture {
+		c.run = runFuture
+	}
+	if how != released {
+		c.settled = append(c.settled, a.lease)
+	}
+	x.settled(i, how, who, c)
+}
+
 // checkProgress looks for states from which what is pending cannot be finished
 // without a fault or a replay on the way.
 func (x *explorer) checkProgress() {
@@ -639,7 +783,7 @@ func (x *explorer) checkProgress() {
 				back[to] = append(back[to], v)
 			}
 		}
-		if !strings.ContainsAny(string(v.state.events[:x.events]), "pn") {
+		if !strings.ContainsAny(string(v.state.events[:x.events]), "pn") && v.state.remind == runNever {
 			queue = append(queue, v)
 			ok[v] = true
 		}
@@ -665,9 +809,16 @@ func (x *explorer) checkProgress() {
 
 func newModel(kills, losses, replays int8) *modelState {
 	return &modelState{
-		events: [modelEvents]byte{'n', 'n', 'n'}, run: runNever, leased: -1, bound: -1,
+		events: [modelEvents]byte{'n', 'n', 'n'}, run: runNever, event: runNever, remind: runNever, leased: -1, bound: -1,
 		expiries: 1, kills: kills, losses: losses, replays: replays,
 	}
+}
+
+// withReminders adds reminders, and perhaps an answer.
+func (s *modelState) withReminders(n int8, mayAnswer bool) *modelState {
+	s.reminders, s.mayAnswer, s.remind = n, mayAnswer, runFuture
+	s.plan()
+	return s
 }
 
 // TestModel explores the protocol, which must hold.
@@ -677,14 +828,19 @@ func TestModel(t *testing.T) {
 		events, maxFailures int8
 		start               *modelState
 	}{
-		"replay":  {2, 2, newModel(1, 0, 1)},
-		"answers": {2, 2, newModel(0, 1, 0)},
+		"replay":                               {2, 2, newModel(1, 0, 1)},
+		"reminders":                            {1, 2, newModel(1, 0, 0).withReminders(2, true)},
+		"a reminder and answers that are lost": {1, 2, newModel(0, 1, 0).withReminders(1, true)},
+		"a reminder and a replay":              {1, 1, newModel(0, 0, 1).withReminders(1, false)},
+		"answers":                              {2, 2, newModel(0, 1, 0)},
 	}
 	if !testing.Short() {
-		configurations["everything"] = struct {
+		type configuration = struct {
 			events, maxFailures int8
 			start               *modelState
-		}{2, 2, newModel(1, 1, 1)}
+		}
+		configurations["everything"] = configuration{2, 2, newModel(1, 1, 1)}
+		configurations["everything with a reminder"] = configuration{2, 1, newModel(1, 1, 0).withReminders(1, true)}
 	}
 	for name, c := range configurations {
 		t.Run(name, func(t *testing.T) {
@@ -718,7 +874,11 @@ func TestModelMutations(t *testing.T) {
 				maxFailures = 1
 			}
 			x := &explorer{mutation: name, events: 2, maxFailures: maxFailures, stop: true}
-			x.explore(newModel(1, 1, replays))
+			start := newModel(1, 1, replays)
+			if strings.HasPrefix(name, "remind") {
+				start = newModel(1, 0, 0).withReminders(2, name == "remindafter")
+			}
+			x.explore(start)
 			for what, v := range x.wrong {
 				t.Logf("%s: %s", what, strings.Join(v.trace(), " > "))
 			}

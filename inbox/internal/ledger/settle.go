@@ -8,6 +8,7 @@ type Outcome struct {
 	Discard     bool          // dead at once
 	Interrupted bool          // by a shutdown: not the event's fault
 	Released    bool          // it never began: nothing is counted
+	PutOff      bool          // nobody here can do it: nothing is counted; of a reminder alone
 	Error       string        // unless Done
 	MaxFailures int           // with this many the event is dead
 	Delay       time.Duration // before the next attempt
@@ -32,7 +33,7 @@ func (c *Case) Settle(lease int64, event string, o Outcome) Settlement {
 		return Late
 	case !c.row.Held:
 		return Before
-	case e == nil || e.State != Pending:
+	case c.row.Running == TheReminder, e == nil || e.State != Pending:
 		return Late
 	}
 	if o.Released {

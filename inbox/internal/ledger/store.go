@@ -61,8 +61,8 @@ var (
 	ErrUnknown = errors.New("it is not known whether it was committed")
 )
 
-// ErrNone is returned when there is no such event.
-var ErrNone = errors.New("there is no such event")
+// ErrNone is returned when there is no such event or case.
+var ErrNone = errors.New("there is no such event or case")
 
 // Claim asks for cases that are due, and holds what came of it.
 type Claim struct {
@@ -109,6 +109,13 @@ type Store interface {
 	// of that age, if includeDead is set, and returns the zero cursor.
 	Purge(ctx context.Context, after Cursor, age time.Duration, includeDead bool) (deleted int64, next Cursor, err error)
 
+	// Dismiss ends what is quarantined: with a note it is resolved, without one it is
+	// deleted, resolved or not. It returns ErrNone if there is no such event.
+	Dismiss(ctx context.Context, id string, note *Note) error
+	// SetDefence sets when cases are due and somebody is reminded, for all processes,
+	// and plans the reminders of all open cases accordingly.
+	SetDefence(ctx context.Context, d Defence) error
+
 	// Start prepares for claims. wake is called when other processes have made
 	// something due.
 	Start(wake func())
@@ -127,8 +134,16 @@ type Reader interface {
 	List(ctx context.Context, f Filter) ([]*Event, error)
 	// History returns the events of a transaction in their places.
 	History(ctx context.Context, transactionID string) ([]*Event, error)
-	// Cases returns a page of cases, those changed last first.
+	// Cases returns a page of cases.
 	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
+	// Case returns a case, or ErrNone.
+	Case(ctx context.Context, transactionID string) (*CaseRow, error)
+	// Notes returns what was done about a case or, without one, about an event that
+	// belongs to none.
+	Notes(ctx context.Context, transactionID, event string) ([]Note, error)
+	// Failures returns with which errors events in a state failed, those that most
+	// did first.
+	Failures(ctx context.Context, s State, limit int) ([]Failure, error)
 	// Stats counts the events.
 	Stats(ctx context.Context) (Stats, error)
 	// CountReceived counts the events that were received in spans of time.

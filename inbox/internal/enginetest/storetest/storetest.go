@@ -17,14 +17,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
 // Row is what is compared of a case's row.
 type Row struct {
-	NextSeq, Running int64
-	Held             bool
-	Due              string // "never", "past" or "future"
+	NextSeq, Running, Dead int64
+	Held                   bool
+	Event, Reminder, Run   string // when that is due: "never", "past" or "future"
 }
 
 // Engine is an engine under test.
@@ -32,7 +33,7 @@ type Engine struct {
 	Store ledger.Store
 	// Rows returns the rows of the cases, by transaction.
 	Rows func(ctx context.Context) (map[string]Row, error)
-	// Pass makes everything due that will be.
+	// Pass makes everything due that will be, and ends all leases.
 	Pass func(ctx context.Context) error
 }
 
@@ -42,6 +43,10 @@ func Run(t *testing.T, e Engine, seed uint64, steps int) {
 	m := &model{
 		engine: e, random: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // it is for repetition
 		cases: make(map[string]*modelCase), events: make(map[string]*ledger.Event), done: make(map[string]int),
+		notes: make(map[string][]string), future: time.Now().UTC().Truncate(time.Hour).AddDate(0, 1, 0),
+	}
+	if err := e.Store.SetDefence(t.Context(), defence); err != nil {
+		t.Fatal(err)
 	}
 	for range 3 {
 		m.transactions = append(m.transactions, uuid.NewString())
@@ -53,6 +58,9 @@ func Run(t *testing.T, e Engine, seed uint64, steps int) {
 	}
 }
 
+// defence has two reminders, the first of which is missed where the second is.
+var defence = ledger.Defence{Window: 48 * time.Hour, Before: []time.Duration{24 * time.Hour, time.Hour}}
+
 type model struct {
 	engine       Engine
 	random       *rand.Rand
@@ -63,12 +71,37 @@ type model struct {
 	events   map[string]*ledger.Event // all that are stored
 	done     map[string]int           // in which order events were done
 	attempts []*ledger.Attempt        // that were claimed, settled or not
+	notes    map[string][]string
 	now      int64
+	future   time.Time
 }
 
 type modelCase struct {
-	row  ledger.Row
-	past bool // run_at has passed, if there is one
+	row             ledger.Row
+	dead            int64
+	eventPast, past bool // whether event_at has passed, and the lease's end
+	passed          bool // whether remind_at was made to
+}
+
+// reminder is when the next reminder is due.
+func (c *modelCase) reminder() string {
+	switch {
+	case c.row.RemindAt.IsZero():
+		return "never"
+	case c.passed || !c.row.RemindAt.After(time.Now()):
+		return "past"
+	}
+	return "future"
+}
+
+// planned returns the first reminder of a case after a time.
+func planned(c *ledger.Summary, after time.Time) (at time.Time) {
+	for _, before := range defence.Before {
+		if p := c.OpenedAt.Add(defence.Window - before); p.After(after) && at.IsZero() {
+			at = p
+		}
+	}
+	return at
 }
 
 // pick returns one of several.
@@ -81,7 +114,7 @@ func (m *model) step(ctx context.Context) error {
 	if m.random.IntN(6) == 0 {
 		m.logf("time passes")
 		for _, c := range m.cases {
-			c.past = true
+			c.past, c.eventPast, c.passed = true, true, true
 		}
 		if err := m.engine.Pass(ctx); err != nil {
 			return err
@@ -141,13 +174,15 @@ func (m *model) operation() (*ledger.Op, func() error) {
 			}
 		}
 	}
-	switch m.random.IntN(9) {
+	switch m.random.IntN(11) {
+	case 9, 10:
+		m.decision(op, do)
 	case 0, 1, 2, 3:
 		m.now++
-		external, status := pick(m, "x", "y", strings.Repeat("long", 1000)), pick(m, "A", "B", "")
+		external, status := pick(m, "x", "y", strings.Repeat("long", 1000)), pick(m, "A", string(pixmed.Cancelled), string(pixmed.Debited), "")
 		e := ledger.Event{
 			ID: uuid.NewString(), ExternalID: external, Status: status, Value: pick[int64](m, 1, 2), Raw: []byte(pick(m, "{}", "{ }")),
-			ReceivedAt: time.UnixMilli(m.now).UTC(), Deliveries: 1,
+			ReceivedAt: pick(m, time.UnixMilli(m.now).UTC(), m.future.Add(time.Duration(m.now)*time.Millisecond)), Deliveries: 1,
 		}
 		if status == "" {
 			e.Digest = ledger.NewDigest(e.Raw)
@@ -169,6 +204,12 @@ func (m *model) operation() (*ledger.Op, func() error) {
 		o := pick(m, ledger.Outcome{Done: true}, ledger.Outcome{Error: "no", MaxFailures: 2, Delay: time.Hour},
 			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true})
 		op.TransactionID = a.TransactionID
+		if a.Reminder {
+			o = pick(m, o, ledger.Outcome{PutOff: true, Delay: time.Minute})
+			m.logf("settle the reminder of %.8s: %+v", a.TransactionID, o)
+			do(func(c *ledger.Case) any { return c.SettleReminder(a.Lease, a.Reminded, a.Failures, o) })
+			break
+		}
 		m.logf("settle %s: %+v", a.ID, o)
 		do(func(c *ledger.Case) any { return c.Settle(a.Lease, a.ID, o) })
 	default:
@@ -178,9 +219,17 @@ func (m *model) operation() (*ledger.Op, func() error) {
 		}
 		e := pick(m, all...)
 		op.TransactionID, op.Event = e.TransactionID, e.ID
-		if m.random.IntN(3) == 0 {
-			m.logf("discard %s", e.ID)
-			do(func(c *ledger.Case) any { return c.Discard(e.ID, "enough") })
+		if what := m.random.IntN(6); what < 3 {
+			m.logf("%s %s", []string{"discard", "resolve", "retry"}[what], e.ID)
+			do(func(c *ledger.Case) any {
+				switch what {
+				case 0:
+					return c.Discard(e.ID, "enough")
+				case 1:
+					return c.Resolve(e.ID)
+				}
+				return c.RetryNow(e.ID)
+			})
 			break
 		}
 		op.All = true
@@ -196,6 +245,24 @@ func (m *model) operation() (*ledger.Op, func() error) {
 	}
 }
 
+// decision makes an operation on a whole case.
+func (m *model) decision(op *ledger.Op, do func(func(*ledger.Case) any)) {
+	switch m.random.IntN(5) {
+	case 0:
+		m.logf("end %.8s", op.TransactionID)
+		op.All = true
+		do(func(c *ledger.Case) any { return c.End("ana", "over") })
+	case 1:
+		force := m.random.IntN(2) == 0
+		m.logf("delete %.8s, forced: %t", op.TransactionID, force)
+		op.All = true
+		do(func(c *ledger.Case) any { return c.Delete(force) })
+	default:
+		m.logf("answer %.8s", op.TransactionID)
+		do(func(c *ledger.Case) any { return c.MarkAnswered("rui", "sent") })
+	}
+}
+
 // apply does operations on the model, as one transaction does them.
 func (m *model) apply(ops []*ledger.Op) {
 	loaded := make(map[string]*ledger.Case)
@@ -206,6 +273,7 @@ func (m *model) apply(ops []*ledger.Op) {
 			if known := m.cases[op.TransactionID]; known != nil {
 				row = known.row
 			}
+			row.Now = time.Now().UTC()
 			c = ledger.NewCase(op.TransactionID, row)
 			for _, e := range m.events {
 				if e.TransactionID == op.TransactionID {
@@ -225,7 +293,16 @@ func (m *model) apply(ops []*ledger.Op) {
 			}
 			m.events[e.ID] = e
 		}
+		for _, n := range ch.Notes {
+			m.notes[id] = append(m.notes[id], n.Action+" "+n.By+" "+n.Text)
+		}
 		if !ch.RowChanged {
+			continue
+		}
+		if ch.Deleted {
+			maps.DeleteFunc(m.events, func(_ string, e *ledger.Event) bool { return e.TransactionID == id })
+			delete(m.cases, id)
+			delete(m.notes, id)
 			continue
 		}
 		k := m.cases[id]
@@ -233,10 +310,31 @@ func (m *model) apply(ops []*ledger.Op) {
 			k = &modelCase{}
 			m.cases[id] = k
 		}
-		k.row.NextSeq = ch.NextSeq
-		if ch.Due != ledger.Kept {
-			k.row.Held, k.row.Running, k.row.Due, k.past = false, 0, ch.Due == ledger.After, ch.Delay == 0
+		k.row.NextSeq, k.dead = ch.NextSeq, k.dead+ch.Dead
+		if ch.Released {
+			k.row.Held, k.row.Running = false, 0
 		}
+		if ch.Due != ledger.Kept {
+			k.row.Due, k.eventPast = ch.Due == ledger.After, ch.Delay == 0
+		}
+		if !ch.SummaryChanged {
+			continue
+		}
+		k.row.Summary = ch.Summary
+		switch ch.Remind {
+		case ledger.RemindKept:
+			continue
+		case ledger.RemindNever:
+			k.row.RemindAt = time.Time{}
+		case ledger.RemindNext:
+			k.row.RemindAt = planned(&ch.Summary, ch.Summary.RemindedAt)
+		case ledger.RemindRetry:
+			k.row.RemindAt = time.Now().Add(ch.RemindDelay).UTC()
+			if p := planned(&ch.Summary, ch.Summary.TriedAt); !p.IsZero() && p.Before(k.row.RemindAt) {
+				k.row.RemindAt = p
+			}
+		}
+		k.passed = false
 	}
 }
 
@@ -244,19 +342,39 @@ func (m *model) apply(ops []*ledger.Op) {
 func (m *model) claim(claim *ledger.Claim) error {
 	m.logf("claim for %v: %d", claim.Lease, len(claim.Attempts))
 	var want, got []string
+	byCase := make(map[string]*ledger.Attempt)
 	for _, a := range claim.Attempts {
+		m.attempts, byCase[a.TransactionID] = append(m.attempts, a), a
+		if a.Reminder {
+			got = append(got, describeReminder(a.TransactionID, a.Lost, a.Failures, a.Reminded.OpenedAt))
+			continue
+		}
 		got = append(got, describe(a.ID, a.Lost, a.Previous, a.PreviousValue, !a.PreviousAt.IsZero(), !a.SeenAt.IsZero(), string(a.Raw)))
-		m.attempts = append(m.attempts, a)
 	}
 	for id, c := range m.cases {
-		if !c.row.Due || !c.past {
+		if m.run(c) != "past" {
 			continue
 		}
 		lost := c.row.Held
-		if !lost {
+		switch {
+		case lost:
+		case c.row.Due && c.eventPast:
 			c.row.Running = m.lowest(id).Seq
+		default:
+			c.row.Running = ledger.TheReminder
 		}
 		c.row.Held, c.past = true, claim.Lease < 0
+		if a := byCase[id]; a != nil {
+			c.row.Lease = a.Lease
+		}
+		if c.row.Running == ledger.TheReminder {
+			failures := c.row.Failures
+			if p := planned(&c.row.Summary, c.row.TriedAt); !p.IsZero() && !p.After(time.Now()) {
+				failures = 0
+			}
+			want = append(want, describeReminder(id, lost, failures, c.row.OpenedAt))
+			continue
+		}
 		var head *ledger.Event
 		for _, e := range m.events {
 			if e.TransactionID == id && e.Seq == c.row.Running {
@@ -265,11 +383,6 @@ func (m *model) claim(claim *ledger.Claim) error {
 		}
 		previous, value, seen := m.previous(head)
 		want = append(want, describe(head.ID, lost, previous, value, previous != "" || value != 0, seen, string(head.Raw)))
-		for _, a := range claim.Attempts {
-			if a.TransactionID == id {
-				c.row.Lease = a.Lease
-			}
-		}
 	}
 	slices.Sort(want)
 	slices.Sort(got)
@@ -284,6 +397,37 @@ func (m *model) claim(claim *ledger.Claim) error {
 
 func describe(id string, lost bool, previous string, value int64, after, seen bool, raw string) string {
 	return fmt.Sprintf("%s lost %t after %q %d %t, seen %t: %s", id, lost, previous, value, after, seen, raw)
+}
+
+func describeReminder(transaction string, lost bool, failures int, openedAt time.Time) string {
+	return fmt.Sprintf("reminder of %.8s, lost %t, after %d failures, opened %v", transaction, lost, failures, openedAt)
+}
+
+// run is when a case may be claimed.
+func (m *model) run(c *modelCase) string {
+	event, reminder := c.event(), c.reminder()
+	switch {
+	case c.row.Held && c.past:
+		return "past"
+	case c.row.Held:
+		return "future"
+	case event == "past" || reminder == "past":
+		return "past"
+	case event == "future" || reminder == "future":
+		return "future"
+	}
+	return "never"
+}
+
+// event is when the lowest pending event is due.
+func (c *modelCase) event() string {
+	switch {
+	case !c.row.Due:
+		return "never"
+	case c.eventPast:
+		return "past"
+	}
+	return "future"
 }
 
 func (m *model) lowest(transaction string) (lowest *ledger.Event) {
@@ -319,16 +463,16 @@ func (m *model) compare(ctx context.Context) error {
 	}
 	want := make(map[string]Row)
 	for id, c := range m.cases {
-		r := Row{NextSeq: c.row.NextSeq, Held: c.row.Held, Running: c.row.Running, Due: "never"}
-		if c.row.Due {
-			r.Due = map[bool]string{true: "past", false: "future"}[c.past]
-		}
+		r := Row{NextSeq: c.row.NextSeq, Held: c.row.Held, Running: c.row.Running, Dead: c.dead, Event: c.event(), Reminder: c.reminder(), Run: m.run(c)}
 		want[id] = r
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		return fmt.Errorf("rows (-want +got):\n%s", diff)
 	}
-	for id := range m.cases {
+	for id, c := range m.cases {
+		if err := m.compareCase(ctx, id, c); err != nil {
+			return err
+		}
 		stored, err := m.engine.Store.History(ctx, id)
 		if err != nil {
 			return err
@@ -340,10 +484,43 @@ func (m *model) compare(ctx context.Context) error {
 			}
 		}
 		slices.SortFunc(expected, func(a, b *ledger.Event) int { return int(a.Seq - b.Seq) })
-		ignoreTimes := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".DoneAt" }, cmp.Ignore())
+		ignoreTimes := cmp.FilterPath(func(p cmp.Path) bool {
+			return slices.Contains([]string{".DoneAt", ".NextAttempt", ".Running"}, p.Last().String())
+		}, cmp.Ignore())
 		if diff := cmp.Diff(expected, stored, ignoreTimes, cmp.Comparer(func(a, b []byte) bool { return string(a) == string(b) })); diff != "" {
 			return fmt.Errorf("events of %s (-want +got):\n%s", id, diff)
 		}
+	}
+	return nil
+}
+
+// compareCase compares what a case is as a whole, and its notes.
+func (m *model) compareCase(ctx context.Context, id string, c *modelCase) error {
+	stored, err := m.engine.Store.Case(ctx, id)
+	if err != nil {
+		return err
+	}
+	got, want := stored.Summary, c.row.Summary
+	for _, s := range []*ledger.Summary{&got, &want} { // what the engine's own clock said
+		for _, t := range []*time.Time{&s.AnsweredAt, &s.RemindedAt, &s.TriedAt, &s.EndedAt} {
+			if !t.IsZero() {
+				*t = time.Unix(0, 0)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("case %s (-want +got):\n%s", id, diff)
+	}
+	rows, err := m.engine.Store.Notes(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	var notes []string
+	for _, n := range rows {
+		notes = append(notes, n.Action+" "+n.By+" "+n.Text)
+	}
+	if diff := cmp.Diff(m.notes[id], notes); diff != "" {
+		return fmt.Errorf("notes of %s (-want +got):\n%s", id, diff)
 	}
 	return nil
 }
