@@ -27,48 +27,45 @@ const (
 // comma, text that is not a number, more than two significant decimals, more
 // centavos than an int64 holds, or an exponent beyond ±99.
 func ParseAmount(s string) (Amount, error) {
-	a, reason := parseAmount(s)
+	a, reason := parseAmount([]byte(s))
 	if reason != "" {
-		return 0, fmt.Errorf("%w: %q %s", ErrInvalidAmount, clip(s, maxFound), reason)
+		return 0, fmt.Errorf("%w: %q %s", ErrInvalidAmount, clip(s), reason)
 	}
 	return a, nil
 }
 
 // parseAmount returns the amount, or the reason why there is none, in words
 // that follow the text itself.
-func parseAmount(s string) (amount Amount, reason string) {
-	mantissa, exponent := s, ""
-	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		mantissa, exponent = s[:i], s[i+1:]
-		unsigned := strings.TrimPrefix(exponent, "-")
-		if unsigned == exponent {
-			unsigned = strings.TrimPrefix(exponent, "+")
-		}
-		if !digits(unsigned) {
-			return 0, notNumber
-		}
-	}
-	whole, decimals, point := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+func parseAmount(number jsontext.Value) (Amount, string) {
+	text := string(number)
 	switch {
-	case s == "":
+	case text == "":
 		return 0, "is empty"
-	case strings.Contains(s, ",") && strings.Trim(s, "-0123456789.,") == "":
+	case strings.Contains(text, ",") && strings.Trim(text, "-0123456789.,") == "":
 		return 0, "has a comma; the decimal point is a dot and thousands are not separated"
-	case !digits(whole) || point && !digits(decimals) || len(whole) > 1 && whole[0] == '0':
-		return 0, notNumber
-	case s[0] == '-':
+	case strings.Trim(text, "-+.0123456789eE") != "" || !number.IsValid():
+		return 0, "is not a number of reais such as 18 or 18.50"
+	}
+	return amountOf(text)
+}
+
+// amountOf is parseAmount for a JSON number.
+func amountOf(number string) (Amount, string) {
+	if number[0] == '-' {
 		return 0, "is negative"
 	}
-	shift := 0
-	if exponent != "" {
+	mantissa, shift := number, 0
+	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		var err error
-		if shift, err = strconv.Atoi(exponent); err != nil || shift < -99 || shift > 99 {
+		if shift, err = strconv.Atoi(number[i+1:]); err != nil || shift < -99 || shift > 99 {
 			return 0, "has an absurd exponent"
 		}
+		mantissa = number[:i]
 	}
 
 	// The value is all digits, without the zeros on both sides, times a power of
 	// ten: centavos if it is 0.
+	whole, decimals, _ := strings.Cut(mantissa, ".")
 	all := strings.TrimLeft(whole+decimals, "0")
 	significant := strings.TrimRight(all, "0")
 	power := len(all) - len(significant) - len(decimals) + shift + 2
@@ -80,21 +77,14 @@ func parseAmount(s string) (amount Amount, reason string) {
 	case len(significant)+power > len("9223372036854775807"):
 		return 0, tooMuch
 	}
-	centavos, err := strconv.ParseInt(significant+zeros[:power], 10, 64)
+	centavos, err := strconv.ParseInt(significant+strings.Repeat("0", power), 10, 64)
 	if err != nil {
 		return 0, tooMuch
 	}
 	return Amount(centavos), ""
 }
 
-const (
-	notNumber = "is not a number of reais such as 18 or 18.50"
-	tooMuch   = "is more than an int64 of centavos holds"
-	zeros     = "0000000000000000000"
-)
-
-// digits reports whether s is one decimal digit or more.
-func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+const tooMuch = "is more than an int64 of centavos holds"
 
 // String returns the amount in reais with two decimals: "18.00".
 func (a Amount) String() string {
@@ -138,7 +128,7 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	v, reason := amountFromJSON(data)
 	if reason != "" {
-		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data), maxFound), reason)
+		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data)), reason)
 	}
 	*a = v
 	return nil
@@ -148,14 +138,13 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 func amountFromJSON(raw jsontext.Value) (Amount, string) {
 	switch raw.Kind() {
 	case jsontext.KindNumber:
-		return parseAmount(string(raw))
+		return amountOf(string(raw)) // the decoder has checked it
 	case jsontext.KindString:
-		text, err := unquote(raw)
+		number, err := unquote(raw)
 		if err != nil {
 			return 0, "is not a JSON string"
 		}
-		return parseAmount(string(text))
-	default:
-		return 0, "is neither a number nor a string"
+		return parseAmount(number)
 	}
+	return 0, "is neither a number nor a string"
 }

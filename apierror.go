@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // Errors of the [Client] that errors.Is finds in an [*APIError], by its status
@@ -58,14 +59,10 @@ func (e *APIError) Error() string {
 	if text := http.StatusText(e.StatusCode); text != "" {
 		b.WriteString(" " + text)
 	}
-	if e.Message != "" {
-		b.WriteString(": " + quoted(e.Message))
-	}
-	if e.Code != "" {
-		b.WriteString(", code " + quoted(e.Code))
-	}
-	if e.RequestID != "" {
-		b.WriteString(", request id " + quoted(e.RequestID))
+	for _, part := range []struct{ before, text string }{{": ", e.Message}, {", code ", e.Code}, {", request id ", e.RequestID}} {
+		if part.text != "" {
+			b.WriteString(part.before + quoted(part.text))
+		}
 	}
 	if e.Attempts > 1 {
 		b.WriteString(", after " + attempts(e.Attempts))
@@ -86,62 +83,47 @@ type answerKind struct {
 	hint string // what to do
 }
 
-// kind returns what the status code stands for.
+// kind returns what the status code means.
 func (e *APIError) kind() answerKind {
-	switch e.StatusCode {
-	case http.StatusOK:
-		return answerKind{nil, "its body reports an error"}
-	case http.StatusAccepted:
-		return answerKind{ErrNotReady, "it is not ready yet, so try again later"}
-	case http.StatusUnauthorized:
-		return answerKind{ErrUnauthorized, "check the credentials given to NewClient"}
-	case http.StatusForbidden:
-		return answerKind{ErrForbidden, "these credentials do not give access to it"}
-	case http.StatusNotFound:
-		return answerKind{ErrNotFound, "check the transaction id and the base URL"}
-	case http.StatusTooManyRequests:
-		return answerKind{ErrRateLimited, ""}
+	kinds := map[int]answerKind{
+		http.StatusOK:              {nil, "its body reports an error"},
+		http.StatusAccepted:        {ErrNotReady, "it is not ready yet, so try again later"},
+		http.StatusUnauthorized:    {ErrUnauthorized, "check the credentials given to NewClient"},
+		http.StatusForbidden:       {ErrForbidden, "these credentials do not give access to it"},
+		http.StatusNotFound:        {ErrNotFound, "check the transaction id and the base URL"},
+		http.StatusTooManyRequests: {ErrRateLimited, ""},
 	}
 	if e.StatusCode >= 500 {
 		return answerKind{ErrUnavailable, ""}
 	}
-	return answerKind{}
+	return kinds[e.StatusCode]
 }
 
 // quoted quotes a text that has been made printable already.
 func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"` }
 
-// Is matches the error that stands for the status code, such as [ErrNotFound].
+// Is matches the error of the status code, such as [ErrNotFound].
 func (e *APIError) Is(target error) bool { return target == e.kind().err }
 
 // Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }
 
-// apiError captures a response that is about to be discarded.
-func (c *Client) apiError(resp *http.Response, attempts int) *APIError {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what arrived is enough
-	return c.newAPIError(resp, body, attempts)
-}
-
+// newAPIError captures a response that is about to be discarded.
 func (c *Client) newAPIError(resp *http.Response, body []byte, attempts int) *APIError {
 	body = body[:min(len(body), maxErrorBody)]
 	message, code := describe(body)
+	header := resp.Header
 	e := &APIError{
 		StatusCode: resp.StatusCode,
-		Message:    c.credentials.show(message, maxMessage),
-		Code:       c.credentials.show(code, maxFound),
-		RetryAfter: retryAfterOf(resp.Header),
+		Message:    c.credentials.Show(message, maxMessage),
+		Code:       c.credentials.Show(code, maxFound),
+		RequestID:  c.credentials.Show(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Correlation-Id"), header.Get("Cf-Ray")), maxFound),
+		RetryAfter: retryAfterOf(resp),
 		Attempts:   attempts,
 		Body:       body,
 	}
-	if c.credentials.shownIn(string(body)) || e.Message == redacted || e.Code == redacted {
+	if c.credentials.In(string(body)) || e.Message == text.Redacted || e.Code == text.Redacted {
 		e.Body = nil
-	}
-	for _, name := range []string{"X-Request-Id", "X-Correlation-Id", "Cf-Ray"} {
-		if id := resp.Header.Get(name); id != "" {
-			e.RequestID = c.credentials.show(id, maxFound)
-			break
-		}
 	}
 	return e
 }
@@ -157,8 +139,8 @@ func describe(body []byte) (message, code string) {
 		}
 		return text, ""
 	}
-	members, ok := value.(map[string]any)
-	if !ok {
+	members, isObject := value.(map[string]any)
+	if !isObject {
 		return cmp.Or(words(value), text), ""
 	}
 	message = cmp.Or(words(members["message"]), words(members["error"]), words(members["detail"]))

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/pixmed-go/pixmed/internal/stall"
 )
 
 const userAgent = "pixmed-go (+https://github.com/pixmed-go/pixmed)"
@@ -69,7 +71,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 		sync:        (*os.File).Sync,
 	}
 	inner := *cfg.httpClient // the user's own stays as it is
-	inner.Transport = &transport{base: inner.Transport, stall: cfg.stall, credentials: c.credentials}
+	inner.Transport = &transport{stall.Transport{Base: inner.Transport, Timeout: cfg.stall, Err: ErrStalled}, c.credentials}
 	inner.CheckRedirect = c.credentials.sameOrigin(inner.CheckRedirect)
 	retrying.HTTPClient = &inner
 	retrying.Logger = nil // checkRetry logs
@@ -78,12 +80,7 @@ func NewClient(baseURL string, opts ...ClientOption) (*Client, error) {
 	retrying.RetryWaitMax = cfg.waitMax
 	retrying.CheckRetry = c.checkRetry
 	retrying.Backoff = backoff
-	retrying.ErrorHandler = func(resp *http.Response, err error, _ int) (*http.Response, error) {
-		if resp != nil {
-			_ = resp.Body.Close()
-		}
-		return nil, err
-	}
+	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the error is checkRetry's
 	return c, nil
 }
 

@@ -3,14 +3,12 @@ package pixmed
 import (
 	"errors"
 	"fmt"
-	"html"
-	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // WithHeader sets a header on every request, such as the gateway's api_key and
@@ -21,16 +19,14 @@ import (
 func WithHeader(name, value string) ClientOption {
 	return clientOption(func(c *clientConfig) error {
 		canonical := http.CanonicalHeaderKey(name)
-		switch canonical {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+		switch {
+		case slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, canonical):
 			return fmt.Errorf("WithHeader: %s is set by net/http", canonical)
-		case "Accept-Encoding":
+		case canonical == "Accept-Encoding":
 			return errors.New("WithHeader: Accept-Encoding is set by the transport, which would otherwise leave receipts compressed")
-		}
-		if !validToken(name) {
-			return fmt.Errorf("WithHeader: %q is not a header's name", clip(name, maxFound))
-		}
-		if strings.TrimSpace(value) == "" {
+		case !token.MatchString(name):
+			return fmt.Errorf("WithHeader: %q is not a header's name", clip(name))
+		case strings.TrimSpace(value) == "":
 			return fmt.Errorf("WithHeader: the value of %s is empty", canonical)
 		}
 		var secrets []string
@@ -85,113 +81,27 @@ func (c *clientConfig) setHeader(what, name, value string, secrets ...string) er
 	})
 }
 
-// credentials are the headers of every request. They are kept in closures, where
-// printing a Client does not reach them.
+// credentials are the headers of every request, and the secrets in them. The
+// headers are kept in a closure, where printing a Client does not reach them.
 type credentials struct {
+	text.Secrets
 	setHeader func(http.Header)
-	shownIn   func(text string) bool // reports whether a text gives a secret away
 }
 
 func newCredentials(header http.Header, secrets []string) credentials {
-	var starts []string // 8 bytes of a secret are too many
-	for _, s := range secrets {
-		if s = strings.TrimSpace(s); len(s) >= 4 { // a shorter one is part of ordinary words
-			starts = append(starts, s[:min(len(s), 8)])
+	return credentials{text.NewSecrets(secrets...), func(h http.Header) {
+		for name, values := range header {
+			h[name] = slices.Clone(values)
 		}
-	}
-	return credentials{
-		setHeader: func(h http.Header) {
-			for name, values := range header {
-				h[name] = slices.Clone(values)
-			}
-		},
-		shownIn: func(text string) bool {
-			plain := spaced(unescape(text))
-			return slices.ContainsFunc(starts, func(s string) bool {
-				return strings.Contains(text, s) || strings.Contains(plain, spaced(s))
-			})
-		},
-	}
+	}}
 }
-
-// spaced makes a blank and a plus, which is a blank in a query, the same.
-func spaced(s string) string { return strings.ReplaceAll(s, "+", " ") }
-
-// escapes are those of JSON, Go's %q, URLs and HTML.
-var escapes = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\x[0-9a-fA-F]{2}|\\.|%[0-9a-fA-F]{2}|&#?[0-9a-zA-Z]+;`)
-
-// unescape undoes the escapes in a text, once.
-func unescape(text string) string {
-	if !strings.ContainsAny(text, `\%&`) {
-		return text
-	}
-	return escapes.ReplaceAllStringFunc(text, func(escape string) (plain string) {
-		var err error
-		switch {
-		case escape[0] == '&':
-			return html.UnescapeString(escape)
-		case escape[0] == '%':
-			plain, err = url.PathUnescape(escape)
-		case escape[1] == 'x':
-			plain, err = strconv.Unquote(`"` + escape + `"`)
-		default:
-			err = unmarshal([]byte(`"`+escape+`"`), &plain)
-		}
-		if err != nil {
-			return escape[1:]
-		}
-		return plain
-	})
-}
-
-const redacted = "[redacted]"
-
-// redact replaces a text that gives a secret away.
-func (c credentials) redact(text string) string {
-	if c.shownIn(text) {
-		return redacted
-	}
-	return text
-}
-
-// show returns a text of the gateway's as errors and logs may show it: cut after
-// most bytes first, since it may be huge, then redacted, then made printable.
-func (c credentials) show(text string, most int) string {
-	return escape(c.redact(clip(text, most)))
-}
-
-// maxText is how many bytes are shown of an error's text that may quote the
-// gateway.
-const maxText = 500
-
-// clean returns an error whose text may be shown: err itself, most of the time.
-func (c credentials) clean(err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
-	text := err.Error()
-	if shown := c.show(text, maxText); shown != text {
-		return &cleanError{shown, err}
-	}
-	return err
-}
-
-// cleanError can be asked what the error is, but does not unwrap to it.
-type cleanError struct {
-	text string
-	err  error
-}
-
-func (e *cleanError) Error() string        { return e.text }
-func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
-func (e *cleanError) As(target any) bool   { return errors.As(e.err, target) }
 
 // sameOrigin follows redirects within an origin only: the headers hold
 // credentials, and net/http keeps custom ones across hosts.
 func (c credentials) sameOrigin(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		if origin(r.URL) != origin(via[0].URL) {
-			return fmt.Errorf("%w: %s", ErrRedirect, c.show((&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String(), maxText))
+			return fmt.Errorf("%w: %s", ErrRedirect, c.Show((&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String(), maxText))
 		}
 		c.setHeader(r.Header) // net/http leaves some out where the host is in another letter case
 		if next != nil {

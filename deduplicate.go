@@ -60,15 +60,12 @@ type deduplicator struct {
 }
 
 func (d *deduplicator) Validate() error {
-	if isNil(d.store) || isNil(d.next) {
-		return errors.New("Deduplicate: the StatusStore or the Receiver is nil")
-	}
-	return errors.Join(validate(d.store), validate(d.next))
+	return errors.Join(validate("Deduplicate: the StatusStore", d.store), validate("Deduplicate: the Receiver", d.next))
 }
 
 func (d *deduplicator) Receive(ctx context.Context, n *Notification) error {
 	r := Recorded{Status: n.MEDStatus, Value: n.Value}
-	if r.Status == "" { // which tells nothing apart
+	if r.Status == "" { // which distinguishes nothing
 		digest := sha256.Sum256(n.Raw)
 		r.Digest = hex.EncodeToString(digest[:])
 	}

@@ -387,17 +387,18 @@ func TestDeduplicateWithAnotherStore(t *testing.T) {
 func TestDeduplicateProblemsAreReportedAtConstruction(t *testing.T) {
 	t.Parallel()
 	ignore := pixmed.ReceiverFunc(pixmed.Ignore)
-	const nothing = "Deduplicate: the StatusStore or the Receiver is nil"
+	const noStore, noReceiver = "Deduplicate: the StatusStore is nil", "Deduplicate: the Receiver is nil"
 	for _, tt := range []struct {
 		name string
 		r    pixmed.Receiver
 		want string
 	}{
-		{"no store", pixmed.Deduplicate(nil, ignore), nothing},
-		{"nil store", pixmed.Deduplicate((*pixmed.MemoryStore)(nil), ignore), nothing},
-		{"no receiver", pixmed.Deduplicate(new(pixmed.MemoryStore), nil), nothing},
-		{"nil function", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(nil)), nothing},
-		{"nil callbacks", pixmed.Deduplicate(new(pixmed.MemoryStore), (*pixmed.Callbacks)(nil)), nothing},
+		{"no store", pixmed.Deduplicate(nil, ignore), noStore},
+		{"nil store", pixmed.Deduplicate((*pixmed.MemoryStore)(nil), ignore), noStore},
+		{"no receiver", pixmed.Deduplicate(new(pixmed.MemoryStore), nil), noReceiver},
+		{"nil function", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.ReceiverFunc(nil)), noReceiver},
+		{"nil callbacks", pixmed.Deduplicate(new(pixmed.MemoryStore), (*pixmed.Callbacks)(nil)), noReceiver},
+		{"neither", pixmed.Deduplicate(nil, nil), noStore + "\n" + noReceiver},
 		{"negative cases", pixmed.Deduplicate(&pixmed.MemoryStore{MaxCases: -1}, ignore), "MemoryStore: MaxCases -1 or MaxAge 0s is negative"},
 		{"negative age", pixmed.Deduplicate(&pixmed.MemoryStore{MaxAge: -1}, ignore), "MemoryStore: MaxCases 0 or MaxAge -1ns is negative"},
 		{"callbacks without Other", pixmed.Deduplicate(new(pixmed.MemoryStore), pixmed.Callbacks{Cancelled: pixmed.Ignore}), otherIsNil},

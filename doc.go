@@ -50,7 +50,7 @@
 // transactionId and externalId is answered 200 without calling you; any change
 // is delivered, even back to an earlier status, because dropping a reopened case
 // would cost you the money. [Deduplicate] does that, and so does the inbox;
-// Previous, SeenAt and MaybeReopened of a [Notification] tell what came before.
+// Previous, SeenAt and MaybeReopened of a [Notification] say what came before.
 //
 // # Gateways that differ
 //
@@ -72,7 +72,7 @@
 // A [Client] fetches receipts: [Client.Receipt] into memory, [Client.OpenReceipt]
 // as a stream in constant memory, [Client.SaveReceipt] into a file, atomically.
 // [DecodeReceipt] decodes an envelope from anywhere. A PDF that is short or wrong
-// is never called whole: only io.EOF, or a nil error, says that all of it came.
+// is never called whole: only io.EOF, or a nil error, means that all of it came.
 //
 // [Client.Get] fetches what this package does not model. Use it to look the
 // transaction up before money moves.

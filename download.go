@@ -35,7 +35,7 @@ func (c *Client) OpenReceipt(ctx context.Context, transactionID string) (*Receip
 // newReceiptCall returns a call for a transaction's receipt.
 func (c *Client) newReceiptCall(transactionID string) (*call, error) {
 	if !validUUID(transactionID) {
-		return nil, fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID, maxFound))
+		return nil, fmt.Errorf("%w: %q", ErrInvalidTransactionID, clip(transactionID))
 	}
 	return c.newCall("transaction/"+transactionID+"/receipt", "", slog.String("transaction_id", transactionID)), nil
 }
@@ -66,7 +66,7 @@ func (c *Client) open(ctx context.Context, call *call) (*ReceiptReader, error) {
 	id := call.about.Value.String() // see newReceiptCall
 	r := newReceiptReader(ctx, "receipt of transaction "+id)
 	r.info.TransactionID = id
-	r.show = c.credentials.show
+	r.secrets = c.credentials.Secrets
 	r.download = &download{client: c, call: call}
 	if err := r.download.start(r); err != nil {
 		r.end(err)
@@ -115,7 +115,7 @@ func (d *download) start(r *ReceiptReader) error {
 	r.decoder = envelope.NewDecoder(d.source, envelope.Options{
 		MaxBytes:    d.client.maxReceipt,
 		KnownLength: resp.ContentLength >= 0,
-		Redact:      d.client.credentials.redact,
+		Redact:      d.client.credentials.Redact,
 	})
 	return nil
 }

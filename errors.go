@@ -65,23 +65,21 @@ type FieldError struct {
 
 // Error describes all fields in one line, with what was found in them.
 func (e *ValidationError) Error() string {
-	fields := make([]string, len(e.Fields))
-	for i, f := range e.Fields {
-		fields[i] = f.Field + " " + f.Detail
-	}
-	return invalidInfraction + strings.Join(fields, "; ")
+	return e.list("; ", func(f FieldError) string { return f.Field + " " + f.Detail })
 }
 
 // LogValue returns the names of the fields, without what was found in them.
 func (e *ValidationError) LogValue() slog.Value {
-	names := make([]string, len(e.Fields))
-	for i, f := range e.Fields {
-		names[i] = f.Field
-	}
-	return slog.StringValue(invalidInfraction + strings.Join(names, ", "))
+	return slog.StringValue(e.list(", ", func(f FieldError) string { return f.Field }))
 }
 
-const invalidInfraction = "invalid infraction: "
+func (e *ValidationError) list(separator string, show func(FieldError) string) string {
+	fields := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		fields[i] = show(f)
+	}
+	return "invalid infraction: " + strings.Join(fields, separator)
+}
 
 // ErrInvalidTransactionID is returned by the methods of a [Client] when a
 // transaction id is not a UUID of 36 characters. No request was sent.
@@ -132,3 +130,9 @@ var (
 	// since the gateway has made another PDF in the meantime.
 	ErrReceiptChanged = errors.New("the receipt has changed since its first bytes were delivered; fetch it again from the start")
 )
+
+// isType reports whether an error of type E is in err.
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}

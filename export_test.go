@@ -16,8 +16,4 @@ func (h *Handler) SetBodyTimeout(d time.Duration) { h.bodyTimeout = d }
 func (c *Client) SetSync(sync func(*os.File) error) { c.sync = sync }
 
 // Lines returns how many cases have calls in line.
-func (s *MemoryStore) Lines() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.lines)
-}
+func (s *MemoryStore) Lines() int { return s.lines.Len() }

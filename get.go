@@ -35,14 +35,14 @@ const maxAnswer = 4 << 20
 // and invalid UTF-8 are errors, and unknown members are ignored. Amounts should be
 // decoded into an [Amount], never into a float.
 //
-// An answer other than 200 is an [*APIError]; a 202, which says that the answer is
+// An answer other than 200 is an [*APIError]; a 202, which means that the answer is
 // not ready yet, is retried before that and is [ErrNotReady]. A 200 with a JSON
 // object that has a statusCode of 400 or more, or an error and no data, is an
 // *APIError too, with that status code if there is one. It is not retried. Other
 // errors are [ErrRedirect], [ErrStalled], or those of ctx and of the connection.
 func (c *Client) Get(ctx context.Context, path string, into any) error {
 	path, query, _ := strings.Cut(path, "?")
-	shown := c.credentials.show(path, maxFound)
+	shown := c.credentials.Show(path, maxFound)
 	if v := reflect.ValueOf(into); v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("get %s: into must be a pointer to store the answer in, not %T", shown, into)
 	}
@@ -58,7 +58,7 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("get %s: the answer is not the JSON that was expected: %w", shown, c.credentials.clean(err))
+		return fmt.Errorf("get %s: the answer is not the JSON that was expected: %w", shown, c.credentials.Clean(err, maxText))
 	}
 	return nil
 }

@@ -1,16 +1,18 @@
 package pixmed
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pixmed-go/pixmed/internal/line"
 )
 
 // Defaults of a [MemoryStore].
@@ -39,12 +41,12 @@ type MemoryStore struct {
 	// DefaultMaxAge: a MED request may come up to 80 days after the Pix.
 	MaxAge time.Duration
 
-	now func() time.Time // nil for time.Now
+	now   func() time.Time // nil for time.Now
+	lines line.Lines[caseID, Recorded]
 
 	mu    sync.Mutex
 	cases map[caseID]*list.Element // of *memoryCase
 	byAge list.List                // the oldest record first
-	lines map[caseID]*memoryCall   // the last call of each case that is running or waits
 }
 
 // caseID is a digest of the key, so that a long external id costs no memory.
@@ -65,18 +67,6 @@ type seenStatus struct {
 // has.
 const maxSeen = 8
 
-// memoryCall is a call of Do in its case's line.
-type memoryCall struct {
-	record Recorded
-	ahead  *memoryCall   // the call before it in line, nil if there was none
-	done   chan struct{} // closed when it has ended
-
-	// To be read after done.
-	err       error // its outcome
-	late      bool  // it failed, and its context had ended by then
-	abandoned bool  // its context ended before its turn; calls that joined it go on
-}
-
 // Validate returns an error if a limit is negative. [NewHandler] calls it.
 func (s *MemoryStore) Validate() error {
 	if s.MaxCases < 0 || s.MaxAge < 0 {
@@ -93,95 +83,23 @@ func (s *MemoryStore) Do(ctx context.Context, key Key, r Recorded, fn func(previ
 	// The strings may be parts of something large.
 	r.Status, r.Digest = MEDStatus(strings.Clone(string(r.Status))), strings.Clone(r.Digest)
 
-	id := newCaseID(key)
-	call, joined := s.enter(id, r)
-	for joined {
-		select {
-		case <-call.done:
-			if call.late {
-				return false, fmt.Errorf("%w: the identical delivery that was being handled ran out of time: %w", ErrBusy, call.err)
-			}
-			if !call.abandoned {
-				return call.err == nil, call.err
-			}
-			call, joined = s.enter(id, r)
-		case <-ctx.Done():
-			return false, ctx.Err()
+	id := caseID(sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(key.TransactionID), key.TransactionID, key.ExternalID))) // a|bc is not ab|c
+	known := false
+	joined, err := s.lines.Do(ctx, id, r, func() error {
+		previous, previousAt, seenAt := s.lookup(id, r.Status)
+		if known = previous == r && !previousAt.IsZero(); known {
+			return nil
 		}
-	}
-
-	// Whatever happens in fn, a panic or runtime.Goexit included, the line goes on.
-	err = errUnfinished
-	defer func() { s.leave(id, call, err) }()
-	for ahead := call.ahead; ahead != nil; ahead = ahead.ahead { // more than one if the next was abandoned
-		select {
-		case <-ahead.done:
-		case <-ctx.Done():
-			call.abandoned = true
-			err = ctx.Err()
-			return false, err
+		err := fn(previous, previousAt, seenAt)
+		if err == nil {
+			s.record(id, r)
 		}
+		return err
+	})
+	if joined && errors.Is(err, line.ErrLate) {
+		err = fmt.Errorf("%w: %w", ErrBusy, err)
 	}
-	previous, previousAt, seenAt := s.lookup(id, r.Status)
-	if previous == r && !previousAt.IsZero() {
-		err = nil
-		return true, nil
-	}
-	if err = fn(previous, previousAt, seenAt); err == nil {
-		s.record(id, r)
-	} else {
-		call.late = ctx.Err() != nil
-	}
-	return false, err
-}
-
-// errUnfinished is what identical deliveries in flight get if the first of them
-// panics.
-var errUnfinished = errors.New("the identical delivery that was being handled panicked")
-
-// enter puts a call at the end of the case's line, or joins the last one there
-// if it has the same record. Only the last: joining a call further ahead would
-// drop a status that the one in between changes.
-func (s *MemoryStore) enter(id caseID, r Recorded) (call *memoryCall, joined bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := s.lines[id]
-	if last != nil && last.record == r {
-		return last, true
-	}
-	if s.lines == nil {
-		s.lines = make(map[caseID]*memoryCall)
-	}
-	call = &memoryCall{record: r, ahead: last, done: make(chan struct{})}
-	s.lines[id] = call
-	return call, false
-}
-
-// leave ends a call.
-func (s *MemoryStore) leave(id caseID, call *memoryCall, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for call.ahead != nil && call.ahead.hasEnded() { // all of them, unless call was abandoned
-		call.ahead = call.ahead.ahead
-	}
-	switch {
-	case s.lines[id] != call:
-	case call.ahead != nil:
-		s.lines[id] = call.ahead
-	default:
-		delete(s.lines, id)
-	}
-	call.err = err
-	close(call.done)
-}
-
-func (c *memoryCall) hasEnded() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
+	return known || joined && err == nil, err
 }
 
 func (s *MemoryStore) lookup(id caseID, status MEDStatus) (previous Recorded, previousAt, seenAt time.Time) {
@@ -227,13 +145,7 @@ func (s *MemoryStore) record(id caseID, r Recorded) {
 
 // forget drops the cases that are over the limits.
 func (s *MemoryStore) forget(now time.Time) {
-	maxCases, maxAge := s.MaxCases, s.MaxAge
-	if maxCases == 0 {
-		maxCases = DefaultMaxCases
-	}
-	if maxAge == 0 {
-		maxAge = DefaultMaxAge
-	}
+	maxCases, maxAge := cmp.Or(s.MaxCases, DefaultMaxCases), cmp.Or(s.MaxAge, DefaultMaxAge)
 	for e := s.byAge.Front(); e != nil; e = s.byAge.Front() {
 		c := e.Value.(*memoryCase)
 		if s.byAge.Len() <= maxCases && now.Sub(c.recordedAt()) <= maxAge {
@@ -249,12 +161,4 @@ func (s *MemoryStore) time() time.Time {
 		return s.now()
 	}
 	return time.Now()
-}
-
-func newCaseID(k Key) caseID {
-	b := make([]byte, 0, 128)
-	b = binary.AppendUvarint(b, uint64(len(k.TransactionID))) // tells a|bc from ab|c
-	b = append(b, k.TransactionID...)
-	b = append(b, k.ExternalID...)
-	return sha256.Sum256(b)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 )
 
 // applyEach applies each option, and joins what is wrong with them.
@@ -56,4 +57,26 @@ func (o loggerOption) applyClient(c *clientConfig) error   { return o.apply(c.gi
 
 func (o loggerOption) apply(g given, logger **slog.Logger) error {
 	return g.once("WithLogger", o.logger != nil, "the logger is nil", func() { *logger = o.logger })
+}
+
+// validate returns an error if a part of the configuration is nil, or what its
+// Validate method returns, if it has one.
+func validate(name string, part any) error {
+	if isNil(part) {
+		return fmt.Errorf("%s is nil", name)
+	}
+	if v, ok := part.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
+// isNil reports whether part is nil or holds a nil pointer or function, such as
+// the result of a constructor whose error was ignored.
+func isNil(part any) bool {
+	if part == nil {
+		return true
+	}
+	v := reflect.ValueOf(part)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }

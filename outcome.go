@@ -37,19 +37,14 @@ const (
 // warn or error.
 func (h *Handler) log(r *http.Request, o Outcome) {
 	level, text := slog.LevelWarn, "pixmed: webhook rejected"
-	switch o.Result {
-	case ResultRefused:
-	case ResultAccepted, ResultDuplicate:
+	switch {
+	case o.Result == ResultAccepted || o.Result == ResultDuplicate:
 		level, text = slog.LevelDebug, "pixmed: webhook handled"
-	case ResultInvalid:
-		if o.StatusCode == http.StatusOK {
-			text = "pixmed: invalid webhook kept by WithInvalid's callback"
-		}
-	case ResultOther:
-		if h.fallback != nil {
-			level, text = slog.LevelDebug, "pixmed: webhook passed to the fallback"
-		}
-	case ResultFailed, ResultBusy:
+	case o.Result == ResultOther && h.fallback != nil:
+		level, text = slog.LevelDebug, "pixmed: webhook passed to the fallback"
+	case o.Result == ResultInvalid && o.StatusCode == http.StatusOK:
+		text = "pixmed: invalid webhook kept by WithInvalid's callback"
+	case o.Result == ResultFailed || o.Result == ResultBusy:
 		level, text = slog.LevelError, "pixmed: webhook failed"
 	}
 	if !h.logger.Enabled(r.Context(), level) {

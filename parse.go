@@ -2,6 +2,7 @@ package pixmed
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -30,12 +31,12 @@ func ParseInfraction(body []byte) (*Infraction, error) {
 	if err := w.decode(body); err != nil {
 		return nil, err
 	}
-	i, problems := w.infraction()
+	i, bad := w.infraction()
 	named := "" // what else is named like a MED status
 	if i.TransactionStatus != TransactionMED || i.MEDStatus == "" {
 		named = findMED(body)
 	}
-	if err := i.check(problems, named); err != nil {
+	if err := i.check(bad, named); err != nil {
 		return nil, err
 	}
 	return i, nil
@@ -49,61 +50,53 @@ var wires = sync.Pool{New: func() any { return new(wire) }}
 // TransactionStatus names another event and MEDStatus is empty.
 func (i *Infraction) Validate() error { return i.check(nil, string(i.MEDStatus)) }
 
-// check adds the fields that decoded but are not valid to problems, which holds
-// those that did not decode. named is the name of a member that may hold a MED
-// status, "" if there is none.
-func (i *Infraction) check(problems fieldErrors, named string) error {
-	if otherEvent(i.TransactionStatus) && named == "" {
-		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus), maxFound))
+// check adds the fields that decoded but are not valid to those that did not
+// decode. named is the name of a member that may hold a MED status, "" if there is
+// none.
+func (i *Infraction) check(bad fieldErrors, named string) error {
+	if i.TransactionStatus != TransactionMED && named == "" && otherEvent(i.TransactionStatus) {
+		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus)))
 	}
-
-	// In the spec's order, decoding's problems and these together.
-	var all fieldErrors
-	field := func(name string, ok bool, detail func() string) {
-		if p, found := problems.find(name); found {
-			all = append(all, p)
-		} else if !ok {
-			all = append(all, FieldError{name, detail()})
-		}
+	if i.TransactionID == "" {
+		bad.add("transactionId", missing)
+	} else if !validUUID(i.TransactionID) {
+		bad.add("transactionId", "must be a UUID of 36 characters, found %q", clip(i.TransactionID))
 	}
-	field("transactionId", validUUID(i.TransactionID), func() string {
-		if i.TransactionID == "" {
-			return missing
-		}
-		return fmt.Sprintf("must be a UUID of 36 characters, found %q", clip(i.TransactionID, maxFound))
-	})
-	field("transactionStatus", i.TransactionStatus == TransactionMED, func() string {
-		if i.TransactionStatus == "" {
-			return missing
-		}
-		return fmt.Sprintf("must be %q, found %q", TransactionMED, clip(string(i.TransactionStatus), maxFound))
-	})
-	field("transactionType", i.TransactionType != "", func() string { return missing })
-	field("value", i.Value >= 0, func() string { return "is negative" })
-	field("externalId", true, nil)
-	field("medStatus", len(i.MEDStatus) <= maxStatus && (i.MEDStatus != "" || named == ""), func() string {
-		if i.MEDStatus == "" {
-			return fmt.Sprintf("is missing, found a member named %q", clip(named, maxFound))
-		}
-		return fmt.Sprintf("must have at most %d bytes, found %q", maxStatus, clip(string(i.MEDStatus), maxFound))
-	})
-	if len(all) > 0 {
-		return &ValidationError{Fields: all}
+	if i.TransactionStatus == "" {
+		bad.add("transactionStatus", missing)
+	} else if i.TransactionStatus != TransactionMED {
+		bad.add("transactionStatus", "must be %q, found %q", TransactionMED, clip(string(i.TransactionStatus)))
 	}
-	return nil
+	if i.TransactionType == "" {
+		bad.add("transactionType", missing)
+	}
+	if i.Value < 0 {
+		bad.add("value", "is negative")
+	}
+	if i.MEDStatus == "" && named != "" {
+		bad.add("medStatus", "is missing, found a member named %q", clip(named))
+	} else if len(i.MEDStatus) > maxStatus {
+		bad.add("medStatus", "must have at most %d bytes, found %q", maxStatus, clip(string(i.MEDStatus)))
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	slices.SortFunc(bad, func(a, b FieldError) int {
+		return slices.Index(names[:], a.Field) - slices.Index(names[:], b.Field)
+	})
+	return &ValidationError{Fields: bad}
 }
 
 const missing = "is required"
 
 type fieldErrors []FieldError
 
-func (f fieldErrors) find(name string) (FieldError, bool) {
-	for _, e := range f {
-		if e.Field == name {
-			return e, true
-		}
+// add adds an error, unless the field has one: what did not decode is no longer
+// there to be checked.
+func (f *fieldErrors) add(field, format string, args ...any) {
+	if !slices.ContainsFunc(*f, func(e FieldError) bool { return e.Field == field }) {
+		*f = append(*f, FieldError{field, fmt.Sprintf(format, args...)})
 	}
-	return FieldError{}, false
 }
 
 // validUUID accepts the canonical form alone: the uuid package also takes
@@ -112,52 +105,51 @@ func validUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
 
 // infraction decodes the members, and returns those that it could not decode.
 func (w *wire) infraction() (*Infraction, fieldErrors) {
-	var problems fieldErrors
-	text := func(field string, raw jsontext.Value, known ...string) string {
-		switch raw.Kind() {
-		case jsontext.KindInvalid, jsontext.KindNull: // absent, or as good as
-			return ""
-		case jsontext.KindString:
-			b, _ := unquote(raw) // the decoder has checked it
-			for _, k := range known {
-				if string(b) == k {
-					return k
-				}
-			}
-			return string(b)
+	var bad fieldErrors
+	text := func(member int, kinds string) string {
+		switch kind := w[member].Kind(); {
+		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // absent, or as good as
+		case kind == jsontext.KindString:
+			b, _ := unquote(w[member]) // the decoder has checked it
+			return intern(b)
+		case kind == jsontext.KindNumber && kinds == textOrNumber:
+			return string(w[member])
+		default:
+			bad.add(names[member], "must be %s, found %s", kinds, found(w[member]))
 		}
-		kind := "a string"
-		if field == "externalId" {
-			kind = "a string or a number"
-		}
-		problems = append(problems, FieldError{field, "must be " + kind + ", found " + found(raw)})
 		return ""
 	}
-	textOrNumber := func(field string, raw jsontext.Value) string {
-		if raw.Kind() == jsontext.KindNumber {
-			return string(raw)
-		}
-		return text(field, raw)
-	}
-
 	i := &Infraction{
-		TransactionID:     text("transactionId", w.TransactionID.Value),
-		TransactionStatus: TransactionStatus(text("transactionStatus", w.TransactionStatus.Value, string(TransactionMED))),
-		TransactionType:   TransactionType(text("transactionType", w.TransactionType.Value, string(CashIn))),
-		ExternalID:        textOrNumber("externalId", w.ExternalID.Value),
-		MEDStatus:         MEDStatus(text("medStatus", w.MEDStatus.Value, string(Acknowledged), string(Cancelled), string(Debited))),
+		TransactionID:     text(transactionID, "a string"),
+		TransactionStatus: TransactionStatus(text(transactionStatus, "a string")),
+		TransactionType:   TransactionType(text(transactionType, "a string")),
+		ExternalID:        text(externalID, textOrNumber),
+		MEDStatus:         MEDStatus(text(medStatus, "a string")),
 	}
-	if k := w.EndToEndID.Value.Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
-		i.EndToEndID = EndToEndID(textOrNumber("e2e_id", w.EndToEndID.Value))
+	if k := w[endToEndID].Kind(); k == jsontext.KindString || k == jsontext.KindNumber {
+		i.EndToEndID = EndToEndID(text(endToEndID, textOrNumber))
 	}
-	if w.Value.Value == nil {
-		problems = append(problems, FieldError{"value", missing})
-	} else if amount, reason := amountFromJSON(w.Value.Value); reason != "" {
-		problems = append(problems, FieldError{"value", reason + ", found " + found(w.Value.Value)})
-	} else {
-		i.Value = amount
+	amount, reason := amountFromJSON(w[value])
+	switch {
+	case w[value] == nil:
+		bad.add("value", missing)
+	case reason != "":
+		bad.add("value", "%s, found %s", reason, found(w[value]))
 	}
-	return i, problems
+	i.Value = amount
+	return i, bad
+}
+
+const textOrNumber = "a string or a number"
+
+// intern returns the string, and allocates none for a known value.
+func intern(b []byte) string {
+	for _, known := range [...]string{string(TransactionMED), string(CashIn), string(Acknowledged), string(Cancelled), string(Debited)} {
+		if string(b) == known {
+			return known
+		}
+	}
+	return string(b)
 }
 
 // found shows a JSON value in an error.
@@ -169,7 +161,7 @@ func found(raw jsontext.Value) string {
 		return "an array"
 	case jsontext.KindString:
 		text, _ := unquote(raw)
-		return strconv.QuoteToGraphic(clip(string(text), maxFound))
+		return strconv.QuoteToGraphic(clip(string(text)))
 	}
-	return clip(string(raw), maxFound)
+	return clip(string(raw))
 }

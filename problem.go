@@ -37,7 +37,7 @@ func reject(w http.ResponseWriter, result Result, cause error, p problem) Outcom
 func bodyProblem(err error) problem {
 	var timeout interface{ Timeout() bool }
 	switch {
-	case tooLarge(err):
+	case isType[*http.MaxBytesError](err):
 		return parseProblem(err)
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return problem{Status: http.StatusRequestTimeout, Detail: "The body took too long to arrive."}

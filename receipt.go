@@ -2,6 +2,7 @@ package pixmed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,10 +11,10 @@ import (
 	"hash"
 	"io"
 	"log/slog"
-	"math"
 	"sync"
 
 	"github.com/pixmed-go/pixmed/internal/envelope"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // ReceiptInfo describes a receipt (spec: Consulta de Comprovante).
@@ -33,14 +34,14 @@ func (i ReceiptInfo) String() string {
 	if i.SHA256 == "" {
 		return fmt.Sprintf("receipt%s (%d bytes so far)", of, i.Size)
 	}
-	return fmt.Sprintf("receipt%s (%s, %d bytes, SHA-256 %s)", of, escape(i.MIMEType), i.Size, i.SHA256)
+	return fmt.Sprintf("receipt%s (%s, %d bytes, SHA-256 %s)", of, text.Escape(i.MIMEType), i.Size, i.SHA256)
 }
 
 // LogValue groups the fields for log/slog.
 func (i ReceiptInfo) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("transaction_id", i.TransactionID),
-		slog.String("mime_type", escape(i.MIMEType)),
+		slog.String("mime_type", text.Escape(i.MIMEType)),
 		slog.Int64("size", i.Size),
 		slog.String("sha256", i.SHA256),
 	)
@@ -72,21 +73,14 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 }
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
-// a Content-Length says how much room the PDF needs at most. One far out of the
-// ordinary is not believed before a sixteenth of it has come.
+// a Content-Length says how much room the PDF needs at most. One that is far out of
+// the ordinary is not believed.
 func (r *ReceiptReader) readAll() ([]byte, error) {
-	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt, math.MaxInt/2)
-	if likely <= 0 {
+	room := min(r.download.contentLength/4*3, r.download.client.maxReceipt, DefaultMaxReceiptSize)
+	if room <= 0 {
 		return io.ReadAll(r)
 	}
-	pdf := &bytes.Buffer{}
-	if likely <= DefaultMaxReceiptSize {
-		pdf = bytes.NewBuffer(make([]byte, 0, likely+bytes.MinRead))
-	} else if _, err := pdf.ReadFrom(io.LimitReader(r, likely/16)); err != nil || r.err != nil {
-		return pdf.Bytes(), err
-	} else {
-		pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
-	}
+	pdf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
 	_, err := pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
@@ -112,7 +106,6 @@ func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 	}
 	//nolint:forbidigo // no caller's context is cut off: reading r cannot be cancelled
 	reader := newReceiptReader(context.Background(), "receipt")
-	reader.show = newCredentials(nil, nil).show
 	reader.decoder = envelope.NewDecoder(&source{Reader: r, ctx: reader.ctx}, envelope.Options{MaxBytes: cfg.maxReceipt})
 	return reader, nil
 }
@@ -121,10 +114,10 @@ func DecodeReceipt(r io.Reader, opts ...ReceiptOption) (*ReceiptReader, error) {
 // no error, only for a PDF that is whole: after any other error, what was
 // delivered is a part at best. It must not be used concurrently, except for Close.
 type ReceiptReader struct {
-	info ReceiptInfo
-	what string // for errors
-	show func(text string, most int) string
-	hash hash.Hash
+	info    ReceiptInfo
+	what    string // for errors
+	secrets text.Secrets
+	hash    hash.Hash
 
 	// ctx ends when the user's does, with Close, and when there is nothing more to
 	// read.
@@ -150,14 +143,21 @@ func (r *ReceiptReader) Info() ReceiptInfo { return r.info }
 
 // Read reads the next bytes of the PDF.
 func (r *ReceiptReader) Read(p []byte) (int, error) {
-	for r.more() {
+	for {
+		if err := ended(r.ctx); err != nil && r.err == nil {
+			r.end(err)
+		}
+		if r.err != nil {
+			return 0, r.err
+		}
 		if len(r.head) > 0 {
 			n := copy(p, r.head)
 			r.head = r.head[n:]
 			return n, nil
 		}
 		n, err := r.decoder.Read(p)
-		r.count(p[:n])
+		r.hash.Write(p[:n])
+		r.info.Size += int64(n)
 		if err != nil {
 			r.settle(err)
 		}
@@ -165,7 +165,6 @@ func (r *ReceiptReader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, r.err
 }
 
 // chunks are what WriteTo writes from.
@@ -175,24 +174,12 @@ var chunks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
 	chunk := chunks.Get().(*[32 << 10]byte)
 	defer chunks.Put(chunk)
-	for {
-		n, err := r.Read(chunk[:])
-		if err == io.EOF {
-			return written, nil
-		}
-		if err != nil {
-			return written, err
-		}
-		n2, err := w.Write(chunk[:n])
-		written += int64(n2)
-		if err == nil && n2 < n {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			r.end(fmt.Errorf("writing it: %w", err))
-			return written, r.err
-		}
+	written, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, chunk[:])
+	if err != nil && err != r.err { //nolint:errorlint // the writer's, not what Read has returned
+		r.end(fmt.Errorf("writing it: %w", err))
+		err = r.err
 	}
+	return written, err
 }
 
 // Close ends the download. It may be called while another goroutine is in Read or
@@ -209,22 +196,6 @@ func (r *ReceiptReader) Close() error {
 	return r.download.stop()
 }
 
-// more reports whether there may be more to read, and notices the end of ctx.
-func (r *ReceiptReader) more() bool {
-	if r.err == nil {
-		if err := ended(r.ctx); err != nil {
-			r.end(err)
-		}
-	}
-	return r.err == nil
-}
-
-// count takes note of bytes that the decoder has delivered.
-func (r *ReceiptReader) count(p []byte) {
-	r.hash.Write(p)
-	r.info.Size += int64(len(p))
-}
-
 // settle handles the end of the decoder's bytes: it ends the stream, or leaves it
 // where reading can go on.
 func (r *ReceiptReader) settle(err error) {
@@ -232,10 +203,7 @@ func (r *ReceiptReader) settle(err error) {
 		err = r.download.resume(r, err)
 	}
 	if err == io.EOF {
-		r.info.MIMEType = r.show(r.decoder.MIMEType(), 255)
-		if r.info.MIMEType == "" {
-			r.info.MIMEType = "application/pdf"
-		}
+		r.info.MIMEType = cmp.Or(r.secrets.Show(r.decoder.MIMEType(), 255), "application/pdf")
 		r.info.SHA256 = hex.EncodeToString(r.hash.Sum(nil))
 	}
 	if err != nil {
@@ -249,7 +217,7 @@ func (r *ReceiptReader) settle(err error) {
 func (r *ReceiptReader) end(err error) {
 	r.err = err
 	if err != io.EOF {
-		r.err = r.fail(err)
+		r.err = fmt.Errorf("%s: %w", r.what, err)
 	}
 	r.head = nil
 	if r.decoder != nil {
@@ -260,6 +228,3 @@ func (r *ReceiptReader) end(err error) {
 	}
 	r.cancel(nil)
 }
-
-// fail says what an error is about.
-func (r *ReceiptReader) fail(err error) error { return fmt.Errorf("%s: %w", r.what, err) }

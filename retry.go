@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/pixmed-go/pixmed/internal/retryafter"
 )
 
 // call is the state of one call of the user. Its requests share one budget of
@@ -34,7 +37,7 @@ type call struct {
 // newCall returns a call for a path below the base URL, and maybe a query.
 func (c *Client) newCall(path, query string, about slog.Attr) *call {
 	base := c.base.String() // ends with a slash
-	shown := base + c.credentials.show(path, maxText)
+	shown := base + c.credentials.Show(path, maxText)
 	if query != "" {
 		path += "?" + query
 	}
@@ -58,6 +61,9 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 	c.credentials.setHeader(r.Header)
 	resp, err := c.http.Do(r)
 	if err != nil {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
 		return nil, call.explain(ctx, err)
 	}
 	return resp, nil
@@ -66,7 +72,7 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 // checkEncoding returns an error if a response's body is compressed.
 func (c *Client) checkEncoding(resp *http.Response) error {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.show(e, maxFound)))
+		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.Show(e, maxFound)))
 	}
 	return nil
 }
@@ -140,7 +146,8 @@ func (c *Client) checkStatus(call *call, resp *http.Response) (bool, error) {
 	if resp.StatusCode == http.StatusOK {
 		return false, nil
 	}
-	answer := c.apiError(resp, call.requests)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what arrived is enough
+	answer := c.newAPIError(resp, body, call.requests)
 	call.lastAnswer = answer
 	temporary := resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented ||
 		slices.Contains([]int{http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode)
@@ -186,16 +193,11 @@ func hopeless(err error) bool {
 		isType[x509.CertificateInvalidError](err)
 }
 
-func isType[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
-}
-
 // backoff waits as long as the gateway asks, or else about twice as long as the
 // last time. checkRetry has made sure that the gateway does not ask for too much.
 func backoff(shortest, longest time.Duration, retry int, resp *http.Response) time.Duration {
 	if resp != nil {
-		if asked := retryAfterOf(resp.Header); asked > 0 {
+		if asked := retryAfterOf(resp); asked > 0 {
 			return asked
 		}
 	}
@@ -209,27 +211,13 @@ func backoff(shortest, longest time.Duration, retry int, resp *http.Response) ti
 // pause waits before a broken download is fetched again, as before a first retry:
 // the gateway did answer.
 func (c *Client) pause(ctx context.Context) error {
-	timer := time.NewTimer(backoff(c.http.RetryWaitMin, c.http.RetryWaitMax, 0, nil))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	wait, cancel := context.WithTimeout(ctx, backoff(c.http.RetryWaitMin, c.http.RetryWaitMax, 0, nil))
+	defer cancel()
+	<-wait.Done()
 	return ended(ctx)
 }
 
 // retryAfterOf returns how long a response asks to wait, 0 if it does not say.
-func retryAfterOf(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if len(value) > maxFound {
-		return 0
-	}
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		const most = uint64(1<<63-1) / uint64(time.Second)
-		return time.Duration(min(seconds, most)) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(date))
-	}
-	return 0
+func retryAfterOf(resp *http.Response) time.Duration {
+	return retryafter.Parse(resp.Header.Get("Retry-After"), time.Now())
 }

@@ -1,8 +1,10 @@
 package pixmed
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -91,7 +93,7 @@ type Notification struct {
 	// notification.
 	PreviousValue Amount `json:"previousValue,omitzero"`
 	// PreviousAt is when Previous was recorded, zero for the first notification.
-	// It tells the first from one that follows an empty status.
+	// It distinguishes the first from one that follows an empty status.
 	PreviousAt time.Time `json:"previousAt,omitzero"`
 	// SeenAt is when this same status, whatever its value, was last recorded
 	// for the Key, zero if it never was.
@@ -165,12 +167,7 @@ func (s MEDStatus) Known() bool { return s == Acknowledged || s == Cancelled || 
 // Final reports whether s ends a case: CANCELLED or DEBITED.
 func (s MEDStatus) Final() bool { return s == Cancelled || s == Debited }
 
-func (s MEDStatus) label() string {
-	if s == "" {
-		return "(no status)"
-	}
-	return printable(string(s))
-}
+func (s MEDStatus) label() string { return cmp.Or(printable(string(s)), "(no status)") }
 
 // TransactionStatus is the state of a transaction.
 type TransactionStatus string
@@ -222,14 +219,11 @@ func (id EndToEndID) Time() time.Time {
 	return t
 }
 
+var endToEndForm = regexp.MustCompile("^E[0-9A-Za-z]{31}$")
+
 func (id EndToEndID) parse() (time.Time, bool) {
-	if len(id) != 32 || id[0] != 'E' {
+	if !endToEndForm.MatchString(string(id)) {
 		return time.Time{}, false
-	}
-	for _, c := range []byte(id) {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
-			return time.Time{}, false
-		}
 	}
 	t, err := time.Parse("200601021504", string(id[9:21]))
 	return t, err == nil

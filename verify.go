@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,6 +37,17 @@ type verifier struct {
 	problem   error
 	challenge string // for WWW-Authenticate
 	check     func(r *http.Request, body func() ([]byte, error)) error
+}
+
+// newVerifier returns the verifier that the function of that name makes, and what is
+// wrong with the function's arguments. No problem shows a secret.
+func newVerifier(name string, check func(*http.Request, func() ([]byte, error)) error, problems ...error) verifier {
+	for i, problem := range problems {
+		if problem != nil {
+			problems[i] = fmt.Errorf("%s: %w", name, problem)
+		}
+	}
+	return verifier{problem: errors.Join(problems...), check: check}
 }
 
 func (v verifier) Validate() error { return v.problem }
@@ -77,34 +89,29 @@ func Any(verifiers ...Verifier) Verifier {
 }
 
 func combine(name string, verifiers []Verifier, check func(*http.Request, func() ([]byte, error)) error) Verifier {
-	v := verifier{check: check}
 	var problems []error
 	if len(verifiers) == 0 {
 		problems = append(problems, fmt.Errorf("%s: no verifier was given", name))
 	}
+	challenge := ""
 	for i, child := range verifiers {
-		if isNil(child) {
-			problems = append(problems, fmt.Errorf("%s: verifier %d is nil", name, i+1))
-			continue
-		}
-		problems = append(problems, validate(child))
-		if own, ok := child.(verifier); ok && v.challenge == "" {
-			v.challenge = own.challenge
+		problems = append(problems, validate(fmt.Sprintf("%s: verifier %d", name, i+1), child))
+		if own, ok := child.(verifier); ok {
+			challenge = cmp.Or(challenge, own.challenge)
 		}
 	}
-	v.problem = errors.Join(problems...)
-	return v
+	return verifier{errors.Join(problems...), challenge, check}
 }
 
 // checkHeader does not show the name: it may be a secret in the wrong place.
-func checkHeader(name, header string) error {
+func checkHeader(name string) error {
 	switch {
-	case header == "":
-		return fmt.Errorf("%s: the header's name is empty", name)
-	case !validToken(header):
-		return fmt.Errorf("%s: the header's name has a character that no header's name may have", name)
-	case strings.EqualFold(header, "Host"):
-		return fmt.Errorf("%s: Host is where the request goes, not where it comes from", name)
+	case name == "":
+		return errors.New("the header's name is empty")
+	case !token.MatchString(name):
+		return errors.New("the header's name has a character that no header's name may have")
+	case strings.EqualFold(name, "Host"):
+		return fmt.Errorf("%s is where the request goes, not where it comes from", http.CanonicalHeaderKey(name))
 	}
 	return nil
 }

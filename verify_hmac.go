@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -28,73 +27,59 @@ const maxSignatures = 16
 // not a signature is ignored; more than 16 values are rejected. The signature is
 // that of the body as it was sent, before it is decompressed.
 func HMACSHA256(header, prefix string, secrets ...string) Verifier {
-	const name = "HMACSHA256"
-	problems := append(checkSecrets(name, secrets, isText), checkHeader(name, header))
 	keys := slices.Clone(secrets)
-	return verifier{
-		problem: errors.Join(problems...),
-		check: func(r *http.Request, body func() ([]byte, error)) error {
-			signatures, err := signaturesIn(header, prefix, r.Header.Values(header))
-			if err != nil {
-				return err
+	return newVerifier("HMACSHA256", func(r *http.Request, body func() ([]byte, error)) error {
+		signatures, err := signaturesIn(header, prefix, r.Header.Values(header))
+		if err != nil {
+			return err
+		}
+		message, err := body()
+		if err != nil {
+			return err
+		}
+		match := 0
+		for _, key := range keys {
+			mac := hmac.New(sha256.New, []byte(key))
+			mac.Write(message)
+			sum := mac.Sum(nil)
+			for _, signature := range signatures {
+				match |= subtle.ConstantTimeCompare(sum, signature)
 			}
-			message, err := body()
-			if err != nil {
-				return err
-			}
-			match := 0
-			for _, key := range keys {
-				mac := hmac.New(sha256.New, []byte(key))
-				mac.Write(message)
-				sum := mac.Sum(nil)
-				for _, signature := range signatures {
-					match |= subtle.ConstantTimeCompare(sum, signature)
-				}
-			}
-			switch {
-			case match == 1:
-				return nil
-			case len(message) == 0 && r.ContentLength != 0:
-				return fmt.Errorf("header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
-			}
-			return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(keys))
-		},
-	}
+		}
+		switch {
+		case match == 1:
+			return nil
+		case len(message) == 0 && r.ContentLength != 0:
+			return fmt.Errorf("header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
+		}
+		return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(keys))
+	}, append(checkSecrets(secrets, isText), checkHeader(header))...)
 }
 
 // signaturesIn decodes the signatures in a header's values: the whole of each,
 // and its parts between commas.
 func signaturesIn(header, prefix string, values []string) ([][]byte, error) {
-	var signatures [][]byte
-	add := func(text string) {
-		if encoded, ok := strings.CutPrefix(strings.TrimSpace(text), prefix); ok {
-			if signature, ok := decodeSignature(encoded); ok {
-				signatures = append(signatures, signature)
-			}
-		}
+	if len(values) == 0 {
+		return nil, fmt.Errorf("header %s is missing", header)
 	}
-	parts := 0
-	for _, value := range values {
-		parts += 1 + strings.Count(value, ",")
-		if parts > maxSignatures {
-			return nil, fmt.Errorf("header %s has more than %d values", header, maxSignatures)
-		}
-		add(value)
-		if strings.Contains(value, ",") {
-			for part := range strings.SplitSeq(value, ",") {
-				add(part)
-			}
+	all := strings.Join(values, ",")
+	if strings.Count(all, ",") >= maxSignatures {
+		return nil, fmt.Errorf("header %s has more than %d values", header, maxSignatures)
+	}
+	var signatures [][]byte
+	for _, text := range slices.Compact(append(strings.Split(all, ","), values...)) {
+		encoded, hasPrefix := strings.CutPrefix(strings.TrimSpace(text), prefix)
+		if signature, ok := decodeSignature(encoded); ok && hasPrefix {
+			signatures = append(signatures, signature)
 		}
 	}
 	switch {
-	case len(values) == 0:
-		return nil, fmt.Errorf("header %s is missing", header)
-	case len(signatures) == 0 && prefix != "":
+	case len(signatures) > 0:
+		return signatures, nil
+	case prefix != "":
 		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64 after the expected prefix", header)
-	case len(signatures) == 0:
-		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64", header)
 	}
-	return signatures, nil
+	return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64", header)
 }
 
 // decodeSignature decodes 32 bytes from hex or from base64.

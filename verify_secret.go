@@ -18,96 +18,89 @@ import (
 // or has white space around it, as a file's last line break leaves it, is an
 // error of [NewHandler].
 func HeaderSecret(header string, secrets ...string) Verifier {
-	const name = "HeaderSecret"
-	problems := append(checkSecrets(name, secrets, always), checkHeader(name, header))
+	problems := append(checkSecrets(secrets, always), checkHeader(header))
 	for i, s := range secrets {
 		if hasControl(strings.TrimSpace(s)) {
-			problems = append(problems, fmt.Errorf("%s: secret %d has a line break or another control character in it, which no header can carry", name, i+1))
+			problems = append(problems, fmt.Errorf("secret %d has a line break or another control character in it, which no header can carry", i+1))
 		}
 	}
-	return holdsSecret("header "+header, secrets, problems, func(r *http.Request) []string { return r.Header.Values(header) })
+	return holdsSecret("HeaderSecret", "header "+header, secrets, problems,
+		func(r *http.Request) []string { return r.Header.Values(header) })
 }
 
 // QuerySecret verifies that a parameter of the URL's query holds one of the
 // secrets, as [HeaderSecret] does for a header. URLs end up in access logs:
 // prefer a header if the gateway can send one.
 func QuerySecret(parameter string, secrets ...string) Verifier {
-	const name = "QuerySecret"
-	problems := checkSecrets(name, secrets, always)
+	problems := checkSecrets(secrets, always)
 	if parameter == "" {
-		problems = append(problems, fmt.Errorf("%s: the parameter's name is empty", name))
+		problems = append(problems, errors.New("the parameter's name is empty"))
 	}
-	return holdsSecret("query parameter "+parameter, secrets, problems, func(r *http.Request) []string { return r.URL.Query()[parameter] })
+	return holdsSecret("QuerySecret", "query parameter "+parameter, secrets, problems,
+		func(r *http.Request) []string { return r.URL.Query()[parameter] })
 }
 
 // holdsSecret verifies that a place in the request holds one of the secrets.
-func holdsSecret(place string, secrets []string, problems []error, values func(*http.Request) []string) Verifier {
+func holdsSecret(name, place string, secrets []string, problems []error, values func(*http.Request) []string) Verifier {
 	digests := digestAll(secrets)
-	return verifier{
-		problem: errors.Join(problems...),
-		check: func(r *http.Request, _ func() ([]byte, error)) error {
-			given, err := single(place, values(r))
-			if err != nil {
-				return err
-			}
-			if !digests.contain(given) {
-				return fmt.Errorf("%s holds none of the %d secrets", place, len(digests))
-			}
-			return nil
-		},
-	}
+	return newVerifier(name, func(r *http.Request, _ func() ([]byte, error)) error {
+		given, err := single(place, values(r))
+		if err != nil {
+			return err
+		}
+		if !digests.contain(given) {
+			return fmt.Errorf("%s holds none of the %d secrets", place, len(digests))
+		}
+		return nil
+	}, problems...)
 }
 
 // BasicAuth verifies HTTP Basic authentication with the user name and one of
 // the passwords, compared as [HeaderSecret] does.
 func BasicAuth(username string, passwords ...string) Verifier {
-	const name = "BasicAuth"
-	problems := checkSecrets(name, passwords, always)
+	problems := checkSecrets(passwords, always)
 	if username == "" || username != strings.TrimSpace(username) || strings.Contains(username, ":") {
-		problems = append(problems, fmt.Errorf("%s: the user name is empty, has a colon in it, or white space around it", name))
+		problems = append(problems, errors.New("the user name is empty, has a colon in it, or white space around it"))
 	}
-	user := digestAll([]string{username})
-	digests := digestAll(passwords)
-	return verifier{
-		problem:   errors.Join(problems...),
-		challenge: `Basic realm="webhook", charset="UTF-8"`,
-		check: func(r *http.Request, _ func() ([]byte, error)) error {
-			if _, err := single("header Authorization", r.Header.Values("Authorization")); err != nil {
-				return err
-			}
-			u, p, ok := r.BasicAuth()
-			if !ok {
-				return errors.New("no HTTP Basic credentials")
-			}
-			rightUser, rightPassword := user.contain(u), digests.contain(p)
-			if !rightUser || !rightPassword {
-				return errors.New("wrong HTTP Basic user name or password")
-			}
-			return nil
-		},
-	}
+	user, digests := digestAll([]string{username}), digestAll(passwords)
+	v := newVerifier("BasicAuth", func(r *http.Request, _ func() ([]byte, error)) error {
+		if _, err := single("header Authorization", r.Header.Values("Authorization")); err != nil {
+			return err
+		}
+		u, p, ok := r.BasicAuth()
+		if !ok {
+			return errors.New("no HTTP Basic credentials")
+		}
+		rightUser, rightPassword := user.contain(u), digests.contain(p)
+		if !rightUser || !rightPassword {
+			return errors.New("wrong HTTP Basic user name or password")
+		}
+		return nil
+	}, problems...)
+	v.challenge = `Basic realm="webhook", charset="UTF-8"`
+	return v
 }
 
-// always is for [checkSecrets].
-func always(string) bool { return true }
-
 // checkSecrets rejects secrets that are empty, or are text with white space
-// around it. It never shows a secret, only its position.
-func checkSecrets(name string, secrets []string, isText func(string) bool) []error {
-	var problems []error
+// around it. It shows a secret's position only.
+func checkSecrets(secrets []string, isText func(string) bool) []error {
 	if len(secrets) == 0 {
-		problems = append(problems, fmt.Errorf("%s: no secret was given", name))
+		return []error{errors.New("no secret was given")}
 	}
+	var problems []error
 	for i, s := range secrets {
 		switch {
 		case s == "":
-			problems = append(problems, fmt.Errorf("%s: secret %d is empty", name, i+1))
+			problems = append(problems, fmt.Errorf("secret %d is empty", i+1))
 		case strings.TrimSpace(s) != s && isText(s):
-			problems = append(problems, fmt.Errorf("%s: secret %d has white space around it: trim it", name, i+1))
+			problems = append(problems, fmt.Errorf("secret %d has white space around it: trim it", i+1))
 		}
 	}
 	return problems
 }
+
+// always is for secrets that are always text.
+func always(string) bool { return true }
 
 // digests are the SHA-256 of secrets: all of one length, so that a comparison
 // takes the same time whatever the secrets are.

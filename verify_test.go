@@ -171,6 +171,10 @@ func verifierProblems() map[string]struct {
 			pixmed.ClientNetworks([]netip.Prefix{netip.MustParsePrefix("::/0"), {}}, netip.Prefix{}),
 			[]string{"ClientNetworks: network 2 is not a valid prefix", "ClientNetworks: trusted proxy 1 is not a valid prefix"},
 		},
+		"networks: several bad ones": {
+			pixmed.ClientNetworks([]netip.Prefix{{}, {}}),
+			[]string{"ClientNetworks: network 1 is not a valid prefix", "ClientNetworks: network 2 is not a valid prefix"},
+		},
 		"networks: wider than IPv4 in IPv6": {
 			pixmed.ClientNetworks(prefixes("::ffff:0.0.0.0/90")),
 			[]string{"ClientNetworks: network 1 is not a valid prefix"},

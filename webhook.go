@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -50,7 +51,6 @@ type Handler struct {
 	bodyLimit       int64
 	bodyTimeout     time.Duration
 	callbackTimeout time.Duration
-	now             func() time.Time
 }
 
 // NewHandler returns a [Handler] that hands notifications to receiver.
@@ -68,17 +68,16 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 			bodyTimeout:     bodyTimeout,
 			callbackTimeout: DefaultCallbackTimeout,
 			logger:          slog.Default(),
-			now:             time.Now,
 		},
 		given: given{},
 	}
-	var errs []error
-	if isNil(receiver) {
-		errs = append(errs, errors.New("the Receiver is nil"))
-	} else {
-		errs = append(errs, validate(receiver))
+	errs := []error{
+		validate("the Receiver", receiver),
+		applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }),
 	}
-	errs = append(errs, applyEach(opts, func(o HandlerOption) error { return o.applyHandler(&c) }), validate(c.verifier))
+	if c.verifier != nil {
+		errs = append(errs, validate("the Verifier", c.verifier))
+	}
 	switch {
 	case c.verifier == nil && !c.unverified:
 		errs = append(errs, errors.New("no verifier: use WithVerifier, or WithoutVerification if something in front of the handler verifies requests"))
@@ -93,15 +92,15 @@ func NewHandler(receiver Receiver, opts ...HandlerOption) (*Handler, error) {
 
 // ServeHTTP handles a webhook request. See [Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := h.now()
+	start := time.Now()
 	// A panic of the fallback is the server's to handle, as any handler's is, and
 	// a callback may end the goroutine. Both are logged and observed.
 	o := Outcome{Result: ResultFailed, Err: errUnanswered}
 	defer func() {
-		o.Duration = h.now().Sub(start)
+		o.Duration = time.Since(start)
 		h.log(r, o)
 		if h.observe != nil {
-			_ = h.guard(r.Context(), "observer", func() error {
+			_, _ = h.guard(r.Context(), "observer", func() error {
 				h.observe(r.Context(), o)
 				return nil
 			})
@@ -115,7 +114,7 @@ var errUnanswered = errors.New("no answer was written: the fallback panicked, or
 // serve answers the request, the cheapest checks first.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
 	h.limitBody(w, r)
-	body := (&lazyBody{h: h, w: w, r: r}).read
+	body := sync.OnceValues(func() ([]byte, error) { return h.readBody(w, r) })
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", printable(r.Method)),
@@ -151,7 +150,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time)
 		return o
 	case errors.Is(err, ErrNotInfraction):
 		return h.other(w, r, text, err)
-	case h.invalid != nil && !tooLarge(err):
+	case h.invalid != nil && !isType[*http.MaxBytesError](err):
 		o := h.call(w, r, "WithInvalid callback", func(ctx context.Context) error { return h.invalid(ctx, raw, err) })
 		if o.Result == ResultAccepted {
 			o.Result, o.Err = ResultInvalid, err
@@ -168,13 +167,12 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 		return Outcome{}, true
 	}
 	var bodyErr error
-	err := h.guard(r.Context(), "Verifier", func() error {
+	panicked, err := h.guard(r.Context(), "Verifier", func() error {
 		return h.verifier.Verify(r, func() (b []byte, err error) {
 			b, bodyErr = body()
 			return b, bodyErr
 		})
 	})
-	_, panicked := errors.AsType[*panicError](err)
 	switch {
 	case err == nil:
 		return Outcome{}, true
@@ -196,9 +194,9 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 	// context keeps the request's values but not its end.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.callbackTimeout)
 	defer cancel()
-	start := h.now()
+	start := time.Now()
 	var duplicate, busy bool
-	err := h.guard(ctx, what, func() error {
+	_, err := h.guard(ctx, what, func() error {
 		err := callback(ctx)
 		if err != nil { // its methods are the user's, and may panic as well
 			duplicate, busy = isDuplicate(err), errors.Is(err, ErrBusy)
@@ -206,15 +204,15 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, call
 		}
 		return err
 	})
-	took := h.now().Sub(start)
+	took := time.Since(start)
 
 	var o Outcome
 	switch {
-	case err == nil:
-		o = Outcome{Result: ResultAccepted, StatusCode: http.StatusOK}
-		w.WriteHeader(http.StatusOK)
-	case duplicate:
-		o = Outcome{Result: ResultDuplicate, StatusCode: http.StatusOK, Err: err}
+	case err == nil || duplicate:
+		o = Outcome{Result: ResultAccepted, StatusCode: http.StatusOK, Err: err}
+		if duplicate {
+			o.Result = ResultDuplicate
+		}
 		w.WriteHeader(http.StatusOK)
 	case busy, ctx.Err() != nil:
 		w.Header().Set("Retry-After", retryAfter)
@@ -238,22 +236,13 @@ func isDuplicate(err error) bool {
 }
 
 // guard calls f and turns a panic into an error, after logging its stack.
-func (h *Handler) guard(ctx context.Context, what string, f func() error) (err error) {
+func (h *Handler) guard(ctx context.Context, what string, f func() error) (panicked bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{what, v}
+			panicked, err = true, fmt.Errorf("the %s panicked: %v", what, v)
 			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",
 				slog.String("error", err.Error()), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	return f()
-}
-
-type panicError struct {
-	what  string
-	value any
-}
-
-func (e *panicError) Error() string {
-	return fmt.Sprintf("the %s panicked: %v", e.what, e.value)
+	return false, f()
 }

@@ -17,24 +17,7 @@ import (
 // limit.
 const bodyTimeout = 10 * time.Second
 
-// lazyBody reads a request's body when it is first asked for.
-type lazyBody struct {
-	h    *Handler
-	w    http.ResponseWriter
-	r    *http.Request
-	done bool
-	body []byte
-	err  error
-}
-
-func (b *lazyBody) read() ([]byte, error) {
-	if !b.done {
-		b.done = true
-		b.body, b.err = b.h.readBody(b.w, b.r)
-	}
-	return b.body, b.err
-}
-
+// readBody reads a request's body, within the limits.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
@@ -48,12 +31,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	lift := h.limitBody(w, r) // again: a verifier may have taken its time
-	var b bytes.Buffer
-	if r.ContentLength > 0 {
-		// ReadFrom wants room for one more read to see the end.
-		b.Grow(int(min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead)
-	}
+	lift := h.limitBody(w, r)                                              // again: a verifier may have taken its time
+	room := max(0, min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead // which ReadFrom wants to see the end
+	b := bytes.NewBuffer(make([]byte, 0, room))
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
 	if err == nil {
 		lift()
@@ -73,14 +53,11 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 // stays: the server reads the rest of a body before it sends the answer. It does
 // not outlast the request.
 func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) (lift func()) {
-	if _, ok := r.Body.(restoredBody); ok { // it has arrived
-		return func() {}
-	}
-	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ReadTimeout > 0 || r.ContentLength == 0 {
-		return func() {}
-	}
+	_, arrived := r.Body.(restoredBody)
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
+	if arrived || r.ContentLength == 0 || server != nil && server.ReadTimeout > 0 ||
+		rc.SetReadDeadline(time.Now().Add(h.bodyTimeout)) != nil {
 		return func() {}
 	}
 	return func() { _ = rc.SetReadDeadline(time.Time{}) }
@@ -130,11 +107,6 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 		return nil, &SyntaxError{Reason: "the gzip body is corrupt"}
 	}
 	return text, nil
-}
-
-func tooLarge(err error) bool {
-	_, ok := errors.AsType[*http.MaxBytesError](err)
-	return ok
 }
 
 // other answers an event that is not an infraction: the fallback does, with the

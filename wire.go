@@ -13,32 +13,37 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// wire holds an infraction's members as they stand in the body, nil where
-// absent: that tells a missing field from a zero one.
-type wire struct {
-	TransactionID     member `json:"transactionId"`
-	TransactionStatus member `json:"transactionStatus"`
-	TransactionType   member `json:"transactionType"`
-	Value             member `json:"value"`
-	ExternalID        member `json:"externalId"`
-	EndToEndID        member `json:"e2e_id"`
-	MEDStatus         member `json:"medStatus"`
-}
+// names are those of an infraction's members, in the spec's order, and the
+// constants are their places.
+var names = [...]string{"transactionId", "transactionStatus", "transactionType", "value", "externalId", "e2e_id", "medStatus"}
 
-// member is a JSON value of any type that refers to the text it is decoded from,
-// so that a wrong type does not end the decoding at the first bad field.
-type member struct{ jsontext.Value }
+const transactionID, transactionStatus, transactionType, value, externalID, endToEndID, medStatus = 0, 1, 2, 3, 4, 5, 6
 
-// UnmarshalJSONFrom keeps the value as it stands.
-func (m *member) UnmarshalJSONFrom(d *jsontext.Decoder) (err error) {
-	m.Value, err = d.ReadValue() // stays valid: json.Unmarshal decodes its input in place
+// wire holds the text of each member, nil where absent: that distinguishes a
+// missing field from a zero one.
+type wire [len(names)]jsontext.Value
+
+// UnmarshalJSONFrom keeps values of any type, so that a wrong one does not end
+// the decoding at the first bad field.
+func (w *wire) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	_, _ = d.ReadToken() // decode has seen the brace
+	for d.PeekKind() != jsontext.KindEndObject {
+		quoted, _ := d.ReadValue() // an error stays, for the next
+		name, _ := unquote(quoted)
+		member := slices.Index(names[:], string(name))
+		text, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if member >= 0 {
+			w[member] = text // stays valid: json.Unmarshal decodes its input in place
+		}
+	}
+	_, err := d.ReadToken()
 	return err
 }
 
-const (
-	emptyBody    = "the body is empty"
-	endsTooEarly = "the body ends too early"
-)
+const emptyBody = "the body is empty"
 
 var byteOrderMark = []byte("\ufeff")
 
@@ -64,14 +69,13 @@ func (w *wire) decode(body []byte) error {
 // syntaxError turns a decoder's error into the package's own, whose reason
 // quotes nothing of the body.
 func syntaxError(err error, skipped int64) *SyntaxError {
-	e := &SyntaxError{Reason: endsTooEarly}
+	e := &SyntaxError{Offset: skipped, Reason: "the body ends too early"}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		e.Offset, e.Pointer = syntactic.ByteOffset, string(syntactic.JSONPointer)
+		e.Offset, e.Pointer = skipped+syntactic.ByteOffset, string(syntactic.JSONPointer)
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			e.Reason = withoutQuote(syntactic.Err.Error())
 		}
 	}
-	e.Offset += skipped
 	return e
 }
 
@@ -114,9 +118,7 @@ func findMED(body []byte) (name string) {
 		if name = token.String(); !namesMED(name) {
 			continue
 		}
-		switch value, _ := d.ReadValue(); string(value) {
-		case `null`, `""`:
-		default:
+		if value, _ := d.ReadValue(); string(value) != `null` && string(value) != `""` {
 			return name
 		}
 	}

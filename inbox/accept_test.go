@@ -342,3 +342,106 @@ func post1(t *testing.T, handler http.Handler, body string) int {
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
 	return w.Code
 }
+
+// A delivery repeats the last one of its key if its status and its value do. What
+// came before it is told.
+func TestWhatIsADuplicate(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		type call struct {
+			Status, Previous     pixmed.MEDStatus
+			Value, PreviousValue pixmed.Amount
+			First, Seen          bool // no previous, and seen before
+		}
+		calls := make(chan call, 20)
+		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+			calls <- call{n.MEDStatus, n.Previous, n.Value, n.PreviousValue, n.PreviousAt.IsZero(), !n.SeenAt.IsZero()}
+			return nil
+		}))
+		id := enginetest.NewTransaction()
+		for _, d := range []struct {
+			status pixmed.MEDStatus
+			value  pixmed.Amount
+			raw    string // what the body has more
+			want   error
+		}{
+			{pixmed.Acknowledged, 1800, "", nil},
+			{pixmed.Acknowledged, 1800, " ", pixmed.ErrDuplicate},
+			{pixmed.Debited, 1000, "", nil},
+			{pixmed.Debited, 800, "", nil}, // the rest of it
+			{pixmed.Debited, 800, "", pixmed.ErrDuplicate},
+			{pixmed.Acknowledged, 1800, "", nil}, // opened again
+		} {
+			n := enginetest.Notification(id, d.status)
+			n.Value, n.Raw = d.value, nil
+			n.Raw = append(pixmedtest.Payload(n.Infraction), d.raw...)
+			if err := in.Receive(t.Context(), n); !errors.Is(err, d.want) {
+				t.Errorf("%s %v %q: %v, want %v", d.status, d.value, d.raw, err, d.want)
+			}
+		}
+		enginetest.Await(t, in)
+		close(calls)
+		var got []call
+		for c := range calls {
+			got = append(got, c)
+		}
+		want := []call{
+			{pixmed.Acknowledged, "", 1800, 0, true, false},
+			{pixmed.Debited, pixmed.Acknowledged, 1000, 1800, false, false},
+			{pixmed.Debited, pixmed.Debited, 800, 1000, false, true},
+			{pixmed.Acknowledged, pixmed.Debited, 1800, 800, false, true},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Of a transaction with very many notifications the oldest that are done are
+// deleted, and never what is dead or the last of its external id.
+func TestManyOfOneTransaction(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		var log syncBuilder
+		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+			if n.MEDStatus == pixmed.Debited {
+				return inbox.Discard(errors.New("no"))
+			}
+			return nil
+		}), log.option())
+		id := enginetest.NewTransaction()
+		once := enginetest.Notification(id, pixmed.Acknowledged)
+		once.ExternalID = "once"
+		mustReceive(t, in, once)
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Debited))
+		const many = 1150
+		for i := range many {
+			n := enginetest.Notification(id, pixmed.Acknowledged)
+			n.Value = pixmed.Amount(i + 1) // each is another one
+			for busy := false; ; busy = true {
+				err := in.Receive(t.Context(), n)
+				if err == nil || busy && errors.Is(err, pixmed.ErrDuplicate) { // stored after all
+					break
+				}
+				if !errors.Is(err, pixmed.ErrBusy) { // 64 are pending
+					t.Fatal(err)
+				}
+			}
+		}
+		enginetest.Await(t, in)
+		h := historyOf(t, in, id)
+		if len(h) < 960 || len(h) > 1090 {
+			t.Errorf("%d are left of %d", len(h), many)
+		}
+		if h[0].Key.ExternalID != "once" || h[1].State != inbox.Dead || h[len(h)-1].Seq != many+2 {
+			t.Errorf("the first are %v and %v, the last is %v", h[0], h[1], h[len(h)-1])
+		}
+		if err := in.Receive(t.Context(), once); !errors.Is(err, pixmed.ErrDuplicate) {
+			t.Errorf("the last of an external id again: %v, want ErrDuplicate", err)
+		}
+		mustStop(t, in)
+		if got := strings.Count(log.String(), "the oldest that are done are deleted"); got != 1 {
+			t.Errorf("the log says it %d times", got)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -164,6 +165,8 @@ func (co *committer) run() {
 		var look bool
 		select {
 		case first = <-co.own:
+			// Callbacks that have begun together and are quick return together.
+			runtime.Gosched()
 		case first = <-co.accepts:
 		case <-co.look:
 			look = true
@@ -245,7 +248,7 @@ func (co *committer) write(batch []*request, look bool) {
 // unpark returns a batch with what is parked. What would make the whole batch wait
 // is returned apart, one case of it at a time.
 func (co *committer) unpark(batch []*request) (free, blocked []*request) {
-	if len(co.parked) == 0 {
+	if len(co.parked) == 0 || slices.ContainsFunc(batch, alone) {
 		return batch, nil
 	}
 	blocks := make(map[string]bool)
@@ -278,7 +281,7 @@ func (co *committer) commitBatch(batch []*request, claim *ledger.Claim) {
 	}
 	start := time.Now()
 	err := co.commitAll(ops, claim)
-	co.noteOutage(err, len(ops), start)
+	co.noteOutage(err, ops, start)
 	for _, r := range batch {
 		if !errors.Is(r.op.Err, ledger.ErrLocked) || !co.park(r, start) {
 			r.done <- outcome(r.op.Err)
@@ -401,16 +404,22 @@ func (co *committer) pause() time.Duration {
 }
 
 // noteOutage logs when an outage of the database begins and ends, and each batch
-// that was refused for it.
-func (co *committer) noteOutage(err error, operations int, start time.Time) {
+// with notifications that were refused for it.
+func (co *committer) noteOutage(err error, ops []*ledger.Op, start time.Time) {
+	refused := 0
+	for _, op := range ops {
+		if op.New != nil || op.Quarantine != nil {
+			refused++
+		}
+	}
 	switch {
 	case err == nil && !co.failing.IsZero():
 		co.log.Info("pixmed: the database works again", "after", time.Since(co.failing).Round(time.Millisecond))
 		co.failing = time.Time{}
 	case err == nil:
-	case operations > 0:
-		co.log.Error("pixmed: nothing could be stored; senders were answered 503",
-			"operations", operations, "error", logText(err), "took", time.Since(start).Round(time.Millisecond))
+	case refused > 0:
+		co.log.Error("pixmed: notifications could not be stored; their senders were answered 503",
+			"notifications", refused, "error", logText(err), "took", time.Since(start).Round(time.Millisecond))
 	case co.failing.IsZero():
 		co.log.Error("pixmed: the database fails; the inbox tries again until it works", "error", logText(err))
 	}

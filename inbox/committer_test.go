@@ -144,7 +144,9 @@ func TestIsolation(t *testing.T) {
 				results[i] = r.done
 			}
 			close(s.gate)
-			<-first
+			if err := <-first; err != nil && !test.gone {
+				t.Error(err)
+			}
 			var got []string
 			for _, result := range results {
 				err := <-result
@@ -201,6 +203,30 @@ func TestBlockingIsApart(t *testing.T) {
 	}
 	if mixed > 2 { // until it is known of each
 		t.Errorf("%d of %d transactions had others in them", mixed, len(s.batches))
+	}
+}
+
+// An operation that loads all of its case is in a transaction of its own, also when
+// others are tried again.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	s := &fakeStore{locked: 1 << 30}
+	co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 200 * time.Millisecond })
+	locked := make(chan error, 1)
+	go func() { locked <- co.accept(t.Context(), newOp("locked")) }()
+	for len(locked) == 0 {
+		op := newOp("alone")
+		op.New, op.All = nil, true
+		if err := co.commit(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.batches {
+		if slices.Contains(b, "alone") && len(b) > 1 {
+			t.Fatalf("a transaction of %v", b)
+		}
 	}
 }
 

@@ -52,10 +52,15 @@ func TestPurge(t *testing.T) {
 				t.Errorf("%d events are left, want %d", got, want)
 			}
 		}
-		// What is gone is no longer a duplicate, and its case begins anew.
+		// What is gone is no longer a duplicate, and its case begins again.
 		mustReceive(t, in, enginetest.Notification(done, "X"))
 		if e := historyOf(t, in, done)[0]; e.Seq != 1 {
 			t.Errorf("the case begins with %v", e)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := in.Stop(ctx); err != nil { // which the pending one would wait for
+			t.Error(err)
 		}
 	})
 }

@@ -131,10 +131,10 @@ func TestErrorsAreListed(t *testing.T) {
 	}
 }
 
-// The alerts are about metrics that examples/webhookserver exports.
+// The alerts are about metrics that pixmed serve exports.
 func TestAlertsNameMetrics(t *testing.T) {
 	t.Parallel()
-	exported := markdown.Read(t, "../webhookserver/metrics.go")
+	exported := markdown.Read(t, "../../cmd/pixmed/metrics.go")
 	rules := markdown.Snippets(readPage(t, "inbox.md"), "yaml")
 	if len(rules) != 1 {
 		t.Fatalf("inbox.md has %d blocks of YAML, want the alerts alone", len(rules))
@@ -146,7 +146,7 @@ func TestAlertsNameMetrics(t *testing.T) {
 	}
 	for _, name := range names {
 		if base := strings.TrimSuffix(name, "_bucket"); !strings.Contains(exported, fmt.Sprintf("%q", base)) {
-			t.Errorf("the alerts use %s, which examples/webhookserver does not export", name)
+			t.Errorf("the alerts use %s, which pixmed serve does not export", name)
 		}
 	}
 }

@@ -60,7 +60,7 @@ const secondTime = `It holds 3 notifications from before: 2 done, 0 pending, 0 d
 5. It posts CANCELLED for the same transaction.
    handler:  200, accepted
    callback: MED CANCELLED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after ACKNOWLEDGED: release the value
-What an operator sees: 4 done, 0 pending, 0 dead, 2 in quarantine. The transaction's history:
+What an operator sees: 4 done, 0 pending, 0 dead, 1 in quarantine. The transaction's history:
    1. ACKNOWLEDGED done, attempts: 2
    2. CANCELLED    done, attempts: 1
    3. ACKNOWLEDGED done, attempts: 2

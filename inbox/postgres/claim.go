@@ -17,9 +17,9 @@ const (
 	// other locks. clock_timestamp would keep the index from being used.
 	sqlClaim = `
 WITH due AS (
-	SELECT transaction_id FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+	SELECT transaction_id, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond'
-FROM due WHERE c.transaction_id = due.transaction_id RETURNING c.transaction_id::text`
+FROM due WHERE c.transaction_id = due.transaction_id RETURNING c.transaction_id::text, due.run_at`
 
 	// sqlHeads reads what was claimed: the lowest pending event of each case, whose
 	// place it writes into the row, or the event that is named there, whose attempt
@@ -59,12 +59,24 @@ type lostClaim struct {
 	until time.Time
 }
 
-// floor is a time below which no case is due. Under a snapshot that somebody holds
-// for long, an index keeps the entries of everything that was due since; the floor
-// spares the claims walking them. It is computed again every second.
+// floor is a time below which no case is due, as far as is known. Under a snapshot
+// that somebody holds for long, an index keeps the entries of everything that was
+// due since; the floor spares the claims walking them. Claims take what was due
+// first first, so it follows them. Every second a claim looks at everything, for
+// what was locked or not committed when others passed it.
 type floor struct {
 	below pgtype.Timestamptz
-	found time.Time
+	found time.Time // when a claim looked at everything
+}
+
+// floorMargin is how long after its run_at a case is committed as a rule.
+const floorMargin = 100 * time.Millisecond
+
+// raise raises the floor to what was claimed.
+func (f *floor) raise(claimed time.Time) {
+	if at := claimed.Add(-floorMargin); !claimed.IsZero() && (f.below.InfinityModifier == pgtype.NegativeInfinity || at.After(f.below.Time)) {
+		f.below = pgtype.Timestamptz{Time: at, Valid: true}
+	}
 }
 
 // claimer makes a claim in a transaction of the committer's.
@@ -74,6 +86,7 @@ type claimer struct {
 	lease    int64
 	since    time.Time
 	claimed  []string
+	last     time.Time // since when the last of them was due
 	attempts []*ledger.Attempt
 	next     int64 // in microseconds
 }
@@ -104,8 +117,16 @@ func (c *claimer) queue(r *round) {
 		s.floor.below = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
 	}
 	micros := c.claim.Lease.Microseconds()
-	r.query(func(rows pgx.Rows) (err error) {
-		c.claimed, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	r.query(func(rows pgx.Rows) error {
+		var id string
+		var at time.Time
+		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+			c.claimed = append(c.claimed, id)
+			if at.After(c.last) {
+				c.last = at
+			}
+			return nil
+		})
 		return err
 	}, s.sql.claim, c.lease, micros, c.claim.Max, s.floor.below)
 	r.query(func(rows pgx.Rows) (err error) {
@@ -144,6 +165,7 @@ func (c *claimer) end(err error) {
 	case c == nil:
 	case err == nil:
 		c.claim.Made, c.claim.Attempts = true, c.attempts
+		c.s.floor.raise(c.last)
 		c.claim.Next = time.Duration(c.next) * time.Microsecond
 		if len(c.attempts) < len(c.claimed) {
 			c.claim.Headless = c.headless()

@@ -240,7 +240,7 @@ func TestFrozenBeforeCommit(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
 	quick := enginetest.Configure(func(c *config.Config) { c.CommitTimeout = 500 * time.Millisecond })
-	p := newPauser("COMMIT")
+	p := newPauser("WITH added AS") // the case is locked by then
 	frozen := open(t, p.pool(t, s), enginetest.NewRecorder(nil), quick)
 	id := enginetest.NewTransaction()
 	receive(t, frozen, id, pixmed.Acknowledged)
@@ -250,9 +250,10 @@ func TestFrozenBeforeCommit(t *testing.T) {
 	other := open(t, s.Pool(t), enginetest.NewRecorder(nil), quick)
 	receive(t, other, id, pixmed.Debited) // within the two seconds that it waits
 	close(p.proceed)
-	if err := await(t, "the frozen one", first); err != nil {
-		t.Errorf("when it goes on: %v", err)
+	if err := await(t, "the frozen one", first); !errors.Is(err, pixmed.ErrBusy) { // its time is over
+		t.Errorf("when it goes on: %v, want ErrBusy", err)
 	}
+	receive(t, frozen, id, pixmed.Cancelled) // again
 	history, err := other.History(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +292,7 @@ func TestAcceptBeforeSettlement(t *testing.T) {
 			})
 			settling := newPauser("FOR NO KEY UPDATE")
 			worker := start(t, settling.pool(t, s), r)
-			p := newPauser("COMMIT")
+			p := newPauser("WITH added AS") // the case is locked by then
 			accepting := open(t, p.pool(t, s), r)
 			id := enginetest.NewTransaction()
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
@@ -143,6 +144,10 @@ const (
 // class returns the class of an error's code.
 func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
 
+// poolerChecks is how often it is looked for a pooler: one that spreads its clients
+// over its sessions may look like none.
+const poolerChecks = 3
+
 // checkPooler looks whether a pooler in transaction mode stands before the
 // database: there, each transaction may run in another session.
 func (s *store) checkPooler(ctx context.Context) error {
@@ -156,58 +161,76 @@ func (s *store) checkPooler(ctx context.Context) error {
 		return err
 	}
 	defer b.Release()
-	session := func(q interface {
-		QueryRow(context.Context, string, ...any) pgx.Row
-	},
-	) (pid int64, err error) {
-		err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
-		return pid, err
+	pooled := false
+	for range poolerChecks {
+		if pooled, err = sharesSessions(ctx, a, b); err != nil || pooled {
+			break
+		}
 	}
-	before, err := session(a)
-	if err != nil {
+	switch {
+	case err != nil || !pooled:
 		return err
-	}
-	tx, err := b.Begin(ctx) // occupies one of the pooler's sessions, probably a's
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	other, err := session(tx)
-	if err != nil {
-		return err
-	}
-	after, err := session(a)
-	if err != nil {
-		return err
-	}
-	if other != before && after == before {
-		return nil
-	}
-	if !s.config.PollOnly {
+	case !s.config.PollOnly:
 		return errors.New("a pooler in transaction mode stands before the database: connect to the database itself, or use WithPollOnly and see there")
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
-		// The statement is prepared in a session that a does not get again now.
-		const name = "pixmed_pooler_check"
-		if _, err := tx.Prepare(ctx, name, "SELECT 1"); err != nil {
-			return err
-		}
-		if err := tx.Rollback(ctx); err != nil {
-			return err
-		}
-		other, err := a.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }()
-		if _, err := session(other); err != nil {
-			return err
-		}
-		if _, err := b.Exec(ctx, name); err != nil {
+		if err := checkPrepared(ctx, a, b); err != nil {
 			return fmt.Errorf("the pooler before the database does not know prepared statements: set the pool's DefaultQueryExecMode to pgx.QueryExecModeExec, or the pooler's max_prepared_statements: %w", err)
 		}
 	default:
 	}
 	return nil
+}
+
+// sharesSessions reports whether two connections lead to one session at different
+// times.
+func sharesSessions(ctx context.Context, a, b *pgxpool.Conn) (bool, error) {
+	before, err := sessionOf(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	tx, err := b.Begin(ctx) // occupies one of the pooler's sessions, probably a's
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	other, err := sessionOf(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	after, err := sessionOf(ctx, a)
+	return other == before || after != before, err
+}
+
+// checkPrepared prepares a statement in a session and executes it in another one.
+func checkPrepared(ctx context.Context, a, b *pgxpool.Conn) error {
+	const name = "pixmed_pooler_check"
+	prepared, err := b.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = prepared.Prepare(ctx, name, "SELECT 1")
+	if err := errors.Join(err, prepared.Rollback(context.WithoutCancel(ctx))); err != nil {
+		return err
+	}
+	occupied, err := a.Begin(ctx) // most probably the session that was used last
+	if err != nil {
+		return err
+	}
+	defer func() { _ = occupied.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := sessionOf(ctx, occupied); err != nil {
+		return err
+	}
+	_, err = b.Exec(ctx, name)
+	return err
+}
+
+// sessionOf returns the number of the session that a connection leads to.
+func sessionOf(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+},
+) (pid int64, err error) {
+	err = q.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
+	return pid, err
 }

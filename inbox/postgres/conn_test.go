@@ -118,6 +118,7 @@ func TestSilentConnections(t *testing.T) {
 	in := open(t, n.pool(t, s), enginetest.NewRecorder(nil))
 	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
 	n.fallSilent()
+	t.Cleanup(n.hangUp) // or the pool would wait for them
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if err := in.Receive(ctx, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
@@ -154,12 +155,20 @@ func TestOutage(t *testing.T) {
 	s := enginetest.Postgres(t)
 	n := &network{}
 	var log syncBuilder
-	r := enginetest.NewRecorder(nil)
+	gone := make(chan struct{})
+	r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
+		if n.MEDStatus == pixmed.Debited {
+			<-gone // and cannot be settled then
+		}
+		return nil
+	})
 	in := start(t, n.pool(t, s), r, log.option())
-	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
-	r.Next(t)
-	enginetest.Await(t, in)
+	for range 3 {
+		receive(t, in, enginetest.NewTransaction(), pixmed.Debited)
+		r.Next(t)
+	}
 	n.away.Store(true)
+	close(gone)
 	refused := 0
 	for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
 		err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))

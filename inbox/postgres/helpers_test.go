@@ -255,6 +255,15 @@ func (n *network) fallSilent() {
 	}
 }
 
+// hangUp closes all connections.
+func (n *network) hangUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.silent {
+		_ = w.Conn.Close()
+	}
+}
+
 // wire is a connection of a network.
 type wire struct {
 	net.Conn

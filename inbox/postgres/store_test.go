@@ -51,5 +51,5 @@ func runs() int {
 	if testing.Short() {
 		return 3
 	}
-	return 15
+	return 6
 }

@@ -29,7 +29,7 @@
 //   - the PDF itself in place of the envelope, with at most a byte order mark
 //     and white space before it.
 //
-// What stands before %PDF- is delivered as it came, like the rest of the PDF.
+// What precedes %PDF- is delivered as it came, like the rest of the PDF.
 //
 // # What is refused
 //

@@ -15,7 +15,7 @@ const (
 )
 
 // startBare reads the start of a PDF without an envelope, of which the first
-// byte of the magic has been read. What stands before it is still in buf.
+// byte of the magic has been read. What precedes it is still in buf.
 func (d *Decoder) startBare() error {
 	offset := d.offset() - 1
 	for range len(magic) - 1 {

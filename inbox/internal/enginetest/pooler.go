@@ -157,7 +157,7 @@ func (p *pooler) transaction(client net.Conn) error {
 	}
 	ended := make(chan error, 1)
 	syncs := make(chan bool, 1000) // one for each message that is answered by ReadyForQuery
-	go func() { ended <- answers(client, session, syncs) }()
+	go func() { ended <- p.answers(client, session, syncs) }()
 	for {
 		if kind == 'S' || kind == 'Q' {
 			syncs <- true
@@ -168,12 +168,11 @@ func (p *pooler) transaction(client net.Conn) error {
 		if kind == 'S' || kind == 'Q' {
 			if err := <-ended; err != nil {
 				if errors.Is(err, errOpen) {
-					go func() { ended <- answers(client, session, syncs) }()
+					go func() { ended <- p.answers(client, session, syncs) }()
 				} else {
 					return err
 				}
 			} else {
-				p.put(session)
 				return nil
 			}
 		}
@@ -188,21 +187,26 @@ var errOpen = errors.New("the transaction is open")
 
 // answers passes on what a session says until it is ready: nil if its transaction
 // has ended.
-func answers(client, session net.Conn, syncs <-chan bool) error {
+func (p *pooler) answers(client, session net.Conn, syncs <-chan bool) error {
 	for {
 		kind, message, err := readMessage(session)
 		if err != nil {
 			return err
 		}
+		ended := kind == 'Z' && message[5] == 'I'
+		if ended {
+			p.put(session) // before the client knows
+		}
 		if _, err := client.Write(message); err != nil {
 			return err
 		}
-		if kind == 'Z' {
+		switch {
+		case ended:
 			<-syncs
-			if message[5] != 'I' {
-				return errOpen
-			}
 			return nil
+		case kind == 'Z':
+			<-syncs
+			return errOpen
 		}
 	}
 }

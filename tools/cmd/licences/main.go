@@ -39,6 +39,7 @@ const module = "github.com/pixmed-go/pixmed"
 var sections = []struct{ dir, title, note string }{
 	{".", "The SDK", "What a program gets that imports pixmed. go-cmp and httpmock are for tests, and are not compiled into it."},
 	{"inbox", "The inbox", "What a program gets in addition that imports `inbox/sqlite` or `inbox/postgres`: of the drivers, only its own."},
+	{"cmd/pixmed", "The program", "What `cmd/pixmed` is linked with besides; yaml and standard-webhooks are for its tests."},
 	{"examples", "The examples", "Frameworks and libraries of the programs in `examples`; the SDK imports none of them."},
 	{"benchmarks", "The benchmarks", "The peers that `benchmarks` measures, and what draws the plots; nobody imports them."},
 }

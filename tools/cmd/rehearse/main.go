@@ -1,6 +1,7 @@
 // Command rehearse tries a release out before its tags are pushed, which cannot be
 // taken back: it packs the modules at HEAD under the version that they require of
-// each other, as the module proxy will, and runs a program that gets them from there.
+// each other, as the module proxy will, runs a program that gets them from there, and
+// installs cmd/pixmed as its users do.
 //
 //	cd tools && GOWORK=off go run ./cmd/rehearse
 //
@@ -29,7 +30,7 @@ const root = "github.com/pixmed-go/pixmed"
 
 // released are the directories of the modules to tag, in the order of their tags: a
 // module comes after those that it requires.
-var released = []string{"", "inbox"}
+var released = []string{"", "inbox", "cmd/pixmed"}
 
 func main() {
 	if err := run(".."); err != nil {
@@ -62,7 +63,14 @@ func run(repository string) error {
 		}
 		fmt.Println("packed", released)
 	}
-	if err := consume(ctx, tmp, proxy, repository, version); err != nil {
+	environment, err := consumersEnvironment(ctx, tmp, proxy, repository)
+	if err != nil {
+		return err
+	}
+	if err := consume(ctx, tmp, environment, repository, version); err != nil {
+		return err
+	}
+	if err := install(ctx, tmp, environment, version); err != nil {
 		return err
 	}
 	fmt.Println("\nTo release this commit, after the rest of docs/releasing.md:")
@@ -143,10 +151,27 @@ func pack(proxy, repository, dir string, m module.Version) error {
 	return nil
 }
 
+// consumersEnvironment is that of a user whose modules come from the proxy.
+func consumersEnvironment(ctx context.Context, tmp, proxy, repository string) ([]string, error) {
+	settings, err := output(ctx, repository, os.Environ(), "go", "env", "GOMODCACHE", "GOPROXY")
+	if err != nil {
+		return nil, err
+	}
+	downloaded, proxies, _ := strings.Cut(strings.TrimSpace(settings), "\n")
+	return append(os.Environ(),
+		"GOWORK=off",
+		// Its own, so that the rehearsed version is not taken for the released one later.
+		"GOMODCACHE="+filepath.Join(tmp, "modules"),
+		"GOFLAGS=-modcacherw",
+		"GOPROXY="+strings.Join([]string{fileURL(proxy), fileURL(filepath.Join(downloaded, "cache", "download")), proxies}, ","),
+		"GONOSUMDB="+root+","+root+"/*",
+	), nil
+}
+
 // consume runs examples/quickstart as the program of a user: in a module of its own,
 // which gets pixmed's modules from the proxy and has none of their replacements.
-func consume(ctx context.Context, tmp, proxy, repository, version string) error {
-	consumer, cache := filepath.Join(tmp, "consumer"), filepath.Join(tmp, "modules")
+func consume(ctx context.Context, tmp string, environment []string, repository, version string) error {
+	consumer := filepath.Join(tmp, "consumer")
 	if err := os.CopyFS(consumer, os.DirFS(filepath.Join(repository, "examples", "quickstart"))); err != nil {
 		return err
 	}
@@ -159,31 +184,15 @@ func consume(ctx context.Context, tmp, proxy, repository, version string) error 
 			return err
 		}
 	}
-	settings, err := output(ctx, repository, os.Environ(), "go", "env", "GOMODCACHE", "GOPROXY")
-	if err != nil {
-		return err
-	}
-	downloaded, proxies, _ := strings.Cut(strings.TrimSpace(settings), "\n")
-	environment := append(os.Environ(),
-		"GOWORK=off",
-		// Its own, so that the rehearsed version is not taken for the released one later.
-		"GOMODCACHE="+cache,
-		"GOFLAGS=-modcacherw",
-		"GOPROXY="+strings.Join([]string{fileURL(proxy), fileURL(filepath.Join(downloaded, "cache", "download")), proxies}, ","),
-		"GONOSUMDB="+root+","+root+"/*",
-	)
 	for _, command := range [][]string{
 		{"go", "mod", "init", "example.com/consumer"},
 		{"go", "get", root + "@" + version, root + "/inbox@" + version},
 		{"go", "mod", "tidy"},
 		{"go", "run", "."},
 	} {
-		fmt.Println("$", strings.Join(command, " "))
-		printed, err := output(ctx, consumer, environment, command[0], command[1:]...)
-		if err != nil {
+		if err := show(ctx, consumer, environment, command...); err != nil {
 			return err
 		}
-		fmt.Print(printed)
 	}
 	listed, err := output(ctx, consumer, environment, "go", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Replace}}", root, root+"/inbox")
 	if err != nil {
@@ -193,6 +202,38 @@ func consume(ctx context.Context, tmp, proxy, repository, version string) error 
 	if listed != want {
 		return fmt.Errorf("the consumer got\n%sand not\n%s", listed, want)
 	}
+	return nil
+}
+
+// install installs cmd/pixmed from the proxy, in an empty folder, and runs it.
+func install(ctx context.Context, tmp string, environment []string, version string) error {
+	empty, bin := filepath.Join(tmp, "empty"), filepath.Join(tmp, "bin")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		return err
+	}
+	environment = append(environment, "GOBIN="+bin)
+	if err := show(ctx, empty, environment, "go", "install", root+"/cmd/pixmed@"+version); err != nil {
+		return err
+	}
+	printed, err := output(ctx, empty, environment, filepath.Join(bin, "pixmed"), "version")
+	if err != nil {
+		return err
+	}
+	fmt.Print("$ pixmed version\n", printed)
+	if !strings.HasPrefix(printed, "pixmed "+version+" ") {
+		return fmt.Errorf("what was installed is %q, and not version %s", printed, version)
+	}
+	return nil
+}
+
+// show runs a command, and prints it and what it prints.
+func show(ctx context.Context, dir string, environment []string, command ...string) error {
+	fmt.Println("$", strings.Join(command, " "))
+	printed, err := output(ctx, dir, environment, command[0], command[1:]...)
+	if err != nil {
+		return err
+	}
+	fmt.Print(printed)
 	return nil
 }
 

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func readTestConfig(t *testing.T, env map[string]string, args ...string) (*config, error) {
+	t.Helper()
+	full := map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}
+	maps.Copy(full, env)
+	v := newTestValues(t, full, args, slices.Concat(proofSettings, serveSettings, gatewaySettings, databaseSettings)...)
+	c := readConfig(v)
+	return c, v.err()
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	cert, key, _ := selfSigned(t)
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		want []string // in the error, one for each line; none if it is good
+	}{
+		"defaults":          {nil, nil, nil},
+		"everything":        {map[string]string{"PIXMED_GATEWAY_KEY": gatewayKeyText, "PIXMED_OPS_PASSWORD": opsPass, "PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--gateway", "https://g.example", "--forward", "https://app.example/x", "--tls-cert", cert, "--tls-key", key, "--traces", "http://127.0.0.1:4318", "--log-format", "text"}, nil},
+		"networks":          {nil, []string{"--verify", "header+networks", "--networks", "203.0.113.0/24, 2001:db8::1", "--trusted-proxies", "10.0.0.0/8"}, nil},
+		"no networks":       {nil, []string{"--verify", "header+networks"}, []string{"--networks: it is not set, and --verify asks for networks"}},
+		"unused networks":   {nil, []string{"--networks", "10.0.0.0/8"}, []string{"--networks: it is set, and --verify does not ask"}},
+		"bad networks":      {nil, []string{"--verify", "header+networks", "--networks", "10.0.0.0/33,fe80::1%eth0"}, []string{`--networks: "10.0"… is not`, `--networks: "fe80"… is not`}},
+		"page off loopback": {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", ":9090"}, []string{"--admin: the operations page would show personal data"}},
+		"any address":       {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", "0.0.0.0:9090"}, []string{"--admin: the operations page would show"}},
+		"a host's name":     {map[string]string{"PIXMED_OPS_PASSWORD": opsPass, "PIXMED_ADMIN": "pixmed.internal:9090"}, nil, []string{"PIXMED_ADMIN: the operations page would show"}},
+		"page with TLS":     {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", ":9090", "--admin-tls-cert", cert, "--admin-tls-key", key}, nil},
+		"webhook's TLS":     {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", ":9090", "--tls-cert", cert, "--tls-key", key}, []string{"--admin: the operations page would show"}},
+		"page said so":      {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", ":9090", "--ops-plain-http"}, nil},
+		"page on loopback":  {map[string]string{"PIXMED_OPS_PASSWORD": opsPass}, []string{"--admin", "[::1]:9090"}, nil},
+		"no page":           {nil, []string{"--admin", ":9090"}, nil},
+		"short password":    {map[string]string{"PIXMED_OPS_PASSWORD": opsPass[:15]}, nil, []string{"PIXMED_OPS_PASSWORD: it has fewer than 16"}},
+		"short secret":      {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret[:15]}, nil, []string{"PIXMED_WEBHOOK_SECRETS: secret 1 has fewer than 16"}},
+		"one port":          {nil, []string{"--listen", ":8080", "--admin", ":8080"}, []string{"--admin: it is the webhook's own address"}},
+		"unsigned":          {nil, []string{"--forward", "https://app.example"}, []string{"PIXMED_FORWARD_SECRETS: it is not set, and --forward is"}},
+		"signed for nobody": {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, nil, []string{"PIXMED_FORWARD_SECRETS: it is set, and --forward is not"}},
+		"bad signatures":    {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret + " " + webhookSecret + " whsec_c2hvcnQ= whsec_%%%%%%%%%%%%"}, []string{"--forward", "https://app.example"}, []string{"secret 2 is not whsec_", "secret 3 has fewer", "secret 3 is not whsec_", "secret 4 is not whsec_"}},
+		"plain forward":     {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "http://app.internal"}, []string{"--forward: http:// would show"}},
+		"forward said so":   {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "http://app.internal", "--forward-plain-http"}, nil},
+		"key for nobody":    {map[string]string{"PIXMED_GATEWAY_KEY": gatewayKeyText}, nil, []string{"PIXMED_GATEWAY_KEY: it is set, and --gateway is not"}},
+		"paths":             {nil, []string{"--path", "/a?b"}, []string{"--path: "}},
+		"pattern":           {nil, []string{"--path", "/{x}"}, []string{"--path: "}},
+		"all at once": {
+			map[string]string{"PIXMED_WEBHOOK_SECRETS": " ", "PIXMED_OPS_PASSWORD": "hidden", "PIXMED_DRAIN": "soon", "PIXMED_DB": "mysql://u:" + webhookSecret + "@h/db", "PIXMED_RETENTION": "1h"},
+			[]string{
+				"--listen", "x", "--admin", "y", "--tls-cert", "/does/not/exist", "--gateway", "ftp://" + webhookSecret, "--traces", "collector", "--ops-user", "a:b",
+				"--log-level", "loud", "--log-format", "xml", "--workers", "0", "--attempts", "-1", "--receipts", "", "--admin-tls-key", "x", "--forward-timeout", "1h",
+			},
+			[]string{
+				`--listen: "x" is not an address`, `--admin: "y" is not an address`, "--tls-cert: it goes together", "--admin-tls-key: it goes together", "PIXMED_DRAIN: want a time", "--gateway: it should look like",
+				"--traces: want a URL", "--ops-user: a user", "PIXMED_WEBHOOK_SECRETS: it is empty", "PIXMED_OPS_PASSWORD: it has fewer than 16", "--log-level: want", "--log-format: want",
+				"--workers: want", "--attempts: want", "--receipts: it is empty", "PIXMED_DB: want the path of a file or a postgres:// URL", "PIXMED_RETENTION: want a time", "--forward-timeout: want",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := readTestConfig(t, test.env, test.args...)
+			if len(test.want) == 0 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if lines := strings.Count(err.Error(), "\n") + 1; lines != len(test.want) {
+				t.Errorf("%d lines, want %d: %v", lines, len(test.want), err)
+			}
+			contains(t, err.Error(), test.want...)
+			for _, canary := range append(slices.Clone(canaries), "hidden") {
+				if strings.Contains(err.Error(), canary[:min(10, len(canary))]) {
+					t.Errorf("a secret is in %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := readTestConfig(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{c.listen, c.admin, c.path, c.db.path, c.receipts, c.workers, c.attempts, c.retention, c.drain, c.forwardTimeout, c.acknowledgeOthers, c.opsPass}
+	want := []any{":8080", "127.0.0.1:9090", webhookPath, "inbox.db", "receipts", 10, 20, 400 * day, 5 * time.Second, 15 * time.Second, false, ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReadDatabase(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(file, []byte("postgres://u:"+webhookSecret+"@h/db\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		path string // of a file; empty for PostgreSQL
+		err  string
+	}{
+		"path":             {nil, []string{"--db", "/var/lib/pixmed/inbox.db"}, "/var/lib/pixmed/inbox.db", ""},
+		"variable":         {map[string]string{"PIXMED_DB": "x.db"}, nil, "x.db", ""},
+		"password":         {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db"}, nil, "", ""},
+		"file":             {map[string]string{"PIXMED_DB_FILE": file}, nil, "", ""},
+		"flag wins":        {map[string]string{"PIXMED_DB_FILE": file}, []string{"--db", "x.db"}, "x.db", ""},
+		"argument":         {nil, []string{"--db", "postgres://u:" + webhookSecret + "@h/db"}, "", "--db: it has a password in it, which everybody on the machine can see: set PIXMED_DB instead"},
+		"parameter":        {nil, []string{"--db", "postgres://h/db?password=" + webhookSecret}, "", "--db: it has a password in it"},
+		"no password":      {nil, []string{"--db", "postgresql://u@h/db"}, "", ""},
+		"key and value":    {map[string]string{"PIXMED_DB": "host=h password=" + webhookSecret}, nil, "", "PIXMED_DB: write PostgreSQL's parameters as a URL"},
+		"does not parse":   {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "%@h:x/db"}, nil, "", "PIXMED_DB: it does not parse as a URL"},
+		"pgx refuses":      {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db?pool_max_conns=x"}, nil, "", "PIXMED_DB: "},
+		"pgx, certificate": {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db?sslmode=verify-full&sslrootcert=/none/" + webhookSecret}, nil, "", "PIXMED_DB: "},
+		"pooler":           {map[string]string{"PIXMED_DB": "postgres://h/db", "PIXMED_DB_POOLER": "true"}, nil, "", ""},
+		"pooler of a file": {nil, []string{"--db", "x.db", "--db-pooler"}, "", "--db-pooler: it is for PostgreSQL"},
+		"empty":            {nil, []string{"--db="}, "", "--db: it is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := newTestValues(t, test.env, test.args, databaseSettings...)
+			d := readDatabase(v)
+			err := v.err()
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), webhookSecret) {
+					t.Errorf("%v, want %s", err, test.err)
+				}
+				return
+			}
+			if err != nil || d.path != test.path || (d.pool != nil) != (test.path == "") {
+				t.Errorf("%+v, %v", d, err)
+			}
+		})
+	}
+}

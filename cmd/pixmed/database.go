@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+	"github.com/pixmed-go/pixmed/inbox/sqlite"
+)
+
+// The database may be told by a flag, as long as it holds no password.
+var (
+	databaseAt     = &setting{flag: "db", variable: "PIXMED_DB", arg: "DB", value: "inbox.db", usage: "the inbox: the path of a SQLite file, or a postgres:// URL"}
+	databasePooler = &setting{flag: "db-pooler", variable: "PIXMED_DB_POOLER", usage: "PostgreSQL is behind a pooler in transaction mode, such as PgBouncer: ask it for work instead of listening, and prepare nothing"}
+	databaseSecret = &setting{variable: databaseAt.variable, usage: "the inbox, if it is a postgres:// URL with a password in it"}
+)
+
+var databaseSettings = []*setting{databaseAt, databasePooler, databaseSecret}
+
+func addDatabase(cmd *cobra.Command) { addSettings(cmd, databaseSettings...) }
+
+// database is where the inbox is.
+type database struct {
+	path   string          // of a SQLite file
+	pool   *pgxpool.Config // nil for SQLite
+	pooler bool            // whether one in transaction mode is in between
+}
+
+// readDatabase reads the settings.
+func readDatabase(v *values) *database {
+	fromFlag := v.flags.Changed(databaseAt.flag)
+	text := v.text(databaseAt)
+	if !fromFlag {
+		if hidden := v.hidden(databaseSecret); hidden != "" {
+			text = strings.TrimSpace(hidden)
+		}
+	}
+	scheme, _, isURL := strings.Cut(text, "://")
+	switch {
+	case text == "":
+		v.problem(databaseAt, "it is empty")
+		return &database{}
+	case isURL && scheme != "postgres" && scheme != "postgresql":
+		v.problem(databaseAt, "want the path of a file or a postgres:// URL, and this is the URL of something else")
+		return &database{}
+	case !isURL && (strings.Contains(text, "host=") || strings.Contains(text, "dbname=") || strings.Contains(text, "password=")):
+		v.problem(databaseAt, "write PostgreSQL's parameters as a URL, postgres://user@host/database")
+		return &database{}
+	case !isURL && v.on(databasePooler):
+		v.problem(databasePooler, "it is for PostgreSQL, and the inbox is a SQLite file")
+		return &database{}
+	case !isURL:
+		return &database{path: text}
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		v.problem(databaseAt, "it does not parse as a URL; it should look like postgres://user@host/database")
+		return &database{}
+	}
+	password, _ := u.User.Password()
+	if password += u.Query().Get("password"); password != "" && fromFlag {
+		v.problem(databaseAt, "it has a password in it, which everybody on the machine can see: set %s instead", databaseAt.variable)
+		return &database{}
+	}
+	pool, err := pgxpool.ParseConfig(text)
+	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // the text around it repeats the URL
+			err = cause
+		}
+		v.problem(databaseAt, "%s", hide(err.Error(), password))
+		return &database{}
+	}
+	d := &database{pool: pool, pooler: v.on(databasePooler)}
+	if d.pooler {
+		pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	return d
+}
+
+// hide takes a secret out of a text.
+func hide(text, secret string) string {
+	if secret == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, secret, "[a secret]")
+}
+
+// open opens the inbox, for so many callbacks at a time. What it returns has to be
+// closed after the inbox is stopped.
+func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers int, options ...inbox.Option) (in *inbox.Inbox, closePool func(), err error) {
+	options = append(options, inbox.WithWorkers(workers))
+	if d.pool == nil {
+		in, err := sqlite.Open(ctx, d.path, receiver, options...)
+		if errors.Is(err, sqlite.ErrLocked) {
+			err = fmt.Errorf("%s is open in another process, and one at a time may have it: is pixmed serve running? Several may share PostgreSQL", d.path)
+		}
+		return in, func() {}, err
+	}
+	d.pool.MaxConns = max(d.pool.MaxConns, int32(workers)+4) // what the inbox itself needs
+	pool, err := pgxpool.NewWithConfig(ctx, d.pool)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.pooler {
+		options = append(options, postgres.WithPollOnly())
+	}
+	in, err = postgres.Open(ctx, pool, receiver, options...)
+	if err != nil {
+		pool.Close()
+		if strings.Contains(err.Error(), "WithPollOnly") { // which is for those who write programs
+			err = fmt.Errorf("a pooler in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
+		}
+		return nil, nil, err
+	}
+	return in, pool.Close, nil
+}

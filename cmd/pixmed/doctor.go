@@ -1,0 +1,548 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+)
+
+func newDoctor(p *process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor [URL]",
+		Short: "Check what can be wrong before the first webhook",
+		Long: `Checks the settings of pixmed serve, and what they lead to: the secrets' strength, the
+gateway's address, certificate and credentials, the clock, the database's rights and
+durability, a pooler in between, disks, the application that notifications are forwarded
+to. With the webhook's public URL it checks that it is reached and refuses what it must.
+
+Nothing is stored anywhere, and no notification is sent. Run it as the user and with the
+settings that pixmed serve has. The exit code is 1 if something is wrong; warnings are
+for a person to judge.`,
+		Example: `  pixmed doctor
+  pixmed doctor https://merchant.example/webhooks/infraction`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError(fmt.Errorf("want the webhook's URL or nothing, not %d arguments", len(args)))
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	addSettings(cmd, slices.Concat(proofSettings, serveSettings, gatewaySettings)...)
+	addDatabase(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		d := &doctor{out: p.out, v: newValues(cmd, p), known: knownVariables(cmd.Root())}
+		d.examine(cmd.Context(), args)
+		switch {
+		case cmd.Context().Err() != nil:
+			return &exit{exitInterrupted, errors.New("interrupted")}
+		case d.wrong > 0:
+			return &exit{exitFailed, fmt.Errorf("%d found that must be mended", d.wrong)}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// doctor looks for what is wrong, and writes a line for each thing it looks at.
+type doctor struct {
+	out   io.Writer
+	v     *values
+	known map[string]bool // variables
+	wrong int
+}
+
+func (d *doctor) ok(what, format string, args ...any)   { d.line("ok", what, format, args) }
+func (d *doctor) warn(what, format string, args ...any) { d.line("warn", what, format, args) }
+func (d *doctor) fail(what, format string, args ...any) {
+	d.wrong++
+	d.line("FAIL", what, format, args)
+}
+
+func (d *doctor) line(verdict, what, format string, args []any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	fmt.Fprintf(d.out, "%-5s %-10s %s\n", verdict, what, text)
+}
+
+func (d *doctor) examine(ctx context.Context, args []string) {
+	c := readConfig(d.v)
+	for _, err := range d.v.errs {
+		d.fail("settings", "%v", err)
+	}
+	if len(d.v.errs) == 0 {
+		d.ok("settings", "all are valid")
+	}
+	d.variables()
+	d.secrets(c)
+	if c.gateway != nil && c.gateway.valid {
+		d.gateway(ctx, c.gateway)
+		d.folder("receipts", c.receipts)
+	}
+	switch {
+	case c.db.pool != nil:
+		d.postgres(ctx, c)
+	case c.db.path != "":
+		d.sqlite(c.db.path)
+	}
+	if c.forward != nil {
+		d.application(ctx, c)
+	}
+	if len(args) > 0 {
+		d.webhook(ctx, args[0], c)
+	}
+}
+
+// knownVariables are those of all commands.
+func knownVariables(root *cobra.Command) map[string]bool {
+	known := map[string]bool{}
+	var add func(*cobra.Command)
+	variable := regexp.MustCompile(`PIXMED_[A-Z_]+`)
+	add = func(cmd *cobra.Command) {
+		for _, name := range variable.FindAllString(cmd.Annotations[settingAnnotation]+cmd.Flags().FlagUsages(), -1) {
+			known[name] = true
+		}
+		for _, c := range cmd.Commands() {
+			add(c)
+		}
+	}
+	add(root)
+	return known
+}
+
+// ofKubernetes are variables that Kubernetes makes of a service called pixmed.
+var ofKubernetes = regexp.MustCompile(`^PIXMED_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_TCP\w*)?)$`)
+
+// variables looks for names that are nearly right.
+func (d *doctor) variables() {
+	for _, name := range slices.Sorted(maps.Keys(d.v.env)) {
+		if !strings.HasPrefix(name, "PIXMED_") || ofKubernetes.MatchString(name) || d.known[strings.TrimSuffix(name, fileSuffix)] {
+			continue
+		}
+		d.warn("variables", "%s is no setting of pixmed, and changes nothing", printable(name, 64))
+	}
+}
+
+// secrets looks at how hard secrets are to guess, and at who can read their files.
+func (d *doctor) secrets(c *config) {
+	weak := 0
+	judge := func(s *setting, secrets ...string) {
+		for i, secret := range secrets {
+			if secret != "" && bits(secret) < 48 {
+				weak++
+				d.warn("secrets", "%s: secret %d looks as if it could be guessed: make one with openssl rand -hex 32", s.variable, i+1)
+			}
+		}
+	}
+	for _, s := range []*setting{proofSecrets, proofQuerys, proofPasswords, proofHMACs} {
+		judge(s, strings.Fields(d.v.hidden(s))...)
+	}
+	judge(opsPassword, c.opsPass)
+	if weak == 0 {
+		d.ok("secrets", "none looks as if it could be guessed")
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.v.env)) {
+		if file := d.v.env[name]; strings.HasPrefix(name, "PIXMED_") && strings.HasSuffix(name, fileSuffix) && d.known[strings.TrimSuffix(name, fileSuffix)] {
+			if info, err := os.Stat(file); err == nil && others(info, 0o004) {
+				d.warn("secrets", "%s: everybody on the machine can read the file: chmod o= it", name)
+			}
+		}
+	}
+}
+
+// others reports whether others have one of the rights, where a file has such.
+func others(info os.FileInfo, rights os.FileMode) bool {
+	return runtime.GOOS != "windows" && info.Mode().Perm()&rights != 0
+}
+
+// bits estimates how many a secret has, by how its characters are spread, and none
+// where it holds a word that people put into such places.
+func bits(secret string) float64 {
+	for _, word := range []string{"secret", "password", "senha", "change", "example", "webhook", "pixmed", "12345"} {
+		if strings.Contains(strings.ToLower(secret), word) {
+			return 0
+		}
+	}
+	count := map[rune]float64{}
+	for _, r := range secret {
+		count[r]++
+	}
+	total, sum := float64(len([]rune(secret))), 0.0
+	for _, n := range count {
+		sum -= n * math.Log2(n/total)
+	}
+	return sum
+}
+
+// examineTimeout is how long one thing that is looked at may take.
+const examineTimeout = 20 * time.Second
+
+// seen remembers the last response that came through it.
+type seen struct {
+	base http.RoundTripper
+	last *http.Response
+	at   time.Time
+}
+
+func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := s.base.RoundTrip(r)
+	if err == nil {
+		s.last, s.at = response, time.Now()
+	}
+	return response, err
+}
+
+// gateway asks for the receipt of a transaction that there is not.
+func (d *doctor) gateway(ctx context.Context, g *gateway) {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	defer g.transport.CloseIdleConnections()
+	through := &seen{base: g.transport}
+	client, err := g.client(through, pixmed.WithRetries(0), pixmed.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		d.fail("gateway", "%s", explain(err))
+		return
+	}
+	_, err = client.Receipt(ctx, uuid.NewString())
+	answer, answered := errors.AsType[*pixmed.APIError](err)
+	switch {
+	case err == nil:
+		d.warn("gateway", "it has a receipt for a transaction id that was made up just now: is --gateway a test's?")
+	case isRefused(err):
+		d.fail("gateway", "it refuses the credentials: %s", explain(err))
+	case answered && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests:
+		d.ok("gateway", "it answers, and takes the credentials or asks for none: %s", describe(answer))
+	case answered:
+		d.warn("gateway", "it answers, and not as it should: %s", explain(err))
+	default:
+		d.fail("gateway", "%s", explain(err))
+	}
+	if through.last != nil {
+		d.certificate("gateway", through.last.TLS)
+		d.clock("the gateway", through.last.Header.Get("Date"), through.at)
+	}
+}
+
+// certificate looks at when a server's certificate ends.
+func (d *doctor) certificate(what string, state *tls.ConnectionState) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return
+	}
+	if left := time.Until(state.PeerCertificates[0].NotAfter); left < 14*day {
+		d.warn(what, "its certificate ends in %d days", left/day)
+	}
+}
+
+// clock compares this machine's with somebody else's, to the second.
+func (d *doctor) clock(whose, date string, at time.Time) {
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		return
+	}
+	d.compareClocks(whose, at.Sub(theirs))
+}
+
+// compareClocks judges how far this machine's clock is ahead.
+func (d *doctor) compareClocks(whose string, ahead time.Duration) {
+	switch off := ahead.Abs(); {
+	case off > time.Minute:
+		d.fail("clock", "this machine's is %v off that of %s: use NTP", off.Round(time.Second), whose)
+	case off > 5*time.Second:
+		d.warn("clock", "this machine's is %v off that of %s: use NTP", off.Round(time.Second), whose)
+	default:
+		d.ok("clock", "it agrees with that of %s", whose)
+	}
+}
+
+// folder looks at whether files can be written there, and how many.
+func (d *doctor) folder(what, dir string) {
+	info, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) && what == "receipts" { // pixmed serve makes it
+		dir = filepath.Dir(dir)
+		info, err = os.Stat(dir)
+	}
+	switch {
+	case err != nil:
+		d.fail(what, "%v", err)
+		return
+	case !info.IsDir():
+		d.fail(what, "%s is no folder", dir)
+		return
+	}
+	f, err := os.CreateTemp(dir, ".pixmed-doctor-*")
+	if err != nil {
+		d.fail(what, "the user has to be allowed to write to %s: %v", dir, err)
+		return
+	}
+	_, err = f.Write(make([]byte, 4<<10))
+	if err := errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name())); err != nil {
+		d.fail(what, "%v", err)
+		return
+	}
+	free, known := freeDisk(dir)
+	switch mib := free >> 20; {
+	case !known:
+		d.ok(what, "%s can be written", dir)
+	case mib < 64:
+		d.fail(what, "only %d MiB are free on the disk of %s", mib, dir)
+	case mib < 1024:
+		d.warn(what, "only %d MiB are free on the disk of %s", mib, dir)
+	default:
+		d.ok(what, "%s can be written, and %d GiB are free", dir, mib>>10)
+	}
+}
+
+// sqlite looks at a file, which may be open in pixmed serve: to open it here could
+// drop that one's locks.
+func (d *doctor) sqlite(path string) {
+	d.folder("database", filepath.Dir(path))
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		d.ok("database", "there is no file %s yet; pixmed serve makes it", path)
+	case err != nil:
+		d.fail("database", "%v", err)
+	case !info.Mode().IsRegular():
+		d.fail("database", "%s is no regular file", path)
+	case others(info, 0o077):
+		d.warn("database", "others than the owner can read %s, which holds personal data: chmod 600 it", path)
+	}
+}
+
+// postgres looks at a server and at what the role may do.
+func (d *doctor) postgres(ctx context.Context, c *config) {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, c.db.pool.ConnConfig)
+	if err != nil {
+		d.fail("database", "%v", err)
+		return
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var s struct {
+		version, synchronous, fsync string
+		standby, readOnly           bool
+		connect, used, pid          int
+		create, schema, schemaRight bool
+		now                         time.Time
+	}
+	start := time.Now()
+	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('synchronous_commit'), current_setting('fsync'),
+		pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+		current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), pg_backend_pid(),
+		has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1) IS NOT NULL,
+		coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false), clock_timestamp()`, postgres.DefaultSchema).
+		Scan(&s.version, &s.synchronous, &s.fsync, &s.standby, &s.readOnly, &s.connect, &s.used, &s.pid, &s.create, &s.schema, &s.schemaRight, &s.now)
+	if err != nil {
+		d.fail("database", "%v", err)
+		return
+	}
+	half := time.Since(start) / 2
+	d.ok("database", "PostgreSQL %s answers", printable(s.version, 64))
+	switch {
+	case s.standby:
+		d.fail("database", "it is a standby: connect to the primary")
+	case s.readOnly:
+		d.fail("database", "its transactions are read-only")
+	case s.schema && !s.schemaRight:
+		d.fail("database", "the role may not use the schema %s: GRANT USAGE ON SCHEMA, and rights on its tables", postgres.DefaultSchema)
+	case !s.schema && !s.create:
+		d.fail("database", "the role may not make the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", postgres.DefaultSchema)
+	case !s.create:
+		d.warn("database", "the role may not change tables: run a new version once as a role that may")
+	default:
+		d.ok("database", "the role has the rights")
+	}
+	switch {
+	case s.fsync == "off":
+		d.fail("database", "fsync is off: a power cut loses what was answered 200")
+	case s.synchronous == "off":
+		d.fail("database", "synchronous_commit is off: a crash loses what was answered 200")
+	default:
+		d.ok("database", "synchronous_commit is %s", printable(s.synchronous, 32))
+	}
+	if need, free := c.workers+4, s.connect-s.used; need > free {
+		d.warn("database", "pixmed serve takes up to %d connections, and of %d at the server %d are free", need, s.connect, max(free, 0))
+	}
+	d.pooler(ctx, c.db, conn, s.pid)
+	d.compareClocks("PostgreSQL", start.Add(half).Sub(s.now))
+}
+
+// pooler looks at whether two connections are on one backend, which is so behind a
+// pooler that gives a backend away after each transaction.
+func (d *doctor) pooler(ctx context.Context, db *database, first *pgx.Conn, pid int) {
+	second, err := pgx.ConnectConfig(ctx, db.pool.ConnConfig)
+	if err != nil {
+		d.fail("pooler", "a second connection: %v", err)
+		return
+	}
+	defer func() { _ = second.Close(context.WithoutCancel(ctx)) }()
+	tx, err := second.Begin(ctx) // holds its backend
+	if err != nil {
+		d.fail("pooler", "%v", err)
+		return
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	var other, again int
+	err = errors.Join(tx.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&other), first.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&again))
+	switch {
+	case err != nil:
+		d.fail("pooler", "%v", err)
+	case (other == pid || again != pid) && !db.pooler:
+		d.fail("pooler", "one in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
+	case other == pid || again != pid:
+		d.ok("pooler", "one in transaction mode, and --%s is set", databasePooler.flag)
+	case db.pooler:
+		d.warn("pooler", "--%s is set, and none in transaction mode is found: work is found up to 0.1 s later for nothing", databasePooler.flag)
+	default:
+		d.ok("pooler", "none in transaction mode")
+	}
+}
+
+// application looks at whether what is forwarded would arrive, and whether what is not
+// signed would be taken.
+func (d *doctor) application(ctx context.Context, c *config) {
+	answer, err := d.request(ctx, http.MethodPost, c.forward.String(), `{"type":"pixmed.doctor"}`, nil)
+	if err != nil {
+		d.fail("forward", "the application does not answer: %v", err)
+		return
+	}
+	switch status := answer.status; {
+	case status >= 200 && status < 300:
+		d.fail("forward", "the application takes a message that is not signed: it has to verify webhook-signature")
+	case status >= 300 && status < 400:
+		d.fail("forward", "the application answers %d, and redirects are not followed", status)
+	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status >= 500:
+		d.warn("forward", "the application answers %d to a message that is not signed: is the URL right? 401 was expected", status)
+	default:
+		d.ok("forward", "the application refuses a message that is not signed (%d)", status)
+	}
+	d.certificate("forward", answer.tls)
+}
+
+// found is what a server answered.
+type found struct {
+	status int
+	header http.Header
+	body   string // the beginning
+	tls    *tls.ConnectionState
+}
+
+// request sends one request. prepare may be nil.
+func (d *doctor) request(ctx context.Context, method, url, body string, prepare func(*http.Request)) (*found, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	client := &http.Client{
+		Transport: transport, Timeout: examineTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	r.Header.Set("User-Agent", "pixmed-doctor")
+	if prepare != nil {
+		prepare(r)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	return &found{response.StatusCode, response.Header, string(text), response.TLS}, nil
+}
+
+// webhook looks at the webhook from outside: it has to be there, and to refuse what
+// proves nothing. What is posted is no infraction, whatever becomes of it.
+func (d *doctor) webhook(ctx context.Context, text string, c *config) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		d.fail("webhook", "the URL is none: it should look like https://merchant.example/webhooks/infraction")
+		return
+	case u.User != nil || u.RawQuery != "":
+		d.fail("webhook", "give the URL without user, password and query")
+		return
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		d.fail("webhook", "http:// shows notifications and secrets to the network: use https://")
+	}
+	answer, err := d.request(ctx, http.MethodGet, text, "", nil)
+	switch {
+	case err != nil:
+		d.fail("webhook", "it is not reached: %v", err)
+		return
+	case answer.status == http.StatusMethodNotAllowed && answer.header.Get("Allow") == http.MethodPost:
+		d.ok("webhook", "it is reached")
+	default:
+		d.fail("webhook", "something else answers there: GET gives %d, and the webhook says 405", answer.status)
+		return
+	}
+	d.certificate("webhook", answer.tls)
+	d.refuses(ctx, text, c)
+	for path, what := range map[string]string{"/metrics": "pixmed_", "/readyz": "ready", "/ops/": "pixmed"} {
+		public := u.Scheme + "://" + u.Host + path
+		answer, err := d.request(ctx, http.MethodGet, public, "", nil)
+		if err == nil && strings.Contains(answer.body+answer.header.Get("WWW-Authenticate"), what) {
+			d.warn("webhook", "%s is public: keep --admin to yourself", path)
+		}
+	}
+}
+
+// refuses posts without proof, and with a wrong one.
+func (d *doctor) refuses(ctx context.Context, text string, c *config) {
+	if c.verifier == nil && len(d.v.errs) == 0 {
+		d.warn("webhook", "--verify is none: anybody who reaches it can post notifications")
+		return
+	}
+	wrong := rejected(d.v)
+	for what, prepare := range map[string]func(*http.Request){"without proof": nil, "with a wrong proof": wrong} {
+		answer, err := d.request(ctx, http.MethodPost, text, `{"pixmed":"doctor"}`, prepare)
+		switch {
+		case err != nil:
+			d.fail("webhook", "a request %s: %v", what, err)
+		case answer.status == http.StatusUnauthorized:
+			d.ok("webhook", "it refuses a request %s", what)
+		case c.onlyNetworks:
+			d.warn("webhook", "it does not refuse a request from here (%d), which --networks may allow", answer.status)
+		default:
+			d.fail("webhook", "it does not refuse a request %s: it answers %d, and should 401", what, answer.status)
+		}
+	}
+}
+
+// rejected proves a request with secrets that were made up just now.
+func rejected(v *values) func(*http.Request) {
+	return func(r *http.Request) {
+		made := uuid.NewString()
+		r.SetBasicAuth(v.text(proofUser), made)
+		for _, s := range []*setting{proofHeader, proofHMACHeader} {
+			if name := v.text(s); isHeader(name) {
+				r.Header.Set(name, made)
+			}
+		}
+		query := r.URL.Query()
+		query.Set(v.text(proofQuery), made)
+		r.URL.RawQuery = query.Encode()
+	}
+}

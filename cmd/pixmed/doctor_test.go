@@ -1,0 +1,212 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+const strongSecret = "pIq0u7Wm3xZr9bTn5vKc1yHd"
+
+// The doctor finds nothing where all is well, beside a running server.
+func TestDoctorFindsNothing(t *testing.T) {
+	t.Parallel()
+	for name, database := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gateway := newGateway(t)
+			app := newApplication(t, answerWith(http.StatusUnauthorized))
+			env := settings(gateway, database(t), t.TempDir())
+			maps.Copy(env, map[string]string{
+				"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_OPS_PASSWORD": strongSecret + ".", "PIXMED_FORWARD": app.url, "PIXMED_FORWARD_SECRETS": forwardSecret,
+				"PIXMED_SERVICE_HOST": "10.0.0.1", "PIXMED_PORT_8080_TCP_ADDR": "10.0.0.1", "PIXMED_PORT": "tcp://10.0.0.1:8080",
+			})
+			s := start(t, env)
+			got := try(t, env, "doctor", s.webhook+webhookPath)
+			if got.code != exitOK || strings.Contains(got.out, "warn ") || strings.Contains(got.out, "FAIL") || got.err != "" {
+				t.Errorf("%+v", got)
+			}
+			want := []string{
+				"ok    settings   all are valid", "ok    secrets    none looks", "ok    gateway    it answers, and takes the credentials", "ok    clock      it agrees with that of the gateway",
+				"ok    receipts   ", "ok    forward    the application refuses a message that is not signed (401)",
+				"ok    webhook    it is reached", "ok    webhook    it refuses a request without proof", "ok    webhook    it refuses a request with a wrong proof",
+			}
+			if name == "postgres" {
+				want = append(want, "ok    database   PostgreSQL ", "ok    database   the role has the rights", "ok    database   synchronous_commit is on", "ok    pooler     none", "it agrees with that of PostgreSQL")
+			} else {
+				want = append(want, "ok    database   ")
+			}
+			contains(t, got.out, want...)
+			s.end(t)
+			for _, request := range app.requests() {
+				if request.header.Get("Webhook-Signature") != "" {
+					t.Error("what the doctor posts is signed")
+				}
+			}
+			if got := try(t, env, "inbox", "stats"); !strings.Contains(got.out, "quarantined\t0") {
+				t.Errorf("the doctor has left something: %+v", got)
+			}
+		})
+	}
+}
+
+// What is wrong is found, and what is next to it still looked at.
+func TestDoctorFinds(t *testing.T) {
+	t.Parallel()
+	answer := func(h http.HandlerFunc) string {
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	withDate := func(off time.Duration) string {
+		return answer(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+			w.WriteHeader(http.StatusNotFound)
+		})
+	}
+	tlsServer := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(tlsServer.Close)
+	readable := filepath.Join(t.TempDir(), "readable")
+	if err := os.WriteFile(readable, []byte(strongSecret), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "inbox.db")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		url  string
+		code int
+		want []string
+	}{
+		"settings":        {map[string]string{"PIXMED_LISTEN": "x", "PIXMED_FORWARD": "y"}, "", exitFailed, []string{"FAIL  settings   PIXMED_LISTEN: ", "FAIL  settings   PIXMED_FORWARD: ", "FAIL  settings   PIXMED_FORWARD_SECRETS: ", "ok    database"}},
+		"a name":          {map[string]string{"PIXMED_WEBHOOK_SECRET": "x", "PIXMED_GATEWAY_TOKEN_FILES": "x", "PIXMED_\x1b": "x"}, "", exitOK, []string{"warn  variables  PIXMED_WEBHOOK_SECRET is no setting", "PIXMED_GATEWAY_TOKEN_FILES is no setting", `"PIXMED_\x1b" is no setting`}},
+		"weak secret":     {map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret + " aaaaaaaaaaaaaaaa", "PIXMED_OPS_PASSWORD": opsPass + "-change-me"}, "", exitOK, []string{"PIXMED_WEBHOOK_SECRETS: secret 2 looks as if", "PIXMED_OPS_PASSWORD: secret 1 looks as if"}},
+		"file's mode":     {map[string]string{"PIXMED_WEBHOOK_SECRETS": "", "PIXMED_WEBHOOK_SECRETS_FILE": readable}, "", exitOK, []string{"warn  secrets    PIXMED_WEBHOOK_SECRETS_FILE: everybody on the machine can read"}},
+		"no gateway":      {map[string]string{"PIXMED_GATEWAY": "http://127.0.0.1:1"}, "", exitFailed, []string{"FAIL  gateway    ", "refused"}},
+		"bad certificate": {map[string]string{"PIXMED_GATEWAY": tlsServer.URL}, "", exitFailed, []string{"FAIL  gateway    ", "certificate"}},
+		"bad credentials": {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusForbidden))}, "", exitFailed, []string{"FAIL  gateway    it refuses the credentials: the gateway answered 403 Forbidden"}},
+		"gateway down":    {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusServiceUnavailable))}, "", exitOK, []string{"warn  gateway    it answers, and not as it should: the gateway answered 503"}},
+		"clock far off":   {map[string]string{"PIXMED_GATEWAY": withDate(-2 * time.Hour)}, "", exitFailed, []string{"FAIL  clock      this machine's is 2h0m"}},
+		"clock off":       {map[string]string{"PIXMED_GATEWAY": withDate(30 * time.Second)}, "", exitOK, []string{"warn  clock      this machine's is "}},
+		"no folder":       {map[string]string{"PIXMED_DB": "/does/not/exist/inbox.db"}, "", exitFailed, []string{"FAIL  database   stat /does/not/exist"}},
+		"others read":     {map[string]string{"PIXMED_DB": file}, "", exitOK, []string{"warn  database   others than the owner can read " + file}},
+		"a folder":        {map[string]string{"PIXMED_DB": t.TempDir()}, "", exitFailed, []string{"is no regular file"}},
+		"no server":       {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@127.0.0.1:1/db"}, "", exitFailed, []string{"FAIL  database   ", "refused"}},
+		"unsigned taken":  {forward(answer(answerWith(http.StatusOK))), "", exitFailed, []string{"FAIL  forward    the application takes a message that is not signed"}},
+		"forward moved":   {forward(answer(answerWith(http.StatusFound))), "", exitFailed, []string{"FAIL  forward    the application answers 302, and redirects"}},
+		"forward unknown": {forward(answer(answerWith(http.StatusNotFound))), "", exitOK, []string{"warn  forward    the application answers 404"}},
+		"forward away":    {forward("http://127.0.0.1:1/"), "", exitFailed, []string{"FAIL  forward    the application does not answer"}},
+		"webhook away":    {nil, "http://127.0.0.1:1/", exitFailed, []string{"FAIL  webhook    it is not reached"}},
+		"no URL":          {nil, "merchant.example", exitFailed, []string{"FAIL  webhook    the URL is none"}},
+		"a secret in it":  {nil, "https://merchant.example/?token=" + webhookSecret, exitFailed, []string{"FAIL  webhook    give the URL without"}},
+		"another server":  {nil, answer(answerWith(http.StatusOK)), exitFailed, []string{"FAIL  webhook    something else answers there: GET gives 200"}},
+		"open to all": {nil, answer(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/metrics" {
+				_, _ = fmt.Fprintln(w, "pixmed_build_info 1")
+			} else if r.Method == http.MethodGet {
+				w.Header().Set("Allow", "POST")
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			}
+		}) + "/hook", exitFailed, []string{"FAIL  webhook    it does not refuse a request without proof: it answers 200, and should 401", "with a wrong proof", "warn  webhook    /metrics is public"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if runtime.GOOS == "windows" && strings.Contains(test.want[0], "read") {
+				return // who may read a file is told otherwise there
+			}
+			env := map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": filepath.Join(t.TempDir(), "inbox.db"), "PIXMED_RECEIPTS": filepath.Join(t.TempDir(), "receipts")}
+			maps.Copy(env, test.env)
+			args := []string{"doctor"}
+			if test.url != "" {
+				args = append(args, test.url)
+			}
+			got := try(t, env, args...)
+			if got.code != test.code || strings.ContainsAny(got.out, "\x1b") || strings.Contains(got.out, strongSecret) {
+				t.Errorf("%+v, want code %d", got, test.code)
+			}
+			contains(t, got.out, test.want...)
+			for line := range strings.Lines(got.out) {
+				if (strings.HasPrefix(line, "FAIL") || strings.HasPrefix(line, "warn")) && !slices.ContainsFunc(test.want, func(want string) bool { return strings.Contains(line, want) }) {
+					if test.url == "" || !strings.Contains(line, "webhook") {
+						t.Errorf("found as well: %s", line)
+					}
+				}
+			}
+		})
+	}
+	if got := try(t, nil, "doctor", "a", "b"); got.code != exitUsage {
+		t.Errorf("%+v", got)
+	}
+}
+
+func forward(to string) map[string]string {
+	return map[string]string{"PIXMED_FORWARD": to, "PIXMED_FORWARD_SECRETS": forwardSecret}
+}
+
+// A database that loses what it has confirmed, and a role without rights.
+func TestDoctorPostgres(t *testing.T) {
+	t.Parallel()
+	database := newPostgres(t)
+	name := strings.TrimPrefix(mustParse(t, database).Path, "/")
+	onPostgres(t, database, "ALTER DATABASE "+name+" SET synchronous_commit = off")
+	role := "doctor_" + name
+	onPostgres(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+webhookSecret+"'")
+	t.Cleanup(func() {
+		onPostgres(t, strings.Replace(database, "/"+name, "/postgres", 1), "DROP ROLE IF EXISTS "+role)
+	})
+	poor := mustParse(t, database)
+	poor.User = url.UserPassword(role, webhookSecret)
+	for env, want := range map[string][]string{
+		database:      {"FAIL  database   synchronous_commit is off", "ok    database   the role has the rights"},
+		poor.String(): {"FAIL  database   the role may not make the schema pixmed_inbox"},
+		database + "?options=-c%20default_transaction_read_only%3Don": {"FAIL  database   its transactions are read-only"},
+	} {
+		if strings.Contains(database, "?") {
+			env = strings.Replace(env, "?options", "&options", 1)
+		}
+		got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": env}, "doctor")
+		if got.code != exitFailed {
+			t.Errorf("%+v", got)
+		}
+		contains(t, got.out, want...)
+	}
+}
+
+func mustParse(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestBits(t *testing.T) {
+	t.Parallel()
+	for secret, strong := range map[string]bool{
+		strongSecret: true, "6f1c0b9e8a7d4325f0e1d2c3b4a59687": true, "aaaaaaaaaaaaaaaa": false, "abababababababababab": false,
+		"my-secret-of-today-9431": false, "Senha-do-webhook-2026": false, "": false,
+	} {
+		if got := bits(secret) >= 48; got != strong {
+			t.Errorf("%s has %.0f bits", secret, bits(secret))
+		}
+	}
+	if diff := cmp.Diff(true, bits(pixmedtest.NewInfraction().TransactionID) > 48); diff != "" {
+		t.Error("a UUID is weak")
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+// application is what notifications are forwarded to. It answers 204, unless it has
+// something else to answer first.
+type application struct {
+	url string
+
+	mu      sync.Mutex
+	got     []forwarded
+	answers []http.HandlerFunc
+}
+
+type forwarded struct {
+	header http.Header
+	body   []byte
+}
+
+func newApplication(t *testing.T, answers ...http.HandlerFunc) *application {
+	t.Helper()
+	a := &application{answers: answers}
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	a.url = server.URL + "/infractions"
+	return a
+}
+
+func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	a.mu.Lock()
+	a.got = append(a.got, forwarded{r.Header, body})
+	answer := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
+	if len(a.answers) > 0 {
+		answer, a.answers = a.answers[0], a.answers[1:]
+	}
+	a.mu.Unlock()
+	answer(w, r)
+}
+
+func (a *application) requests() []forwarded {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]forwarded(nil), a.got...)
+}
+
+func answerWith(status int, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+	}
+}
+
+func newTestForwarder(t *testing.T, to string, secrets ...string) *forwarder {
+	t.Helper()
+	v := newTestValues(t, map[string]string{"PIXMED_FORWARD": to, "PIXMED_FORWARD_SECRETS": strings.Join(secrets, " ")}, nil, forwardTo, forwardPlain, forwardLimit, forwardSecrets)
+	c := &config{}
+	c.readForward(v)
+	if err := v.err(); err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return newForwarder(c, transport)
+}
+
+// What is posted is what the help says, and the library that the authors of Standard
+// Webhooks have written verifies it, with the old secret and with the new one.
+func TestForwardSigned(t *testing.T) {
+	t.Parallel()
+	const newer = "whsec_bmV3ZXIuLi5uZXdlci4uLm5ld2VyLi4ubmV3ZXI="
+	app := newApplication(t)
+	f := newTestForwarder(t, app.url, forwardSecret, newer)
+	n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+		n.MEDStatus, n.Previous, n.PreviousValue = pixmed.Acknowledged, pixmed.Cancelled, 20*pixmed.Real
+		n.PreviousAt, n.SeenAt = n.ReceivedAt.Add(-time.Hour), n.ReceivedAt.Add(-2*time.Hour)
+	})
+	for range 2 {
+		if err := f.notification(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := pixmedtest.NewNotification(func(n *pixmed.Notification) { n.MEDStatus, n.Raw = "UNHEARD_OF", []byte("\ufeff"+`{"a":1}`) })
+	if err := f.notification(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	got := app.requests()
+	for _, secret := range []string{forwardSecret, newer} {
+		verifier, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range got {
+			if err := verifier.Verify(r.body, r.header); err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+			if verifier.Verify(append(r.body, ' '), r.header) == nil {
+				t.Error("another body is verified too")
+			}
+		}
+	}
+	if a, b, c := got[0].header.Get("webhook-id"), got[1].header.Get("webhook-id"), got[2].header.Get("webhook-id"); a != b || a == c || !strings.HasPrefix(a, "msg_") {
+		t.Errorf("ids: %s, the same again %s, another %s", a, b, c)
+	}
+	for i, want := range []string{
+		`{"type":"infraction.acknowledged","timestamp":"2025-01-18T18:25:00Z","data":{
+			"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"MED","transactionType":"CASH_IN","value":"18.00",
+			"externalId":"T&ste378","e2e_id":"E082535392025011818245238600338f","medStatus":"ACKNOWLEDGED",
+			"previous":"CANCELLED","previousValue":"20.00","previousAt":"2025-01-18T17:25:00Z","seenAt":"2025-01-18T16:25:00Z","maybeReopened":true,
+			"raw":{"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"MED","transactionType":"CASH_IN","value":18,
+				"externalId":"T&ste378","e2e_id":"E082535392025011818245238600338f","medStatus":"ACKNOWLEDGED"}}}`,
+		"",
+		`{"type":"infraction.other","timestamp":"2025-01-18T18:25:00Z","data":{
+			"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","transactionStatus":"MED","transactionType":"CASH_IN","value":"18.00",
+			"externalId":"T&ste378","e2e_id":"E082535392025011818245238600338f","medStatus":"UNHEARD_OF","maybeReopened":false,"raw":{"a":1}}}`,
+	} {
+		if want == "" {
+			continue
+		}
+		if diff := cmp.Diff(decoded(t, want), decoded(t, string(got[i].body))); diff != "" {
+			t.Errorf("message %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+func decoded(t *testing.T, text string) (value any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return value
+}
+
+// Everything but 2xx is an error that says why, and shows neither the URL nor what
+// the application says.
+func TestForwardFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   string // empty for none
+	}{
+		"ok":       {answerWith(200), ""},
+		"accepted": {answerWith(202), ""},
+		"last 2xx": {answerWith(299), ""},
+		"moved":    {answerWith(307, "Location", "/elsewhere"), "not forwarded: the application answered 307 Temporary Redirect, and redirects are not followed: set the URL that it leads to"},
+		"gone":     {answerWith(410), "not forwarded: the application answered 410 Gone"},
+		"unknown":  {answerWith(599), "not forwarded: the application answered 599"},
+		"asks":     {answerWith(503, "Retry-After", "120"), "not forwarded: the application answered 503 Service Unavailable; it asks to wait 2m0s"},
+		"nonsense": {answerWith(503, "Retry-After", "soon"), "not forwarded: the application answered 503 Service Unavailable"},
+		"cut":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "not forwarded: the application does not answer: "},
+		"slow":     {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "not forwarded: the application does not answer: context deadline exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			app := newApplication(t, test.answer)
+			f := newTestForwarder(t, app.url, forwardSecret)
+			if name == "slow" {
+				f.timeout = 50 * time.Millisecond
+			}
+			got := ""
+			if err := f.notification(t.Context(), pixmedtest.NewNotification()); err != nil {
+				got = err.Error()
+			}
+			if strings.HasSuffix(test.want, ": ") { // in the words of the system
+				got = got[:min(len(test.want), len(got))]
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if len(app.requests()) != 1 {
+				t.Errorf("%d requests", len(app.requests()))
+			}
+		})
+	}
+}
+
+// roundTripper answers without a network.
+type roundTripper func(*http.Request) *http.Response
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// A Retry-After is honoured, for all notifications: none is posted before its time.
+func TestForwardRetryAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var asked []time.Duration
+		header := http.Header{"Retry-After": {"30"}}
+		to, err := url.Parse("https://app.example/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newForwarder(&config{forward: to, forwardKeys: [][]byte{[]byte("key")}, forwardTimeout: 10 * time.Second}, roundTripper(func(*http.Request) *http.Response {
+			asked = append(asked, time.Since(start))
+			status := http.StatusTooManyRequests
+			if len(asked) == 3 {
+				status = http.StatusOK
+			}
+			return &http.Response{StatusCode: status, Header: header, Body: http.NoBody}
+		}))
+		if f.notification(t.Context(), pixmedtest.NewNotification()) == nil {
+			t.Error("429 is no error")
+		}
+		// There is time to wait.
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		header.Set("Retry-After", time.Now().Add(time.Hour+30*time.Second).UTC().Format(http.TimeFormat))
+		if f.notification(ctx, pixmedtest.NewNotification()) == nil {
+			t.Error("429 is no error")
+		}
+		// And now there is none: it fails at once, and nothing is posted.
+		began := time.Now()
+		if err := f.notification(ctx, pixmedtest.NewNotification()); err == nil || !strings.Contains(err.Error(), "asked to wait until 2000-01-01T01:00:30Z (Retry-After)") || time.Since(began) > 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		// Who gives up while it waits is let go.
+		ctx, cancel = context.WithCancel(t.Context())
+		go cancel()
+		if err := f.notification(ctx, pixmedtest.NewNotification()); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		if err := f.notification(t.Context(), pixmedtest.NewNotification()); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]time.Duration{0, 30 * time.Second, time.Hour + 30*time.Second}, asked); diff != "" {
+			t.Errorf("asked (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "99999999999": 0, "86400": longestWait,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0, "Sat, 02 Jan 2027 03:04:05 GMT": longestWait,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}

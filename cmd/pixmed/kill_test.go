@@ -1,0 +1,84 @@
+//go:build unix
+
+package main
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+// A process that is killed in the middle of its work loses nothing: the next one
+// forwards what it was at, under the same id, and what waited behind it.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for name, database := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gateway := newGateway(t)
+			asked, release := make(chan struct{}), make(chan struct{})
+			app := newApplication(t, func(_ http.ResponseWriter, r *http.Request) {
+				close(asked)
+				<-release
+			})
+			t.Cleanup(func() { close(release) })
+			env := settings(gateway, database(t), t.TempDir())
+			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
+			s := startProcess(t, env)
+			i := pixmedtest.NewInfraction()
+			gateway.AddReceipt(i)
+			if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
+				t.Fatal(err)
+			}
+			<-asked
+			i.MEDStatus = "CANCELLED"
+			if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
+				t.Fatal(err)
+			}
+			s.kill()
+			s = startProcess(t, env)
+			if name == "postgres" {
+				// Others take over what is overdue after three minutes, for which no test
+				// waits: both are there.
+				await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="pending"} 2`)
+				s.end(t)
+				return
+			}
+			await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 2`)
+			got := app.requests()
+			if len(got) != 3 || got[0].header.Get("Webhook-Id") != got[1].header.Get("Webhook-Id") {
+				t.Errorf("forwarded: %v", app.types())
+			}
+			s.end(t)
+		})
+	}
+}
+
+// Reading works beside a server that has the SQLite file open, and changing says why
+// it does not.
+func TestInboxBesideServer(t *testing.T) {
+	t.Parallel()
+	gateway := newGateway(t)
+	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
+	s := startProcess(t, env)
+	i := pixmedtest.NewInfraction()
+	gateway.AddReceipt(i)
+	if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
+		t.Fatal(err)
+	}
+	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+	for _, args := range [][]string{{"stats"}, {"list"}, {"show", i.TransactionID}} {
+		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitOK || !strings.Contains(got.out, "done") {
+			t.Errorf("pixmed inbox %v: %+v", args, got)
+		}
+	}
+	for _, args := range [][]string{{"replay", "--dead"}, {"purge", "--older-than", "1d"}} {
+		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitFailed || !strings.Contains(got.err, "is open in another process, and one at a time may have it: is pixmed serve running?") {
+			t.Errorf("pixmed inbox %v: %+v", args, got)
+		}
+	}
+	s.end(t)
+}

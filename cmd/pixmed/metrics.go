@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+)
+
+// metrics are what Prometheus scrapes; docs/inbox.md says what each means and when
+// to wake somebody.
+type metrics struct {
+	registry         *prometheus.Registry
+	requests         *prometheus.CounterVec
+	requestDuration  prometheus.Histogram
+	attempts         *prometheus.CounterVec
+	attemptDuration  prometheus.Histogram
+	forwards         *prometheus.CounterVec
+	forwardDuration  prometheus.Histogram
+	downloads        *prometheus.CounterVec
+	downloadDuration prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string, values ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
+		for _, v := range values {
+			c.WithLabelValues(v) // from 0 on, so that the first one is an increase
+		}
+		return c
+	}
+	histogram := func(name, help string) prometheus.Histogram {
+		buckets := prometheus.ExponentialBuckets(0.001, 2.5, 13) // to a minute
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counter("pixmed_webhook_requests_total", "Webhook requests by result.",
+			string(pixmed.ResultAccepted), string(pixmed.ResultDuplicate), string(pixmed.ResultInvalid), string(pixmed.ResultRefused),
+			string(pixmed.ResultOther), string(pixmed.ResultFailed), string(pixmed.ResultBusy)),
+		requestDuration: histogram("pixmed_webhook_duration_seconds", "Time to answer a webhook request."),
+		attempts: counter("pixmed_inbox_attempts_total", "Attempts at notifications by result.",
+			string(inbox.AttemptDone), string(inbox.AttemptFailed), string(inbox.AttemptDead), string(inbox.AttemptInterrupted), string(inbox.AttemptLate)),
+		attemptDuration:  histogram("pixmed_inbox_attempt_duration_seconds", "Time that attempts took."),
+		forwards:         counter("pixmed_forwards_total", "Notifications posted to the application by result.", "done", "failed"),
+		forwardDuration:  histogram("pixmed_forward_duration_seconds", "Time that the application took to answer."),
+		downloads:        counter("pixmed_receipt_downloads_total", "Downloads of receipts by result.", "saved", "failed"),
+		downloadDuration: histogram("pixmed_receipt_download_duration_seconds", "Time that downloads of receipts took."),
+	}
+	m.registry.MustRegister(m.requests, m.requestDuration, m.attempts, m.attemptDuration, m.forwards, m.forwardDuration, m.downloads, m.downloadDuration,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBuildInfo())
+	return m
+}
+
+func newBuildInfo() prometheus.Collector {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pixmed_build_info", Help: "Which version of pixmed this is; the value is 1.",
+		ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 })
+}
+
+// watch adds what the inbox counts.
+func (m *metrics) watch(in *inbox.Inbox) { m.registry.MustRegister(&inboxCollector{in}) }
+
+func (m *metrics) request(_ context.Context, o pixmed.Outcome) {
+	m.requests.WithLabelValues(string(o.Result)).Inc()
+	m.requestDuration.Observe(o.Duration.Seconds())
+}
+
+func (m *metrics) attempt(_ context.Context, a inbox.Attempt) {
+	m.attempts.WithLabelValues(string(a.Result)).Inc()
+	m.attemptDuration.Observe(a.Duration.Seconds())
+}
+
+func (m *metrics) forward(took time.Duration, err error) {
+	m.forwards.WithLabelValues(resultOf(err, "done")).Inc()
+	m.forwardDuration.Observe(took.Seconds())
+}
+
+func (m *metrics) download(took time.Duration, err error) {
+	m.downloads.WithLabelValues(resultOf(err, "saved")).Inc()
+	m.downloadDuration.Observe(took.Seconds())
+}
+
+func resultOf(err error, good string) string {
+	if err != nil {
+		return "failed"
+	}
+	return good
+}
+
+// handler serves the metrics. What cannot be collected, as while the database is
+// away, is left out.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, Timeout: 15 * time.Second})
+}
+
+// inboxCollector asks the inbox at each scrape, so that all replicas tell the same.
+type inboxCollector struct{ inbox *inbox.Inbox }
+
+var (
+	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state; of what is done, those that were received in the last day.", []string{"state"}, nil)
+	oldestPendingDesc = prometheus.NewDesc("pixmed_inbox_oldest_pending_seconds", "Age of the oldest pending notification, 0 if none is.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- notificationsDesc
+	ch <- oldestPendingDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	stats, err := c.inbox.Stats(ctx)
+	var lastDay []inbox.Received
+	if err == nil {
+		const day = 24 * time.Hour
+		lastDay, err = c.inbox.CountReceived(ctx, time.Now().Add(-day), day, 1)
+	}
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(notificationsDesc, err)
+		return
+	}
+	for state, n := range map[inbox.State]int64{
+		inbox.Pending: stats.Pending, inbox.Done: lastDay[0].Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
+	} {
+		ch <- prometheus.MustNewConstMetric(notificationsDesc, prometheus.GaugeValue, float64(n), string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(oldestPendingDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
+}

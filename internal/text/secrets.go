@@ -1,0 +1,103 @@
+package text
+
+import (
+	"errors"
+	"html"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Redacted replaces a text that gives a secret away.
+const Redacted = "[redacted]"
+
+// Secrets are what no text may give away. They are kept in a closure, where
+// printing them does not reach them. The zero value has none.
+type Secrets struct{ in func(text string) bool }
+
+// NewSecrets returns Secrets. One of less than 4 bytes, which may be a part of any
+// word, is ignored, and so is white space around a secret.
+func NewSecrets(secrets ...string) Secrets {
+	var starts []string // 8 bytes of a secret are too many
+	for _, s := range secrets {
+		if s = strings.TrimSpace(s); len(s) >= 4 {
+			starts = append(starts, s[:min(len(s), 8)])
+		}
+	}
+	return Secrets{func(text string) bool {
+		plain := spaced(unescape(text))
+		return slices.ContainsFunc(starts, func(s string) bool {
+			return strings.Contains(text, s) || strings.Contains(plain, spaced(s))
+		})
+	}}
+}
+
+// In reports whether a text holds a secret or its first 8 bytes, perhaps escaped.
+func (s Secrets) In(text string) bool { return s.in != nil && s.in(text) }
+
+// Redact returns the text, or [Redacted] if a secret is in it.
+func (s Secrets) Redact(text string) string {
+	if s.In(text) {
+		return Redacted
+	}
+	return text
+}
+
+// Show returns a text as errors and logs may show it: cut after most bytes, then
+// redacted, then escaped.
+func (s Secrets) Show(text string, most int) string { return Escape(s.Redact(Cut(text, most))) }
+
+// Clean returns an error whose text may be shown: err itself if its text may, or
+// else one of which errors.Is and errors.As find the same.
+func (s Secrets) Clean(err error, most int) error {
+	text := err.Error()
+	if shown := s.Show(text, most); shown != text {
+		return &cleanError{shown, err}
+	}
+	return err
+}
+
+// cleanError can be asked what the error is, but does not unwrap to it.
+type cleanError struct {
+	text string
+	err  error
+}
+
+func (e *cleanError) Error() string        { return e.text }
+func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *cleanError) As(target any) bool   { return errors.As(e.err, target) }
+
+// spaced makes a blank and a plus, which is a blank in a query, the same.
+func spaced(s string) string { return strings.ReplaceAll(s, "+", " ") }
+
+// escapes are those of JSON, Go's %q, URLs and HTML.
+var escapes = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\x[0-9a-fA-F]{2}|\\.|%[0-9a-fA-F]{2}|&#?[0-9a-zA-Z]+;`)
+
+// unescape undoes the escapes in a text, once.
+func unescape(text string) string {
+	if !strings.ContainsAny(text, `\%&`) {
+		return text
+	}
+	return escapes.ReplaceAllStringFunc(text, func(escape string) (plain string) {
+		var err error
+		switch {
+		case escape[0] == '&':
+			return html.UnescapeString(escape)
+		case escape[0] == '%':
+			plain, err = url.PathUnescape(escape)
+		case escape[1] == 'x':
+			plain, err = strconv.Unquote(`"` + escape + `"`)
+		default:
+			err = json.Unmarshal([]byte(`"`+escape+`"`), &plain, jsontext.AllowInvalidUTF8(true))
+		}
+		if err != nil {
+			return escape[1:]
+		}
+		return plain
+	})
+}
