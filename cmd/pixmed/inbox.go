@@ -260,7 +260,7 @@ type replay struct {
 
 	cause   string
 	dryRun  bool
-	options []inbox.ReplayOption
+	options []inbox.ActionOption
 }
 
 func (r *replay) run(ctx context.Context, in *inbox.Inbox, events []string) error {

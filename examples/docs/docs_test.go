@@ -102,6 +102,20 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
+// A file that design.md names must exist.
+func TestNamedFilesExist(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`([a-z0-9_*/]+\\.go)`").FindAllStringSubmatch(readPage(t, "design.md"), -1)
+	if len(named) == 0 {
+		t.Fatal("design.md names no file")
+	}
+	for _, m := range named {
+		if found, err := filepath.Glob("../../" + m[1]); err != nil || len(found) == 0 {
+			t.Errorf("design.md names %s, which is not there", m[1])
+		}
+	}
+}
+
 // Links to files of the repository lead to files, and to headings that exist.
 func TestLinksLead(t *testing.T) {
 	t.Parallel()

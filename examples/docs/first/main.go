@@ -14,7 +14,7 @@ import (
 )
 
 func main() {
-	handler, err := newHandler(strings.Fields(os.Getenv("WEBHOOK_SECRETS")))
+	handler, err := newHandler(strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS")))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// ledger are books that note what was done, and fail as often as they are told.
+// ledger are books that record what was done, and fail as often as they are told to.
 type ledger struct {
 	mu       sync.Mutex
 	done     []string
@@ -56,7 +56,7 @@ const secret = "a shared secret"
 
 var signer = pixmedtest.HeaderSecret("X-Webhook-Secret", secret)
 
-// What the handler by hand loses or does twice, and pixmed does not.
+// What the handwritten handler loses or does twice, and pixmed does not.
 func TestBeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	sample := pixmedtest.Sample
@@ -196,8 +196,8 @@ func newBefore(t *testing.T, b books) http.Handler {
 	return &before{db, b}
 }
 
-// startAfter returns the new handler with its inbox, and a channel that tells of
-// each attempt that has ended.
+// startAfter returns the new handler with its inbox, and a channel that receives each
+// attempt when it has ended.
 func startAfter(t *testing.T, b books) (http.Handler, *inbox.Inbox, <-chan inbox.Attempt) {
 	t.Helper()
 	ended := make(chan inbox.Attempt, 100)

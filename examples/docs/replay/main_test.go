@@ -39,8 +39,8 @@ func (r *receiver) Receive(_ context.Context, n *pixmed.Notification) error {
 	return nil
 }
 
-// A bug made dead letters; repaired, they are replayed, in order, and what is dead
-// for another reason stays dead.
+// A bug has made dead letters. Once it is fixed they are replayed in order, and what is
+// dead for another reason stays dead.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	const cases = 20
@@ -62,7 +62,7 @@ func TestReplay(t *testing.T) {
 			receive(t, in, i, status)
 		}
 	}
-	gone := pixmedtest.NewInfraction() // its case went on without the first
+	gone := pixmedtest.NewInfraction() // its case continued without the first one
 	receive(t, in, gone, pixmed.Acknowledged)
 	receive(t, in, gone, pixmed.Debited)
 	receive(t, in, pixmedtest.NewInfraction(), "APPEALED")
@@ -97,7 +97,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// The command, beside a service that works the same inbox.
+// The command, while a service works on the same inbox.
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)

@@ -1,2 +1,2 @@
-// Package restore tries what docs/inbox.md says of backups.
+// Package restore tests what docs/inbox.md says about backups.
 package restore

@@ -16,9 +16,9 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// A file that is copied while its inbox is stopped is a whole backup. What was
-// pending in it runs again after it is restored, what was done is still known as
-// a duplicate, and what came after the copy is not.
+// A file that is copied while its inbox is stopped is a complete backup. After it is
+// restored, what was pending runs again, what was done is still recognised as a
+// duplicate, and what came after the copy is not.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	file, backup := filepath.Join(t.TempDir(), "inbox.db"), filepath.Join(t.TempDir(), "inbox.db")
@@ -40,7 +40,7 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	in, calls = open(t, file) // life goes on
+	in, calls = open(t, file) // after the copy
 	begin(t, in)
 	expect(t, calls, pending)
 	receive(t, in, later, nil)

@@ -22,7 +22,7 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// settings are what differs from place to place.
+// settings are what differs between deployments.
 type settings struct {
 	webhookSecrets []string // all of them are accepted
 	gatewayURL     string
@@ -41,10 +41,10 @@ func main() {
 		log.Fatal(err)
 	}
 	if err := run(ctx, listener, logBooks{slog.Default()}, settings{
-		webhookSecrets: strings.Fields(os.Getenv("WEBHOOK_SECRETS")),
-		gatewayURL:     os.Getenv("GATEWAY_URL"),
-		apiKey:         os.Getenv("GATEWAY_KEY"),
-		apiSecret:      os.Getenv("GATEWAY_SECRET"),
+		webhookSecrets: strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS")),
+		gatewayURL:     os.Getenv("PIXMED_GATEWAY"),
+		apiKey:         os.Getenv("PIXMED_GATEWAY_KEY"),
+		apiSecret:      os.Getenv("PIXMED_GATEWAY_SECRET"),
 		database:       "inbox.db",
 		evidenceInbox:  "evidence.db",
 		evidence:       ".",

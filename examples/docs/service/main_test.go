@@ -19,7 +19,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// fakeBooks tell what they were asked to do.
+// fakeBooks report what they were asked to do.
 type fakeBooks struct {
 	entries chan string
 	hold    chan struct{} // if not nil, Block waits until it is closed
@@ -154,7 +154,7 @@ type service struct {
 	gateway *pixmedtest.Gateway
 	books   *fakeBooks
 	url     string
-	stop    func() // begins the end, as SIGTERM does
+	stop    func() // starts the shutdown, as SIGTERM does
 	ended   chan error
 }
 
@@ -195,7 +195,7 @@ func TestProgram(t *testing.T) {
 	}{
 		{pixmed.Acknowledged, "block 18.00"},
 		{pixmed.Cancelled, "release"},
-		{pixmed.Acknowledged, "block 18.00"}, // opened again
+		{pixmed.Acknowledged, "block 18.00"}, // reopened
 		{pixmed.Debited, "write off"},
 	} {
 		i.MEDStatus = step.status
@@ -217,7 +217,7 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// On SIGTERM the server ends, and the program waits for the callback that runs.
+// On SIGTERM the server shuts down, and the program waits for the running callback.
 func TestShutdownWaitsForCallbacks(t *testing.T) {
 	t.Parallel()
 	books := newFakeBooks()
@@ -230,7 +230,7 @@ func TestShutdownWaitsForCallbacks(t *testing.T) {
 	}
 	<-books.entries
 	s.stop()
-	for { // until nobody listens any more
+	for { // until the port is closed
 		a := s.gateway.Post(t.Context(), s.url+"/webhooks/infraction", []byte(`{"transactionStatus":"PAID"}`))
 		if a.StatusCode == 0 {
 			break
@@ -272,7 +272,7 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-// A status that nobody knows is kept for a person at once.
+// An unknown status is kept for a person at once, without further attempts.
 func TestUnknownStatusIsDiscarded(t *testing.T) {
 	t.Parallel()
 	attempts := make(chan inbox.Attempt, 1)
