@@ -92,7 +92,10 @@ func TestForwardSigned(t *testing.T) {
 	const newer = "whsec_bmV3ZXIuLi5uZXdlci4uLm5ld2VyLi4ubmV3ZXI="
 	app := newApplication(t)
 	f := newTestForwarder(t, app.url, forwardSecret, newer)
-	n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+	sample := func(n *pixmed.Notification) {
+		n.TransactionID, n.EndToEndID = "5a94d48d-c9f3-46be-8448-83510ca42bde", "E082535392025011818245238600338f"
+	}
+	n := pixmedtest.NewNotification(sample, func(n *pixmed.Notification) {
 		n.MEDStatus, n.Previous, n.PreviousValue = pixmed.Acknowledged, pixmed.Cancelled, 20*pixmed.Real
 		n.PreviousAt, n.SeenAt = n.ReceivedAt.Add(-time.Hour), n.ReceivedAt.Add(-2*time.Hour)
 	})
@@ -101,7 +104,7 @@ func TestForwardSigned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	other := pixmedtest.NewNotification(func(n *pixmed.Notification) { n.MEDStatus, n.Raw = "UNHEARD_OF", []byte("\ufeff"+`{"a":1}`) })
+	other := pixmedtest.NewNotification(sample, func(n *pixmed.Notification) { n.MEDStatus, n.Raw = "UNHEARD_OF", []byte("\ufeff"+`{"a":1}`) })
 	if err := f.notification(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}

@@ -109,9 +109,9 @@ func TestInbox(t *testing.T) {
 				}
 			}
 			contains(t, inbox(exitOK, "purge", "--older-than", "1d").out, "notifications deleted: 0")
-			contains(t, inbox(exitOK, "purge", "--older-than", "0").out, "notifications deleted: 2")
+			contains(t, inbox(exitOK, "purge", "--older-than", "0").out, "notifications deleted: 1") // the other's case is open
 			contains(t, inbox(exitOK, "purge", "--older-than", "0", "--include-dead").out, "notifications deleted: 1")
-			contains(t, inbox(exitOK, "stats").out, "done\t0", "quarantined\t0")
+			contains(t, inbox(exitOK, "stats").out, "done\t1", "quarantined\t0")
 		})
 	}
 }
