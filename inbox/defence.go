@@ -29,7 +29,9 @@ import (
 // must be nil: cases are due and nobody is reminded. The window and the times are
 // kept in the database, and apply there to all processes; where they differ from
 // what was set before, all open cases move. A process that was opened without
-// WithDefence calls nobody and leaves reminders to others.
+// WithDefence calls nobody, leaves reminders to others, and looks again each minute
+// whether one is due that nobody has called; open the inbox once without any times to
+// be rid of them.
 func WithDefence(window time.Duration, remind func(context.Context, *Case) error, before ...time.Duration) Option {
 	return option("WithDefence", func(c *config.Config) error {
 		before = slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })

@@ -386,6 +386,23 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 		if !c.NextReminder.Equal(c.DueAt.Add(-day)) {
 			t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
 		}
+		stop(in)
+
+		// Without any times there are no reminders, and with some there are again, of
+		// what was put off too.
+		in = s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(20*day, nil))
+		for _, n := range []*pixmed.Notification{first, second, late} {
+			c = awaitCase(t, in, n.TransactionID, func(*inbox.Case) bool { return true })
+			if !c.NextReminder.IsZero() || !c.DueAt.Equal(c.OpenedAt.Add(20*day)) {
+				t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
+			}
+		}
+		stop(in)
+		in = with(20 * day)
+		c = awaitCase(t, in, late.TransactionID, func(*inbox.Case) bool { return true })
+		if !c.NextReminder.Equal(c.DueAt.Add(-day)) {
+			t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
+		}
 	})
 }
 

@@ -66,10 +66,10 @@ func WithOverdue(d time.Duration) Option {
 	return duration("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
 }
 
-// WithRetention sets for how long finished cases are kept after the last thing
-// that happened to them: that is also how far back a duplicate is recognised.
-// Default 400 days. Cases that hold something dead are kept, and so is what is
-// quarantined; see [Inbox.Purge].
+// WithRetention sets for how long cases that have ended are kept after the last
+// thing that happened to them: that is also how far back a duplicate is recognised.
+// Default 400 days. Open cases and those that hold something dead are kept, and so is
+// what is quarantined; see [Inbox.Purge].
 func WithRetention(d time.Duration) Option {
 	return duration("WithRetention", d, func(c *config.Config) { c.Retention = d })
 }

@@ -27,8 +27,8 @@ func IncludeDead() PurgeOption {
 
 // Purge deletes the cases to which nothing has happened for at least age, on the
 // database's clock, and returns how many events it has deleted. It never touches a
-// case that holds something pending and, without [IncludeDead], none that holds
-// something dead. A started inbox does it by itself, once an hour, with the age
+// case that is open or holds something pending and, without [IncludeDead], none that
+// holds something dead. What was quarantined and is resolved is deleted too. A started inbox does it by itself, once an hour, with the age
 // that [WithRetention] sets. What is deleted is no longer known as a duplicate.
 func (in *Inbox) Purge(ctx context.Context, age time.Duration, opts ...PurgeOption) (int64, error) {
 	if age < 0 {

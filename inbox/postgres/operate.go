@@ -17,12 +17,13 @@ DELETE FROM {schema}.events WHERE id = $1::text::uuid AND transaction_id IS NULL
 
 	sqlSetDefence = `
 UPDATE {schema}.settings SET defence = nullif($1::bigint, 0), reminders = $2::bigint[] WHERE one AND (defence, reminders) IS DISTINCT FROM (nullif($1::bigint, 0), $2::bigint[])`
-	// sqlReplan leaves out what waits for a retry, and what is as it should be. Its
+	// sqlReplan leaves out what waits for a retry, unless there are no reminders any
+	// more, and what is as it should be. Its
 	// expressions are those of the row as it is when it is locked.
 	sqlReplan = `
-UPDATE {schema}.cases c SET remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
+UPDATE {schema}.cases c SET tried_at = NULL, remind_failures = 0, remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
 	run_at = CASE WHEN held THEN run_at ELSE ` + runOf + `event_at, ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + runEnd + ` END
-WHERE c.open AND c.answered_at IS NULL AND c.tried_at IS NULL AND c.remind_at IS DISTINCT FROM ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + ``
+WHERE c.open AND c.answered_at IS NULL AND (c.tried_at IS NULL OR (SELECT reminders = '{}' FROM {schema}.settings WHERE one)) AND c.remind_at IS DISTINCT FROM ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + ``
 )
 
 // Dismiss implements [ledger.Store].

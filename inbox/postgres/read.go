@@ -27,10 +27,11 @@ SELECT p.n, (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT
 	p.oldest, o.n, o.blocked, o.overdue, o.nearest, o.given_up
 FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8 oldest FROM {schema}.events WHERE state = 'pending') p, (
 	SELECT count(*) n, least(coalesce(sum(c.value), 0), 9223372036854775807)::bigint blocked,
-		count(*) FILTER (WHERE d.due <= clock_timestamp() AND c.answered_at IS NULL) overdue,
-		min(d.due) FILTER (WHERE d.due > clock_timestamp() AND c.answered_at IS NULL) nearest,
+		count(*) FILTER (WHERE c.opened_at <= s.edge AND c.answered_at IS NULL) overdue,
+		min(c.opened_at) FILTER (WHERE c.opened_at > s.edge AND c.answered_at IS NULL) + min(s.span) nearest,
 		count(*) FILTER (WHERE c.given_up > 0 AND c.answered_at IS NULL) given_up
-	FROM {schema}.cases c, (SELECT defence * interval '1 microsecond' AS span FROM {schema}.settings WHERE one) s, LATERAL (SELECT c.opened_at + s.span AS due) d
+	FROM {schema}.cases c, (
+		SELECT defence * interval '1 microsecond' AS span, statement_timestamp() - defence * interval '1 microsecond' AS edge FROM {schema}.settings WHERE one) s
 	WHERE c.open) o`
 	sqlReceived = `
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)

@@ -15,11 +15,12 @@ const (
 	sqlDeleteNote = `DELETE FROM notes WHERE event_id = ? AND transaction_id IS NULL`
 
 	sqlSetDefence = `UPDATE settings SET defence = ?1, reminders = ?2 WHERE defence <> ?1 OR reminders <> ?2`
-	// sqlReplan leaves out what waits for a retry, and what is as it should be.
+	// sqlReplan leaves out what waits for a retry, unless there are no reminders any
+	// more, and what is as it should be.
 	sqlReplan = `
-UPDATE cases AS c SET remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
+UPDATE cases AS c SET tried_at = NULL, remind_failures = 0, remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
 	run_at = CASE WHEN held THEN run_at ELSE ` + lesserOf + `event_at` + lesserAnd + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + lesserEnd + ` END
-WHERE open AND answered_at IS NULL AND tried_at IS NULL AND remind_at IS NOT ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
+WHERE open AND answered_at IS NULL AND (tried_at IS NULL OR (SELECT reminders = '[]' FROM settings WHERE one = 1)) AND remind_at IS NOT ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
 )
 
 // Dismiss implements [ledger.Store].

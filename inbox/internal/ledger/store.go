@@ -104,9 +104,10 @@ type Store interface {
 	Reader
 
 	// Purge looks at some cases after a cursor, those changed first first, and
-	// deletes those in which nothing has happened for an age and nothing is pending
-	// or, unless includeDead is set, dead. At the end it deletes quarantined events
-	// of that age, if includeDead is set, and returns the zero cursor.
+	// deletes those that are not open, in which nothing has happened for an age and
+	// nothing is pending or, unless includeDead is set, dead. At the end it deletes
+	// what is resolved and belongs to no case and, if includeDead is set, quarantined
+	// events, of that age, and returns the zero cursor.
 	Purge(ctx context.Context, after Cursor, age time.Duration, includeDead bool) (deleted int64, next Cursor, err error)
 
 	// Dismiss ends what is quarantined: with a note it is resolved, without one it is
