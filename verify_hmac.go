@@ -7,8 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"net/http"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,7 +27,10 @@ const maxSignatures = 16
 // not a signature is ignored; more than 16 values are rejected. The signature is
 // that of the body as it was sent, before it is decompressed.
 func HMACSHA256(header, prefix string, secrets ...string) Verifier {
-	keys := slices.Clone(secrets)
+	keyed := make([]hash.Cloner, len(secrets)) // a copy of one takes less than a new one
+	for i, s := range secrets {
+		keyed[i] = hmac.New(sha256.New, []byte(s)).(hash.Cloner)
+	}
 	return newVerifier("HMACSHA256", func(r *http.Request, body func() ([]byte, error)) error {
 		signatures, err := signaturesIn(header, prefix, r.Header.Values(header))
 		if err != nil {
@@ -38,8 +41,11 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 			return err
 		}
 		match := 0
-		for _, key := range keys {
-			mac := hmac.New(sha256.New, []byte(key))
+		for _, k := range keyed {
+			mac, err := k.Clone()
+			if err != nil {
+				return err
+			}
 			mac.Write(message)
 			sum := mac.Sum(nil)
 			for _, signature := range signatures {
@@ -52,7 +58,7 @@ func HMACSHA256(header, prefix string, secrets ...string) Verifier {
 		case len(message) == 0 && r.ContentLength != 0:
 			return fmt.Errorf("header %s does not match the body, which is empty though the request announced one: a middleware may have consumed it", header)
 		}
-		return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(keys))
+		return fmt.Errorf("header %s matches the body under none of the %d secrets", header, len(keyed))
 	}, append(checkSecrets(secrets, isText), checkHeader(header))...)
 }
 
@@ -67,7 +73,10 @@ func signaturesIn(header, prefix string, values []string) ([][]byte, error) {
 		return nil, fmt.Errorf("header %s has more than %d values", header, maxSignatures)
 	}
 	var signatures [][]byte
-	for _, text := range slices.Compact(append(strings.Split(all, ","), values...)) {
+	if strings.Contains(all, ",") {
+		values = append(strings.Split(all, ","), values...)
+	}
+	for _, text := range values {
 		encoded, hasPrefix := strings.CutPrefix(strings.TrimSpace(text), prefix)
 		if signature, ok := decodeSignature(encoded); ok && hasPrefix {
 			signatures = append(signatures, signature)

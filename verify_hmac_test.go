@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pixmed-go/pixmed"
@@ -296,4 +297,24 @@ func FuzzHMACSHA256(f *testing.F) {
 			t.Errorf("a signature under the secret %q is accepted", given+".")
 		}
 	})
+}
+
+// Requests that come at once are verified each by itself.
+func TestHMACSHA256Concurrently(t *testing.T) {
+	t.Parallel()
+	v := pixmed.HMACSHA256("X-Signature", "", "old", "new")
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			body := strings.Repeat("x", i*100)
+			r := webhookRequest(t)
+			r.Header.Set("X-Signature", hex.EncodeToString(signed("new", body)))
+			for range 50 {
+				if err := v.Verify(r, func() ([]byte, error) { return []byte(body), nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

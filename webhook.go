@@ -113,9 +113,9 @@ var errUnanswered = errors.New("no answer was written: the fallback panicked, or
 
 // serve answers the request, the cheapest checks first.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, start time.Time) Outcome {
-	h.limitBody(w, r)
 	body := sync.OnceValues(func() ([]byte, error) { return h.readBody(w, r) })
 	if r.Method != http.MethodPost {
+		h.limitBody(w, r)
 		w.Header().Set("Allow", http.MethodPost)
 		return reject(w, ResultRefused, fmt.Errorf("method %s instead of POST", printable(r.Method)),
 			problem{Status: http.StatusMethodNotAllowed, Detail: "Webhooks are sent with POST."})
@@ -173,9 +173,11 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 			return b, bodyErr
 		})
 	})
-	switch {
-	case err == nil:
+	if err == nil {
 		return Outcome{}, true
+	}
+	h.limitBody(w, r) // of which the server reads the rest
+	switch {
 	case panicked:
 		return reject(w, ResultFailed, err, problem{Status: http.StatusInternalServerError, Detail: tryAgain}), false
 	case bodyErr != nil: // not the verifier's verdict
@@ -192,9 +194,9 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 func (h *Handler) call(w http.ResponseWriter, r *http.Request, what string, callback func(context.Context) error) Outcome {
 	// A client that hangs up must not undo half of the callback's work, so the
 	// context keeps the request's values but not its end.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.callbackTimeout)
-	defer cancel()
 	start := time.Now()
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(h.callbackTimeout))
+	defer cancel()
 	var duplicate, busy bool
 	_, err := h.guard(ctx, what, func() error {
 		err := callback(ctx)

@@ -25,13 +25,13 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if restored, ok := r.Body.(restoredBody); ok { // within another Handler's limit
 		return io.ReadAll(restored)
 	}
+	lift := h.limitBody(w, r)
 	if r.ContentLength > h.bodyLimit {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // or the server would read it before the answer
 		}
 		return nil, &http.MaxBytesError{Limit: h.bodyLimit}
 	}
-	lift := h.limitBody(w, r)                                              // again: a verifier may have taken its time
 	room := max(0, min(r.ContentLength, DefaultBodyLimit)) + bytes.MinRead // which ReadFrom wants to see the end
 	b := bytes.NewBuffer(make([]byte, 0, room))
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, h.bodyLimit))
