@@ -73,15 +73,23 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 }
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
-// a Content-Length says how much room the PDF needs at most. One that is far out of
-// the ordinary is not believed.
+// a Content-Length says how much room the PDF needs at most. One that is out of the
+// ordinary is believed when a sixteenth of it has come.
 func (r *ReceiptReader) readAll() ([]byte, error) {
-	room := min(r.download.contentLength/4*3, r.download.client.maxReceipt, DefaultMaxReceiptSize)
+	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
+	room := min(likely, DefaultMaxReceiptSize)
 	if room <= 0 {
 		return io.ReadAll(r)
 	}
 	pdf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
-	_, err := pdf.ReadFrom(r)
+	n, err := pdf.ReadFrom(io.LimitReader(r, room))
+	if err != nil || n < room {
+		return pdf.Bytes(), err
+	}
+	if likely/16 <= room {
+		pdf.Grow(int(likely-room) + bytes.MinRead)
+	}
+	_, err = pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
 
