@@ -27,18 +27,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
 // specPayload is the example in the gateway's documentation, byte for byte.
-const specPayload = `{
-  "transactionId": "5a94d48d-c9f3-46be-8448-83510ca42bde",
-  "transactionStatus": "MED",
-  "transactionType": "CASH_IN",
-  "value": 18,
-  "externalId": "T&ste378",
-  "e2e_id": "E082535392025011818245238600338f",
-  "medStatus": "ACKNOWLEDGED"
-}`
+const specPayload = pixmedtest.Sample
 
 // specInfraction is what specPayload says.
 func specInfraction() pixmed.Infraction {
