@@ -119,6 +119,7 @@ const steps = {
     await page.getByLabel('Search').focus();
     await page.keyboard.type(SUPERSEDED.toUpperCase());
     await page.keyboard.press('Enter');
+    await page.waitForURL(/[?&]q=/); // the link is on the page before, too
     await page.getByRole('link', { name: SUPERSEDED }).focus();
     await page.keyboard.press('Shift+Tab');
     assert.equal(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'solid');
