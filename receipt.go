@@ -74,7 +74,7 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
 // a Content-Length says how much room the PDF needs at most. One that is out of the
-// ordinary is believed when a sixteenth of it has come.
+// ordinary is believed as far as sixteen times what has come.
 func (r *ReceiptReader) readAll() ([]byte, error) {
 	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
 	if likely <= 0 {
@@ -82,11 +82,12 @@ func (r *ReceiptReader) readAll() ([]byte, error) {
 	}
 	var pdf bytes.Buffer
 	if likely > DefaultMaxReceiptSize {
-		first := likely / 16
+		first := min(likely/16, DefaultMaxReceiptSize)
 		pdf.Grow(int(first) + bytes.MinRead)
 		if n, err := pdf.ReadFrom(io.LimitReader(r, first)); err != nil || n < first {
 			return pdf.Bytes(), err
 		}
+		likely = min(likely, 16*first)
 	}
 	pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
 	_, err := pdf.ReadFrom(r)
