@@ -81,7 +81,7 @@ func hostileServer(t *testing.T) (s *server, goesOn func()) {
 		if attempts, err := gateway.Deliver(ctx, s.webhook+webhookPath, i); err != nil || len(attempts) != 1 {
 			t.Errorf("a notification at the same time: %v, %v", attempts, err)
 		}
-		await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+		awaitDone(t, s.admin, 1)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestIdleConnections(t *testing.T) {
 	if attempts, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil || len(attempts) != 1 {
 		t.Errorf("a notification: %v, %v", attempts, err)
 	}
-	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+	awaitDone(t, s.admin, 1)
 	s.end(t)
 }
 
