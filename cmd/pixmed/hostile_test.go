@@ -293,19 +293,33 @@ func TestShutdownDuringACallback(t *testing.T) {
 	}
 }
 
-// startProcess starts the program as a process of its own.
-func startProcess(t *testing.T, env map[string]string) *server {
+// installedVariable names an installed pixmed that TestAcceptance runs instead of the
+// test's own: the rehearsal of a release sets it.
+const installedVariable = "PIXMED_TEST_INSTALLED"
+
+// program returns the command that runs pixmed as a process of its own.
+func program(t *testing.T, env map[string]string, args ...string) *exec.Cmd {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	path := os.Getenv(installedVariable)
+	if path == "" {
+		var err error
+		if path, err = os.Executable(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s := &server{log: &lockedBuffer{}, ended: make(chan error, 1)}
-	cmd := exec.Command(program, "serve") //nolint:noctx // it is told to end
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path, args...) // who starts it ends it
 	cmd.Env = append(os.Environ(), programVariable+"=1")
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	return cmd
+}
+
+// startProcess starts the program as a process of its own.
+func startProcess(t *testing.T, env map[string]string) *server {
+	t.Helper()
+	s := &server{log: &lockedBuffer{}, ended: make(chan error, 1)}
+	cmd := program(t, env, "serve")
 	lines, out := io.Pipe()
 	cmd.Stderr = io.MultiWriter(s.log, out)
 	if err := cmd.Start(); err != nil {
