@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pixmed-go/pixmed/inbox"
+)
+
+var (
+	purgeAge     = &setting{flag: "older-than", arg: "TIME", usage: "delete cases to which nothing has happened for so long, such as 400d"}
+	purgeDeadToo = &setting{flag: "include-dead", usage: "delete what is dead and quarantined too"}
+	deleteForce  = &setting{flag: "force", usage: "delete a case although something of it is pending, and will not be worked"}
+)
+
+func newInboxPurge(p *process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "purge", Short: "Delete cases that are old", Args: noArgs,
+		Long: `Deletes the cases that have ended and to which nothing has happened for as long as
+--older-than says. None that is open or holds something pending is deleted, and none with
+something dead unless --include-dead is given. What is deleted is no longer known as a
+duplicate. pixmed serve does it by itself, after its --retention.`,
+		Example: `  pixmed inbox purge --older-than 400d`,
+	}
+	addSettings(cmd, purgeAge, purgeDeadToo)
+	return onInbox(p, cmd, func(v *values, _ []string) operation {
+		var options []inbox.PurgeOption
+		if v.on(purgeDeadToo) {
+			options = append(options, inbox.IncludeDead())
+		}
+		age := time.Duration(0)
+		if !v.isSet(purgeAge) {
+			v.problem(purgeAge, "say how old")
+		} else {
+			age = v.duration(purgeAge, 0, 10_000*day)
+		}
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
+			n, err := in.Purge(ctx, age, options...)
+			if err == nil {
+				fmt.Fprintf(p.out, "notifications deleted: %d\n", n)
+			}
+			return err
+		})
+	})
+}
+
+func newInboxDelete(p *process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "delete ID...", Short: "Delete cases, or what is in quarantine, as a person may demand by law",
+		Long: `Deletes cases with all their notifications and notes, by their transactions' ids, or what
+is or was in quarantine, by its own id. The law on personal data (LGPD) may demand it. It
+cannot be undone. A case of which something is pending is left alone, unless --force is
+given. What is deleted is no longer known as a duplicate.
+
+The ids are not printed: what a command prints is often kept. Receipts that pixmed serve
+has saved, backups, and your own systems keep what they have.
+
+The exit code is 1 if something was left alone.`,
+		Example: `  pixmed inbox delete 5a94d48d-c9f3-46be-8448-83510ca42bde`,
+		Args:    ids(1, 1000), ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	addSettings(cmd, actBy, deleteForce)
+	return onInbox(p, cmd, func(v *values, args []string) operation {
+		name := v.person(actBy, p)
+		force := v.on(deleteForce)
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
+			cases, bodies := 0, 0
+			defer func() {
+				fmt.Fprintf(p.out, "deleted by %s: %s, %s from quarantine\n", name, plural(cases, "case", "cases"), plural(bodies, "body", "bodies"))
+			}()
+			for i, id := range args {
+				quarantined, err := deleteOne(ctx, in, id, name, force)
+				switch {
+				case errors.Is(err, inbox.ErrPending):
+					fmt.Fprintf(p.err, "argument %d: left alone: something of the case is pending; --force deletes it all the same\n", i+1)
+				case errors.Is(err, inbox.ErrNotFound):
+					fmt.Fprintf(p.err, "argument %d: there is no case with this id, and nothing in quarantine\n", i+1)
+				case err != nil:
+					return err
+				case quarantined:
+					bodies++
+				default:
+					cases++
+				}
+			}
+			if cases+bodies < len(args) {
+				return &exit{code: exitFailed}
+			}
+			return nil
+		})
+	})
+}
+
+// deleteOne deletes a case or a body in quarantine.
+func deleteOne(ctx context.Context, in *inbox.Inbox, id, name string, force bool) (quarantined bool, err error) {
+	options := []inbox.ActionOption{inbox.By(name)}
+	if force {
+		options = append(options, inbox.Force())
+	}
+	if err = in.Delete(ctx, id, options...); !errors.Is(err, inbox.ErrNotFound) {
+		return false, err
+	}
+	return true, in.DeleteQuarantined(ctx, id, inbox.By(name))
+}
