@@ -76,7 +76,7 @@ func TestReceiptAllocations(t *testing.T) {
 	}{
 		{"length known, 64 KiB", known, 64 << 10, 1.35}, // with a client, and rounded up to pages
 		{"length known, 1 MiB", known, 1 << 20, 1.05},
-		{"length known, 40 MiB", known, 40 << 20, 2.45}, // 32 MiB before the rest is believed, then twice that
+		{"length known, 40 MiB", known, 40 << 20, 1.15}, // a sixteenth before the rest is believed
 		{"length unknown, 64 KiB", unknown, 64 << 10, 2.6},
 		{"length unknown, 1 MiB", unknown, 1 << 20, 2.6},
 		{"length unknown, 32 MiB", unknown, 32 << 20, 2.6},

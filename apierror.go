@@ -55,10 +55,7 @@ const (
 // Error says what the gateway answered and what to do about it.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the gateway answered %d", e.StatusCode)
-	if text := http.StatusText(e.StatusCode); text != "" {
-		b.WriteString(" " + text)
-	}
+	b.WriteString(strings.TrimSpace(fmt.Sprintf("the gateway answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))))
 	for _, part := range []struct{ before, text string }{{": ", e.Message}, {", code ", e.Code}, {", request id ", e.RequestID}} {
 		if part.text != "" {
 			b.WriteString(part.before + quoted(part.text))

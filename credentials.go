@@ -3,6 +3,7 @@ package pixmed
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,9 +31,7 @@ func WithHeader(name, value string) ClientOption {
 			return fmt.Errorf("WithHeader: the value of %s is empty", canonical)
 		}
 		var secrets []string
-		switch canonical {
-		case "Accept", "Accept-Language", "User-Agent":
-		default:
+		if !slices.Contains([]string{"Accept", "Accept-Language", "User-Agent"}, canonical) {
 			// A gateway that quotes a credential may leave out the scheme before it.
 			// Shorter parts are words.
 			secrets = slices.DeleteFunc(
@@ -89,11 +88,7 @@ type credentials struct {
 }
 
 func newCredentials(header http.Header, secrets []string) credentials {
-	return credentials{text.NewSecrets(secrets...), func(h http.Header) {
-		for name, values := range header {
-			h[name] = slices.Clone(values)
-		}
-	}}
+	return credentials{text.NewSecrets(secrets...), func(h http.Header) { maps.Copy(h, header.Clone()) }}
 }
 
 // sameOrigin follows redirects within an origin only: the headers hold

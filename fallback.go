@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -16,9 +17,7 @@ import (
 // again, and everything else as a [Handler] does. A nil logger means
 // slog.Default().
 func AcknowledgeEvent(logger *slog.Logger) http.Handler {
-	if logger == nil {
-		logger = slog.Default()
-	}
+	logger = cmp.Or(logger, slog.Default())
 	misrouted := ReceiverFunc(func(context.Context, *Notification) error {
 		return errors.New("an infraction reached AcknowledgeEvent, which cannot handle it: mount a Handler")
 	})

@@ -74,22 +74,23 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
 // a Content-Length says how much room the PDF needs at most. One that is out of the
-// ordinary is believed when a sixteenth of it has come.
+// ordinary is believed as far as sixteen times what has come.
 func (r *ReceiptReader) readAll() ([]byte, error) {
 	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
-	room := min(likely, DefaultMaxReceiptSize)
-	if room <= 0 {
+	if likely <= 0 {
 		return io.ReadAll(r)
 	}
-	pdf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
-	n, err := pdf.ReadFrom(io.LimitReader(r, room))
-	if err != nil || n < room {
-		return pdf.Bytes(), err
+	var pdf bytes.Buffer
+	if likely > DefaultMaxReceiptSize {
+		first := min(likely/16, DefaultMaxReceiptSize)
+		pdf.Grow(int(first) + bytes.MinRead)
+		if n, err := pdf.ReadFrom(io.LimitReader(r, first)); err != nil || n < first {
+			return pdf.Bytes(), err
+		}
+		likely = min(likely, 16*first)
 	}
-	if likely/16 <= room {
-		pdf.Grow(int(likely-room) + bytes.MinRead)
-	}
-	_, err = pdf.ReadFrom(r)
+	pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
+	_, err := pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
 

@@ -108,10 +108,9 @@ func attempts(n int) string {
 // checkRetry is the retry policy. It returns an error whenever the response is
 // not a 200, so that the library neither drops the last response nor replaces
 // it with an error of its own.
-func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error) (retry bool, _ error) {
 	call := ctx.Value(callKey{}).(*call) // send put it there
 	call.requests++
-	retry := false
 	if err != nil {
 		retry, err = c.checkError(ctx, call, resp, err)
 	} else {

@@ -82,27 +82,20 @@ func signaturesIn(header, prefix string, values []string) ([][]byte, error) {
 			signatures = append(signatures, signature)
 		}
 	}
-	switch {
-	case len(signatures) > 0:
-		return signatures, nil
-	case prefix != "":
-		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64 after the expected prefix", header)
+	if len(signatures) == 0 {
+		return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64 (after the prefix, if one was given)", header)
 	}
-	return nil, fmt.Errorf("header %s holds no HMAC-SHA256 in hex or base64", header)
+	return signatures, nil
 }
 
 // decodeSignature decodes 32 bytes from hex or from base64.
 func decodeSignature(s string) ([]byte, bool) {
-	var (
-		b   []byte
-		err error
-	)
 	if len(s) == hex.EncodedLen(sha256.Size) {
-		b, err = hex.DecodeString(s)
-	} else {
-		s = strings.TrimSuffix(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
-		b, err = base64.RawStdEncoding.DecodeString(s)
+		b, err := hex.DecodeString(s)
+		return b, err == nil
 	}
+	s = strings.TrimSuffix(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
+	b, err := base64.RawStdEncoding.DecodeString(s)
 	return b, err == nil && len(b) == sha256.Size
 }
 

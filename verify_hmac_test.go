@@ -31,8 +31,7 @@ func TestHMACSHA256(t *testing.T) {
 	sum := signed(old, specPayload)
 	const (
 		nothing = "header X-Signature matches the body under none of the 2 secrets"
-		form    = "header X-Signature holds no HMAC-SHA256 in hex or base64"
-		prefix  = "header X-Signature holds no HMAC-SHA256 in hex or base64 after the expected prefix"
+		form    = "header X-Signature holds no HMAC-SHA256 in hex or base64 (after the prefix, if one was given)"
 	)
 	for _, tt := range []struct {
 		name, prefix string
@@ -56,9 +55,9 @@ func TestHMACSHA256(t *testing.T) {
 		{"first half wrong", "", []string{strings.Repeat("0", 32) + hex.EncodeToString(sum)[32:]}, nothing},
 		{"last byte wrong", "", []string{hex.EncodeToString(append(sum[:31:31], sum[31]+1))}, nothing},
 
-		{"prefix wanted and missing", "sha256=", []string{hex.EncodeToString(sum)}, prefix},
-		{"prefix in other letter case", "sha256=", []string{"SHA256=" + hex.EncodeToString(sum)}, prefix},
-		{"prefix alone", "sha256=", []string{"sha256="}, prefix},
+		{"prefix wanted and missing", "sha256=", []string{hex.EncodeToString(sum)}, form},
+		{"prefix in other letter case", "sha256=", []string{"SHA256=" + hex.EncodeToString(sum)}, form},
+		{"prefix alone", "sha256=", []string{"sha256="}, form},
 		{"prefix that is not wanted", "", []string{"sha256=" + hex.EncodeToString(sum)}, form},
 		{"empty", "", []string{""}, form},
 		{"31 bytes of hex", "", []string{hex.EncodeToString(sum[:31])}, form},
@@ -116,10 +115,9 @@ func TestHMACSHA256(t *testing.T) {
 func TestHMACSHA256Lists(t *testing.T) {
 	t.Parallel()
 	const (
-		nothing  = "header X-Signature matches the body under none of the 1 secrets"
-		none     = "header X-Signature holds no HMAC-SHA256 in hex or base64"
-		noPrefix = none + " after the expected prefix"
-		tooMany  = "header X-Signature has more than 16 values"
+		nothing = "header X-Signature matches the body under none of the 1 secrets"
+		none    = "header X-Signature holds no HMAC-SHA256 in hex or base64 (after the prefix, if one was given)"
+		tooMany = "header X-Signature has more than 16 values"
 	)
 	right, wrong := hex.EncodeToString(signed("s", specPayload)), hex.EncodeToString(signed("old", specPayload))
 	coded := base64.StdEncoding.EncodeToString(signed("s", specPayload))
@@ -141,7 +139,7 @@ func TestHMACSHA256Lists(t *testing.T) {
 		{"all wrong", "sha256=", []string{"sha256=" + wrong + ",sha256=" + wrong, "sha256=" + wrong}, nothing},
 
 		{"parts with other names are skipped", "v1=", []string{"t=1737224692,v1=" + wrong + ",v0=" + right + ",v1=" + right}, ""},
-		{"a part with another name does not count", "v1=", []string{"t=1737224692,v0=" + right}, noPrefix},
+		{"a part with another name does not count", "v1=", []string{"t=1737224692,v0=" + right}, none},
 		{"junk is skipped", "", []string{",junk,," + right[:63] + "," + right + ",\x00"}, ""},
 		{"junk on another line is skipped", "sha256=", []string{"", "sha256=", "sha256=" + right}, ""},
 		{"nothing but junk", "", []string{",junk,," + right[:63], ""}, none},
@@ -150,7 +148,7 @@ func TestHMACSHA256Lists(t *testing.T) {
 		{"a prefix with a comma in it", "v1,", []string{"v1," + coded}, ""},
 		{"a prefix with a comma in it, on two lines", "v1,", []string{"v1," + wrong, "v1," + coded}, ""},
 		{"a prefix with a comma in it, and another version", "v1,", []string{"v1a," + coded, "v1," + right}, ""},
-		{"a prefix with a comma in it, missing", "v1,", []string{coded}, noPrefix},
+		{"a prefix with a comma in it, missing", "v1,", []string{coded}, none},
 
 		{"16 in a list", "sha256=", []string{list(16, "sha256="+right)}, ""},
 		{"17 in a list", "sha256=", []string{list(17, "sha256="+right)}, tooMany},

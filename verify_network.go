@@ -54,13 +54,11 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) (netip.Addr, error) {
 
 // parseHop parses an address with or without a port.
 func parseHop(s string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	if err != nil {
-		var withPort netip.AddrPort
-		withPort, err = netip.ParseAddrPort(s)
-		addr = withPort.Addr()
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return addr.Unmap().WithZone(""), true
 	}
-	return addr.Unmap().WithZone(""), err == nil
+	withPort, err := netip.ParseAddrPort(s)
+	return withPort.Addr().Unmap().WithZone(""), err == nil
 }
 
 func contain(networks []netip.Prefix, a netip.Addr) bool {

@@ -18,7 +18,7 @@ import (
 // or has white space around it, as a file's last line break leaves it, is an
 // error of [NewHandler].
 func HeaderSecret(header string, secrets ...string) Verifier {
-	problems := append(checkSecrets(secrets, always), checkHeader(header))
+	problems := append(checkSecrets(secrets, nil), checkHeader(header))
 	for i, s := range secrets {
 		if hasControl(strings.TrimSpace(s)) {
 			problems = append(problems, fmt.Errorf("secret %d has a line break or another control character in it, which no header can carry", i+1))
@@ -32,7 +32,7 @@ func HeaderSecret(header string, secrets ...string) Verifier {
 // secrets, as [HeaderSecret] does for a header. URLs end up in access logs:
 // prefer a header if the gateway can send one.
 func QuerySecret(parameter string, secrets ...string) Verifier {
-	problems := checkSecrets(secrets, always)
+	problems := checkSecrets(secrets, nil)
 	if parameter == "" {
 		problems = append(problems, errors.New("the parameter's name is empty"))
 	}
@@ -58,7 +58,7 @@ func holdsSecret(name, place string, secrets []string, problems []error, values 
 // BasicAuth verifies HTTP Basic authentication with the user name and one of
 // the passwords, compared as [HeaderSecret] does.
 func BasicAuth(username string, passwords ...string) Verifier {
-	problems := checkSecrets(passwords, always)
+	problems := checkSecrets(passwords, nil)
 	if username == "" || username != strings.TrimSpace(username) || strings.Contains(username, ":") {
 		problems = append(problems, errors.New("the user name is empty, has a colon in it, or white space around it"))
 	}
@@ -81,8 +81,9 @@ func BasicAuth(username string, passwords ...string) Verifier {
 	return v
 }
 
-// checkSecrets rejects secrets that are empty, or are text with white space
-// around it. It shows a secret's position only.
+// checkSecrets rejects secrets that are empty, or have white space around them; if
+// isText is not nil, white space counts only in those that it takes for text. It
+// shows a secret's position only.
 func checkSecrets(secrets []string, isText func(string) bool) []error {
 	if len(secrets) == 0 {
 		return []error{errors.New("no secret was given")}
@@ -92,15 +93,12 @@ func checkSecrets(secrets []string, isText func(string) bool) []error {
 		switch {
 		case s == "":
 			problems = append(problems, fmt.Errorf("secret %d is empty", i+1))
-		case strings.TrimSpace(s) != s && isText(s):
+		case strings.TrimSpace(s) != s && (isText == nil || isText(s)):
 			problems = append(problems, fmt.Errorf("secret %d has white space around it: trim it", i+1))
 		}
 	}
 	return problems
 }
-
-// always is for secrets that are always text.
-func always(string) bool { return true }
 
 // digests are the SHA-256 of secrets: all of one length, so that a comparison
 // takes the same time whatever the secrets are.

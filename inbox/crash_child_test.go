@@ -205,7 +205,7 @@ func spawn(t *testing.T, c *child, wrap ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := append(slices.Clone(wrap), program, "-test.run=^TestCrashChild$", "-test.count=1", "-test.timeout=5m")
+	words := append(slices.Clone(wrap), program, "-test.run=^TestCrashChild$", "-test.count=1", "-test.timeout=1h")
 	p := &process{
 		cmd:    exec.Command(words[0], words[1:]...), //nolint:noctx // a context would kill it before it could be told to end
 		output: &childOutput{lines: make(chan string, 1000)},

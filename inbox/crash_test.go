@@ -204,19 +204,31 @@ func TestFileOpenElsewhere(t *testing.T) {
 	}
 }
 
-// killsVariable names the environment variable that says how often a test kills:
-// hundreds of times take half an hour, for which -timeout has to allow.
-const killsVariable = "PIXMED_TEST_KILLS"
+// The environment variables that say how often a test kills, and how many
+// notifications it delivers at least: hundreds of kills take half an hour, for which
+// -timeout has to allow.
+const (
+	killsVariable      = "PIXMED_TEST_KILLS"
+	deliveriesVariable = "PIXMED_TEST_DELIVERIES"
+)
 
 // kills is how often a test kills.
 func kills() int {
-	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
+	switch n, err := strconv.Atoi(os.Getenv(killsVariable)); {
+	case err == nil:
 		return n
-	}
-	if testing.Short() {
+	case testing.Short():
 		return 2
+	default:
+		return 6
 	}
-	return 6
+}
+
+// deliveries is how many notifications a test delivers beyond those that its kills
+// need, 0 unless somebody asks for more.
+func deliveries() int {
+	n, _ := strconv.Atoi(os.Getenv(deliveriesVariable))
+	return n
 }
 
 // load is sixteen senders that deliver the whole history of one transaction after

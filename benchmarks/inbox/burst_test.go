@@ -15,10 +15,8 @@ import (
 
 const (
 	burstConns = 64
-	// burstPatience bounds a burst: none takes as long that makes progress.
+	// burstPatience bounds a burst: one that makes progress is faster.
 	burstPatience = 4 * time.Minute
-	// working is how many of the first implementations of an engine have workers.
-	working = 2
 )
 
 // BenchmarkBurst measures what comes after an outage.
@@ -29,7 +27,7 @@ func BenchmarkBurst(b *testing.B) {
 	}
 	for _, engine := range engines() {
 		b.Run("engine="+engine.name, func(b *testing.B) {
-			for _, i := range engine.implementations[:working] {
+			for _, i := range engine.working() {
 				b.Run("impl="+i.name, func(b *testing.B) {
 					database := databaseServer(b, engine.name)
 					var bursts []burst
@@ -47,7 +45,7 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
-// report reports means of times and counts, and the most of memory.
+// report reports means of times and counts, and the peak of memory.
 func report(b *testing.B, bursts []burst) {
 	b.Helper()
 	metrics := make(map[string]float64)
@@ -56,13 +54,15 @@ func report(b *testing.B, bursts []burst) {
 			b.Errorf("%d are lost, %d came twice", r.lost, r.twice)
 		}
 		for unit, value := range map[string]float64{
-			"answered-s": r.answered.Seconds(),
-			"worked-s":   r.worked.Seconds(),
-			"accepts/s":  float64(len(r.took)) / r.answered.Seconds(),
-			"p99-µs":     percentile(r.took, 99),
-			"resent":     float64(r.resent),
-			"lost":       float64(r.lost),
-			"twice":      float64(r.twice),
+			"answered-s":    r.answered.Seconds(),
+			"worked-s":      r.worked.Seconds(),
+			"accepts/s":     float64(len(r.took)) / r.answered.Seconds(),
+			"p99-µs":        percentile(r.took, 99),
+			"cpu-µs":        r.used.process.Seconds() * 1e6 / float64(len(r.took)),
+			"server-cpu-µs": r.used.server.Seconds() * 1e6 / float64(len(r.took)),
+			"resent":        float64(r.resent),
+			"lost":          float64(r.lost),
+			"twice":         float64(r.twice),
 		} {
 			metrics[unit] += value / float64(len(bursts))
 		}
@@ -74,33 +74,38 @@ func report(b *testing.B, bursts []burst) {
 	for unit, value := range metrics {
 		b.ReportMetric(value, unit)
 	}
-	b.ReportMetric(0, "ns/op") // it has the making of the store in it
+	b.ReportMetric(0, "ns/op") // it includes creating the store
 }
 
-// burst is what came of one.
+// burst is the result of one.
 type burst struct {
 	answered, worked time.Duration   // since it began
-	took             []time.Duration // by each request that was answered 200
+	took             []time.Duration // for each request that was answered 200
+	used             usage
 	resent           int64
 	lost, twice      int
 	heap, grown      uint64 // bytes
 }
 
-// runBurst starts a member with workers, sends it a burst, and waits until all is
-// worked.
+// runBurst starts a member with workers, sends it a burst, and waits until the
+// callback was called for all of it.
 func runBurst(ctx context.Context, i implementation, folder, database string, size int) (result burst, err error) {
 	ctx, cancel := context.WithTimeout(ctx, burstPatience)
 	defer cancel()
 	all := newTally(size)
-	p, err := launch(ctx, i, folder, database, all)
+	p, err := launch(ctx, i, folder, database, 0, all)
 	if err != nil {
 		return burst{}, err
 	}
-	defer func() { // the workers come to an end before their calls are counted
+	defer func() { // the workers stop before their calls are counted
 		err = errors.Join(err, p.stop())
 		result.lost, result.twice = all.count()
 	}()
 	memory := watchMemory()
+	before, err := p.used(ctx)
+	if err != nil {
+		return burst{}, err
+	}
 	start := time.Now()
 	result, err = all.send(ctx, p.address())
 	result.answered = time.Since(start)
@@ -109,10 +114,13 @@ func runBurst(ctx context.Context, i implementation, folder, database string, si
 	}
 	result.worked = time.Since(start)
 	result.heap, result.grown = memory.stop()
-	return result, err
+	after, e := p.used(ctx)
+	result.used = after.since(before)
+	return result, errors.Join(err, e)
 }
 
-// tally is what was answered and what was called of a burst. It is the callback.
+// tally knows which notifications of a burst were answered, and which were called.
+// It is the callback.
 type tally struct {
 	first     uint64 // the number of the first notification
 	answered  []atomic.Bool
@@ -147,13 +155,13 @@ func (t *tally) Receive(_ context.Context, n *pixmed.Notification) error {
 	return nil
 }
 
-// await waits until all were called.
+// await waits until the callback was called for all.
 func (t *tally) await(ctx context.Context) error {
 	select {
 	case <-t.allCalled:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d of %d notifications are not worked: %w", t.left.Load(), len(t.calls), context.Cause(ctx))
+		return fmt.Errorf("the callback was not called for %d of %d notifications: %w", t.left.Load(), len(t.calls), context.Cause(ctx))
 	}
 }
 
@@ -171,8 +179,8 @@ func (t *tally) count() (lost, twice int) {
 	return lost, twice
 }
 
-// send sends the burst until all of it is answered 200. What is not is sent again
-// when all others have been.
+// send sends the burst until all of it is answered 200. What gets another answer is
+// sent again after all others.
 func (t *tally) send(ctx context.Context, address string) (burst, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -217,7 +225,7 @@ type sender struct {
 	done    chan struct{} // closed when none is left
 }
 
-// run sends over one connection, and another one if that breaks, until none is
+// run sends over one connection, or over a new one if that breaks, until none is
 // left.
 func (s *sender) run(ctx context.Context) error {
 	c, err := dial(ctx, s.address)

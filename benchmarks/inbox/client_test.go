@@ -18,16 +18,16 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// ids counts the transactions of the process, so that no two notifications are of
-// the same one.
+// ids counts the transactions of the process, so that no two notifications have the
+// same one.
 var ids atomic.Uint64
 
-// newIDs returns the first of n numbers that nobody else has.
+// newIDs returns the first of n numbers that nobody else gets.
 func newIDs(n int) uint64 { return ids.Add(uint64(n)) - uint64(n) }
 
-// appendTransaction appends the transaction id of a number: a UUID that looks as
-// random as one of version 4 does, so that indexes of them grow everywhere, and
-// that tells its number, which are its last 12 digits.
+// appendTransaction appends the transaction id of a number: a UUID that looks random,
+// as one of version 4 does, so that indexes grow everywhere. Its last 12 digits are
+// the number.
 func appendTransaction(b []byte, number uint64) []byte {
 	var id [16]byte
 	// The finalizer of SplitMix64.
@@ -55,20 +55,20 @@ func numberOf(transactionID string) (uint64, error) {
 
 const sampleID = "5a94d48d-c9f3-46be-8448-83510ca42bde"
 
-// template is the request, with the id of the sample.
+// template is the request, with the sample's id.
 var template = "POST / HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: " +
 	strconv.Itoa(len(pixmedtest.Sample)) + "\r\n\r\n" + pixmedtest.Sample
 
-// connection is an HTTP client as lean as can be, since it shares the processors
-// with the server.
+// connection is a minimal HTTP client, since it shares the processors with the
+// server.
 type connection struct {
 	net.Conn
 	r       *bufio.Reader
 	request []byte
-	id      []byte // the part of the request that is the transaction id
+	id      []byte // the transaction id in the request
 }
 
-// patience bounds the life of a connection, so that no benchmark hangs.
+// patience bounds a connection's life, so that no benchmark hangs.
 const patience = 5 * time.Minute
 
 func dial(ctx context.Context, address string) (*connection, error) {
@@ -86,7 +86,7 @@ func dial(ctx context.Context, address string) (*connection, error) {
 	return c, nil
 }
 
-// post sends the notification of a number and returns the status of the answer.
+// post sends the notification of a number and returns the status.
 func (c *connection) post(number uint64) (status int, err error) {
 	appendTransaction(c.id[:0], number)
 	if _, err := c.Write(c.request); err != nil {
@@ -95,8 +95,7 @@ func (c *connection) post(number uint64) (status int, err error) {
 	return c.readAnswer()
 }
 
-// readAnswer reads an answer, whose body has a known length, as that of a short
-// one always has.
+// readAnswer reads an answer with a Content-Length, which every short one has.
 func (c *connection) readAnswer() (status int, err error) {
 	line, err := c.r.ReadSlice('\n')
 	if err != nil {
@@ -126,7 +125,7 @@ func (c *connection) readAnswer() (status int, err error) {
 	}
 }
 
-// dialAll opens connections, all of them or none.
+// dialAll opens n connections, or none.
 func dialAll(ctx context.Context, address string, n int) ([]*connection, error) {
 	conns := make([]*connection, 0, n)
 	for range n {
@@ -146,8 +145,8 @@ func closeAll(conns []*connection) {
 	}
 }
 
-// sendOnce sends as many notifications as took has room for, and notes there how
-// long each took. All must be answered 200.
+// sendOnce sends len(took) notifications, and stores there how long each took. All
+// must be answered 200.
 func sendOnce(conns []*connection, took []time.Duration) error {
 	var next atomic.Int64
 	first := newIDs(len(took))
@@ -182,7 +181,7 @@ func sendOnce(conns []*connection, took []time.Duration) error {
 	return err
 }
 
-// percentile returns what p in 100 do not exceed, in microseconds. It sorts.
+// percentile returns the p-th percentile in microseconds. It sorts.
 func percentile(took []time.Duration, p int) float64 {
 	slices.Sort(took)
 	i := (len(took)*p+99)/100 - 1

@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/pixmed-go/pixmed"
@@ -21,7 +22,7 @@ func eachPeer(t *testing.T, test func(t *testing.T, i implementation, p *peer)) 
 				}
 				t.Run(i.name, func(t *testing.T) {
 					t.Parallel()
-					p, err := launch(t.Context(), i, t.TempDir(), database, nil)
+					p, err := launch(t.Context(), i, t.TempDir(), database, 0, nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -37,8 +38,8 @@ func eachPeer(t *testing.T, test func(t *testing.T, i implementation, p *peer)) 
 	}
 }
 
-// All answer a redelivery with 200, and those that are said to recognise it store
-// it once.
+// All answer a redelivery with 200, and those that claim to recognise it store it
+// once.
 func TestPeersDeduplicate(t *testing.T) {
 	t.Parallel()
 	eachPeer(t, func(t *testing.T, i implementation, p *peer) {
@@ -64,7 +65,7 @@ func TestPeersDeduplicate(t *testing.T) {
 	})
 }
 
-// What is not valid is not stored, and not answered 200.
+// An invalid body is neither stored nor answered 200.
 func TestPeersRefuse(t *testing.T) {
 	t.Parallel()
 	eachPeer(t, func(t *testing.T, _ implementation, p *peer) {
@@ -84,8 +85,8 @@ func TestPeersRefuse(t *testing.T) {
 	})
 }
 
-// All sync what they commit. The inbox on SQLite lets nobody else look at its
-// settings, and is left to its own tests.
+// All sync what they commit. The inbox on SQLite shows its settings to nobody; its
+// own tests check them.
 func TestPeersSync(t *testing.T) {
 	t.Parallel()
 	eachPeer(t, func(t *testing.T, _ implementation, p *peer) {
@@ -99,14 +100,15 @@ func TestPeersSync(t *testing.T) {
 	})
 }
 
-// All that work call the callback for each notification, and once.
-func TestBurst(t *testing.T) {
+// All that have workers call the callback once for each notification, whether it
+// waits for a backlog or not.
+func TestWork(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines() {
 		t.Run(engine.name, func(t *testing.T) {
 			t.Parallel()
 			database := databaseServer(t, engine.name)
-			for _, i := range engine.implementations[:working] {
+			for _, i := range engine.working() {
 				t.Run(i.name, func(t *testing.T) {
 					t.Parallel()
 					r, err := runBurst(t.Context(), i, t.TempDir(), database, 200)
@@ -116,13 +118,28 @@ func TestBurst(t *testing.T) {
 					if r.lost != 0 || r.twice != 0 {
 						t.Errorf("%d are lost, %d came twice", r.lost, r.twice)
 					}
+					w, err := runBacklog(t.Context(), i, t.TempDir(), database, 200, 5)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if w.took <= 0 || engine.name == "postgres" && w.connections == 0 {
+						t.Errorf("got %+v", w)
+					}
+					l, err := runLatency(t.Context(), i, t.TempDir(), database, 5)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(l.called) != 5 || len(l.after) != 5 || slices.Min(l.called) <= 0 {
+						t.Errorf("got %+v", l)
+					}
 				})
 			}
 		})
 	}
 }
 
-// What was accepted and not worked counts as lost, and what came again as twice.
+// What was accepted and not called counts as lost, and what was called again as
+// twice.
 func TestTally(t *testing.T) {
 	t.Parallel()
 	tally := newTally(3)

@@ -12,10 +12,10 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// startJetStream makes a NATS server in this process and a stream in files. A
-// message is synced to disk before its acknowledgement (SyncAlways), which the
-// request waits for. Its id recognises a redelivery for two minutes, which is the
-// default; the ids of a longer time would be held in memory.
+// startJetStream starts a NATS server in this process, and a stream in files. A
+// message is synced to disk before it is acknowledged (SyncAlways), and the request
+// waits for that. Its id recognises a redelivery for two minutes, the default; the
+// server holds the ids in memory.
 func startJetStream(ctx context.Context, at place, _ pixmed.Receiver) (*peer, error) {
 	ns, err := natsserver.NewServer(&natsserver.Options{
 		JetStream: true, StoreDir: at.folder, SyncAlways: true,

@@ -22,9 +22,12 @@ import (
 // server. Its user must be allowed to create databases.
 const urlVariable = "PIXMED_TEST_DATABASE_URL"
 
-var burstSize = flag.Int("burst", 50_000, "the notifications of BenchmarkBurst")
+var (
+	burstSize   = flag.Int("burst", 20_000, "the notifications of BenchmarkBurst")
+	backlogSize = flag.Int("backlog", 5000, "the notifications of BenchmarkWork")
+)
 
-// server is the PostgreSQL server of the package, once somebody needs it.
+// server is the package's PostgreSQL server, started when it is first needed.
 var server struct {
 	once sync.Once
 	*localpg.Server
@@ -42,9 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// serverURL returns the URL of a PostgreSQL server: the one that the environment
-// names, or one that it starts. Without either it skips the test, and in CI it
-// fails.
+// serverURL returns the URL of a PostgreSQL server: the one in the environment, or
+// one that it starts. Without either it skips the test, or fails it in CI.
 func serverURL(tb testing.TB) string {
 	tb.Helper()
 	if u := os.Getenv(urlVariable); u != "" {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// memoryWatch looks at how much memory the process holds, from time to time.
+// memoryWatch samples how much memory the process holds.
 type memoryWatch struct {
 	quit, ended chan struct{}
 	before      uint64 // resident, 0 if that is not known
-	heap        uint64 // the most that was seen
+	heap        uint64 // the peak
 	resident    uint64
 }
 
-// watchMemory begins to look, when all is given back that is not needed.
+// watchMemory returns unused memory to the system and begins to sample.
 func watchMemory() *memoryWatch {
 	debug.FreeOSMemory()
 	w := &memoryWatch{quit: make(chan struct{}), ended: make(chan struct{}), before: residentBytes()}
@@ -42,16 +42,16 @@ func (w *memoryWatch) run() {
 	}
 }
 
-// stop ends it, and returns the most bytes of objects in Go's heap that were seen,
-// and the most by which the process has grown, 0 if that is not known.
+// stop returns the peak of objects in Go's heap, and the most by which the process
+// has grown, 0 if that is not known, both in bytes.
 func (w *memoryWatch) stop() (heap, grown uint64) {
 	close(w.quit)
 	<-w.ended
 	return w.heap, w.resident - min(w.before, w.resident)
 }
 
-// residentBytes returns how much of the process is in memory. It is known on Linux
-// only, and is 0 elsewhere.
+// residentBytes returns how much of the process is in memory; 0 on systems other
+// than Linux.
 func residentBytes() uint64 {
 	statm, err := os.ReadFile("/proc/self/statm")
 	fields := bytes.Fields(statm)

@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,22 +16,24 @@ import (
 	"github.com/pixmed-go/pixmed/inbox"
 )
 
-// workers is how many callbacks run at a time: the inbox's default, for all.
-const workers = 10
+// defaultWorkers is how many callbacks run at a time unless a benchmark compares
+// several numbers: the inbox's default, for all.
+const defaultWorkers = 10
 
-// poolConns is how many connections each member has to PostgreSQL: the inbox needs
-// four more than workers, and its peers, who commit each request on its own, need
-// many for the server to sync several of their commits together.
+// poolConns is how many connections each member has to PostgreSQL, at least: its
+// peers, which commit each request by itself, need many for the server to sync
+// several of their commits together.
 const poolConns = 32
 
 // silent keeps the log out of the figures.
 var silent = slog.New(slog.DiscardHandler)
 
-// place is where a member may store: a new folder, or an empty database. Only one
-// of them is set.
+// place is where a member may store, a new folder or an empty database, and how
+// many callbacks run at a time there.
 type place struct {
 	folder   string
-	database string
+	database string // "" if the engine needs none
+	workers  int
 }
 
 // implementation is a member of the groups of an engine.
@@ -38,32 +41,36 @@ type implementation struct {
 	name    string
 	dedupes bool // a redelivery is recognised, and not stored again
 	stores  bool // what is answered 200 is on disk
-	// start makes the member. If work is not nil, workers call it for what was
-	// accepted. The member is returned on error too if there is something to close.
+	works   bool // it has workers
+	// start starts the member. If work is not nil, workers call it for what was
+	// accepted. The member is also returned with an error if there is something to
+	// close.
 	start func(ctx context.Context, at place, work pixmed.Receiver) (*peer, error)
 }
 
-// engine is what stores, and who stores there.
+// engine is a database, and the members that store in it.
 type engine struct {
 	name            string
 	implementations []implementation
 }
 
-// engines returns all that is measured, in the order in which it is.
+// engines returns all members, in the order in which they are measured.
 func engines() []engine {
 	bare := implementation{name: "limit-bare", start: startBare}
 	return []engine{
 		{"sqlite", []implementation{
-			{name: "pixmed", dedupes: true, stores: true, start: startSQLiteInbox},
-			{name: "river-tx", dedupes: true, stores: true, start: startSQLiteRiver},
+			{name: "pixmed", dedupes: true, stores: true, works: true, start: startSQLiteInbox},
+			{name: "river-tx", dedupes: true, stores: true, works: true, start: startSQLiteRiverTx},
+			{name: "river", stores: true, works: true, start: startSQLiteRiver},
 			{name: "raw-insert", stores: true, start: startSQLiteInsert},
 			{name: "goqite", stores: true, start: startSQLiteGoqite},
 			{name: "nats-jetstream", dedupes: true, stores: true, start: startJetStream},
 			bare,
 		}},
 		{"postgres", []implementation{
-			{name: "pixmed", dedupes: true, stores: true, start: startPostgresInbox},
-			{name: "river-tx", dedupes: true, stores: true, start: startPostgresRiver},
+			{name: "pixmed", dedupes: true, stores: true, works: true, start: startPostgresInbox},
+			{name: "river-tx", dedupes: true, stores: true, works: true, start: startPostgresRiverTx},
+			{name: "river", stores: true, works: true, start: startPostgresRiver},
 			{name: "raw-insert", stores: true, start: startPostgresInsert},
 			{name: "goqite", stores: true, start: startPostgresGoqite},
 			bare,
@@ -71,13 +78,24 @@ func engines() []engine {
 	}
 }
 
-// peer is a member that runs.
+// working returns the members of an engine that have workers.
+func (e engine) working() (all []implementation) {
+	for _, i := range e.implementations {
+		if i.works {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// peer is a running member.
 type peer struct {
+	place   place
 	handler http.Handler
-	// stored counts the notifications that are stored, worked or not.
+	// stored counts the stored notifications, whether their callbacks have run or not.
 	stored func(ctx context.Context) (int, error)
 	// synced returns an error if commits are not synced to disk before they
-	// return. The inbox's own tests see to it that its are.
+	// return. For the inbox on SQLite, its own tests check that.
 	synced func(ctx context.Context) error
 
 	server  *httptest.Server
@@ -86,7 +104,7 @@ type peer struct {
 
 func (p *peer) onClose(f func() error) { p.closers = append(p.closers, f) }
 
-// stop ends the server and then the member with its workers, who end what they
+// stop ends the server and then the member with its workers, which finish what they
 // have begun.
 func (p *peer) stop() error {
 	if p == nil {
@@ -103,14 +121,14 @@ func (p *peer) stop() error {
 	return errors.Join(errs...)
 }
 
-// address is where the member serves.
+// address returns where the member serves.
 func (p *peer) address() string { return p.server.Listener.Addr().String() }
 
-// launch starts a member and a server of HTTP in front of it, in a new place.
-// folder and database must be as of [place], of which database is the URL of the
-// server to create one on.
-func launch(ctx context.Context, i implementation, folder, database string, work pixmed.Receiver) (*peer, error) {
-	at := place{folder: folder}
+// launch starts a member, and an HTTP server in front of it. It stores in the
+// folder, or in a new database on the server whose URL is given. Without a number
+// of workers it has the default's.
+func launch(ctx context.Context, i implementation, folder, database string, workers int, work pixmed.Receiver) (*peer, error) {
+	at := place{folder: folder, workers: cmp.Or(workers, defaultWorkers)}
 	drop := func() error { return nil }
 	if database != "" {
 		var err error
@@ -122,6 +140,7 @@ func launch(ctx context.Context, i implementation, folder, database string, work
 	if p == nil {
 		p = &peer{}
 	}
+	p.place = at
 	p.closers = slices.Insert(p.closers, 0, drop)
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
@@ -130,7 +149,7 @@ func launch(ctx context.Context, i implementation, folder, database string, work
 	return p, nil
 }
 
-// databaseServer returns the server on which an engine stores, "" if it needs none.
+// databaseServer returns the URL of the server of an engine, "" if it needs none.
 func databaseServer(tb testing.TB, engine string) string {
 	tb.Helper()
 	if engine != "postgres" {
@@ -159,13 +178,13 @@ func storing(store func(ctx context.Context, i *pixmed.Infraction, body []byte) 
 	})
 }
 
-// startBare makes the handler with nothing behind it.
+// startBare starts the handler with nothing behind it.
 func startBare(context.Context, place, pixmed.Receiver) (*peer, error) {
 	h, err := pixmed.NewHandler(pixmed.ReceiverFunc(pixmed.Ignore), pixmed.WithoutVerification(), pixmed.WithLogger(silent))
 	return &peer{handler: h}, err
 }
 
-// serveInbox makes a member of an inbox, which it takes over.
+// serveInbox makes an inbox a member, which stops it in the end.
 func serveInbox(ctx context.Context, in *inbox.Inbox, start bool) (*peer, error) {
 	p := &peer{
 		stored: func(ctx context.Context) (int, error) {
@@ -192,7 +211,7 @@ func serveInbox(ctx context.Context, in *inbox.Inbox, start bool) (*peer, error)
 	return p, err
 }
 
-// orIgnore returns a receiver for an inbox that is not started.
+// orIgnore returns work, or a receiver for an inbox that is not started.
 func orIgnore(work pixmed.Receiver) pixmed.Receiver {
 	if work == nil {
 		return pixmed.ReceiverFunc(pixmed.Ignore)

@@ -16,15 +16,14 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
-// openPostgres makes a pool for a member. The server's settings are PostgreSQL's
-// own defaults where it matters: fsync and synchronous_commit are on, so that a
-// commit returns when it is synced to disk.
+// openPostgres opens a pool for a member. fsync and synchronous_commit are on, as
+// by default, so that a commit returns when it is synced to disk.
 func openPostgres(ctx context.Context, at place, schema string) (*peer, *pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(at.database)
 	if err != nil {
 		return nil, nil, err
 	}
-	c.MaxConns = poolConns
+	c.MaxConns = int32(max(poolConns, at.workers+8))
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
 		return nil, nil, err
@@ -35,7 +34,7 @@ func openPostgres(ctx context.Context, at place, schema string) (*peer, *pgxpool
 	return p, pool, err
 }
 
-// postgresSynced looks at the settings that make a commit wait for the disk.
+// postgresSynced checks the settings that make a commit wait for the disk.
 func postgresSynced(ctx context.Context, pool *pgxpool.Pool) error {
 	for _, setting := range []string{"fsync", "synchronous_commit"} {
 		var value string
@@ -49,7 +48,7 @@ func postgresSynced(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
-// countRows returns a function that counts what a query counts.
+// countRows returns a function that returns the number that a query selects.
 func countRows(pool *pgxpool.Pool, query string) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
 		err = pool.QueryRow(ctx, query).Scan(&n)
@@ -57,14 +56,14 @@ func countRows(pool *pgxpool.Pool, query string) func(context.Context) (int, err
 	}
 }
 
-// startPostgresInbox makes the inbox. It commits once for all notifications that
+// startPostgresInbox starts the inbox. It commits once for all notifications that
 // wait, on one connection, before it answers any of them.
 func startPostgresInbox(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
 	conns, pool, err := openPostgres(ctx, at, "")
 	if err != nil {
 		return conns, err
 	}
-	in, err := postgres.Open(ctx, pool, orIgnore(work), inbox.WithWorkers(workers), inbox.WithLogger(silent))
+	in, err := postgres.Open(ctx, pool, orIgnore(work), inbox.WithWorkers(at.workers), inbox.WithLogger(silent))
 	if err != nil {
 		return conns, err
 	}
@@ -84,15 +83,15 @@ CREATE TABLE events (
 	UNIQUE (transaction_id, external_id, med_status)
 )`
 
-// startPostgresRiver makes what one would write who has River: a row that is
-// unique and a job, in a transaction for each request.
-func startPostgresRiver(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
+// startPostgresRiverTx starts what River's users would write: a unique row and a
+// job, in one transaction for each request.
+func startPostgresRiverTx(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
 	p, pool, err := openPostgres(ctx, at, postgresEvents)
 	if err != nil {
 		return p, err
 	}
 	p.stored = countRows(pool, "SELECT count(*) FROM events JOIN river_job ON events.id = (args ->> 'event')::bigint")
-	client, err := newRiver(ctx, p, riverpgxv5.New(pool), work, func(ctx context.Context, event int64) (body []byte, err error) {
+	client, err := newRiver(ctx, p, at, riverpgxv5.New(pool), work, func(ctx context.Context, event int64) (body []byte, err error) {
 		err = pool.QueryRow(ctx, "SELECT body FROM events WHERE id = $1", event).Scan(&body)
 		return body, err
 	})
@@ -118,9 +117,19 @@ INSERT INTO events (transaction_id, external_id, med_status, body) VALUES ($1, $
 	return p, nil
 }
 
-// startPostgresInsert makes an INSERT of the body for each request, which is a
-// transaction of its own, and nothing else: there is no key, and nobody who works
-// it.
+// startPostgresRiver starts River alone: a job that holds the body, for each request.
+func startPostgresRiver(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
+	p, pool, err := openPostgres(ctx, at, "")
+	if err != nil {
+		return p, err
+	}
+	p.stored = countRows(pool, "SELECT count(*) FROM river_job")
+	return p, serveRiver(ctx, p, at, riverpgxv5.New(pool), work)
+}
+
+// startPostgresInsert starts what inserts the body for each request, in a
+// transaction of its own, and does nothing else: there is no key, and there are no
+// workers.
 func startPostgresInsert(ctx context.Context, at place, _ pixmed.Receiver) (*peer, error) {
 	p, pool, err := openPostgres(ctx, at, `CREATE TABLE bodies (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body bytea NOT NULL)`)
 	if err != nil {
@@ -134,7 +143,7 @@ func startPostgresInsert(ctx context.Context, at place, _ pixmed.Receiver) (*pee
 	return p, nil
 }
 
-// goqitePostgres is goqiteSQLite for PostgreSQL, where goqite makes its ids with
+// goqitePostgres is goqiteSQLite for PostgreSQL, where goqite draws its ids with
 // pgcrypto.
 const goqitePostgres = `
 CREATE EXTENSION IF NOT EXISTS pgcrypto;
@@ -150,8 +159,8 @@ CREATE TABLE goqite (
 );
 CREATE INDEX goqite_next ON goqite (queue, priority DESC, created)`
 
-// startPostgresGoqite makes a message of goqite's for each request, in a
-// transaction of its own.
+// startPostgresGoqite starts goqite: a message for each request, in a transaction of
+// its own.
 func startPostgresGoqite(ctx context.Context, at place, _ pixmed.Receiver) (*peer, error) {
 	p, pool, err := openPostgres(ctx, at, goqitePostgres)
 	if err != nil {

@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// eventArgs are those of a job: the row with the body.
+// eventArgs are the arguments of a job whose body is in a row of its own.
 type eventArgs struct {
 	Event int64 `json:"event"`
 }
@@ -20,31 +21,19 @@ type eventArgs struct {
 // Kind implements [river.JobArgs].
 func (eventArgs) Kind() string { return "event" }
 
-// riverWorker hands the notification of a job to a receiver.
-type riverWorker struct {
-	river.WorkerDefaults[eventArgs]
-	body func(ctx context.Context, event int64) ([]byte, error)
-	work pixmed.Receiver
+// bodyArgs are the arguments of a job that holds the body.
+type bodyArgs struct {
+	Body json.RawMessage `json:"body"`
 }
 
-// Work implements [river.Worker].
-func (w *riverWorker) Work(ctx context.Context, job *river.Job[eventArgs]) error {
-	body, err := w.body(ctx, job.Args.Event)
-	if err != nil {
-		return err
-	}
-	infraction, err := pixmed.ParseInfraction(body)
-	if err != nil {
-		return river.JobCancel(err)
-	}
-	return w.work.Receive(ctx, &pixmed.Notification{Infraction: *infraction, Raw: body, Attempt: job.Attempt})
-}
+// Kind implements [river.JobArgs].
+func (bodyArgs) Kind() string { return "body" }
 
-// newRiver makes River's tables and its client, which is stopped when the peer is.
-// If work is not nil, workers are started. They fetch jobs every 2 ms at most, as
-// often as the inbox's do: with River's default of 100 ms, 10 workers would work no
-// more than 100 jobs in a second.
-func newRiver[T any](ctx context.Context, p *peer, driver riverdriver.Driver[T], work pixmed.Receiver, body func(context.Context, int64) ([]byte, error)) (*river.Client[T], error) {
+// newRiver creates River's tables and its client, which is stopped with the peer. If
+// work is not nil, workers are started. They fetch jobs as often as River allows,
+// every millisecond: with its default, 100 ms, 10 workers would do no more than 100
+// jobs a second. body returns the body of an event.
+func newRiver[T any](ctx context.Context, p *peer, at place, driver riverdriver.Driver[T], work pixmed.Receiver, body func(context.Context, int64) ([]byte, error)) (*river.Client[T], error) {
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: silent})
 	if err != nil {
 		return nil, err
@@ -52,13 +41,22 @@ func newRiver[T any](ctx context.Context, p *peer, driver riverdriver.Driver[T],
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return nil, err
 	}
-	config := &river.Config{Logger: silent, FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond}
+	config := &river.Config{Logger: silent, FetchCooldown: time.Millisecond, FetchPollInterval: 100 * time.Millisecond}
 	if work == nil {
 		return river.NewClient(driver, config)
 	}
 	config.Workers = river.NewWorkers()
-	river.AddWorker(config.Workers, &riverWorker{body: body, work: work})
-	config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}}
+	river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[eventArgs]) error {
+		b, err := body(ctx, job.Args.Event)
+		if err != nil {
+			return err
+		}
+		return receive(ctx, work, b, job.Attempt)
+	}))
+	river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[bodyArgs]) error {
+		return receive(ctx, work, job.Args.Body, job.Attempt)
+	}))
+	config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: at.workers}}
 	client, err := river.NewClient(driver, config)
 	if err != nil {
 		return nil, err
@@ -80,4 +78,26 @@ func newRiver[T any](ctx context.Context, p *peer, driver riverdriver.Driver[T],
 		return err
 	})
 	return client, nil
+}
+
+// serveRiver sets a peer's handler to one that inserts a job that holds the body.
+func serveRiver[T any](ctx context.Context, p *peer, at place, driver riverdriver.Driver[T], work pixmed.Receiver) error {
+	client, err := newRiver(ctx, p, at, driver, work, nil)
+	if err != nil {
+		return err
+	}
+	p.handler = storing(func(ctx context.Context, _ *pixmed.Infraction, body []byte) error {
+		_, err := client.Insert(ctx, bodyArgs{body}, nil)
+		return err
+	})
+	return nil
+}
+
+// receive hands the notification of a job to a receiver.
+func receive(ctx context.Context, work pixmed.Receiver, body []byte, attempt int) error {
+	infraction, err := pixmed.ParseInfraction(body)
+	if err != nil {
+		return river.JobCancel(err)
+	}
+	return work.Receive(ctx, &pixmed.Notification{Infraction: *infraction, Raw: body, Attempt: attempt})
 }

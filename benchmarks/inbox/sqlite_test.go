@@ -18,21 +18,20 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// startSQLiteInbox makes the inbox. It syncs the log of SQLite once for all
+// startSQLiteInbox starts the inbox. It syncs the log of SQLite once for all
 // notifications that wait, before it answers any of them.
 func startSQLiteInbox(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
-	in, err := sqlite.Open(ctx, filepath.Join(at.folder, "inbox.db"), orIgnore(work), inbox.WithWorkers(workers), inbox.WithLogger(silent))
+	in, err := sqlite.Open(ctx, filepath.Join(at.folder, "inbox.db"), orIgnore(work), inbox.WithWorkers(at.workers), inbox.WithLogger(silent))
 	if err != nil {
 		return nil, err
 	}
 	return serveInbox(ctx, in, work != nil)
 }
 
-// openSQLite opens a file for a peer, with the settings that the inbox has: each
-// commit is synced to disk (synchronous=FULL), readers do not wait (WAL), and the
-// log is long and the cache large. There is one connection, which is what River
-// and goqite recommend: SQLite has one writer at a time, and several connections
-// that contend for it are slower.
+// openSQLite opens a file for a peer, with the inbox's settings: each commit is
+// synced to disk (synchronous=FULL), readers do not wait (WAL), the log is long and
+// the cache large. There is one connection, as River and goqite recommend: SQLite
+// has one writer at a time, and several connections that contend for it are slower.
 func openSQLite(ctx context.Context, at place, schema string) (*peer, *sql.DB, error) {
 	params := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(true)", "checkpoint_fullfsync(true)",
@@ -50,7 +49,7 @@ func openSQLite(ctx context.Context, at place, schema string) (*peer, *sql.DB, e
 	return p, db, err
 }
 
-// sqliteSynced looks at the settings that openSQLite makes.
+// sqliteSynced checks the settings that openSQLite makes.
 func sqliteSynced(ctx context.Context, db *sql.DB) error {
 	var mode string
 	var synchronous int
@@ -65,7 +64,7 @@ func sqliteSynced(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// countSQL returns a function that counts what a query counts.
+// countSQL returns a function that returns the number that a query selects.
 func countSQL(db *sql.DB, query string) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
 		err = db.QueryRowContext(ctx, query).Scan(&n)
@@ -83,15 +82,15 @@ CREATE TABLE events (
 	UNIQUE (transaction_id, external_id, med_status)
 ) STRICT`
 
-// startSQLiteRiver makes what one would write who has River: a row that is unique
-// and a job, in a transaction for each request, which is synced when it commits.
-func startSQLiteRiver(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
+// startSQLiteRiverTx starts what River's users would write: a unique row and a job,
+// in one transaction for each request.
+func startSQLiteRiverTx(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
 	p, db, err := openSQLite(ctx, at, sqliteEvents)
 	if err != nil {
 		return p, err
 	}
 	p.stored = countSQL(db, "SELECT count(*) FROM events JOIN river_job ON events.id = args ->> 'event'")
-	client, err := newRiver(ctx, p, riversqlite.New(db), work, func(ctx context.Context, event int64) (body []byte, err error) {
+	client, err := newRiver(ctx, p, at, riversqlite.New(db), work, func(ctx context.Context, event int64) (body []byte, err error) {
 		err = db.QueryRowContext(ctx, "SELECT body FROM events WHERE id = ?", event).Scan(&body)
 		return body, err
 	})
@@ -126,8 +125,18 @@ INSERT INTO events (transaction_id, external_id, med_status, body) VALUES (?, ?,
 	return p, nil
 }
 
-// startSQLiteInsert makes an INSERT of the body for each request and nothing else:
-// there is no key, and nobody who works it. It is synced when it returns.
+// startSQLiteRiver starts River alone: a job that holds the body, for each request.
+func startSQLiteRiver(ctx context.Context, at place, work pixmed.Receiver) (*peer, error) {
+	p, db, err := openSQLite(ctx, at, "")
+	if err != nil {
+		return p, err
+	}
+	p.stored = countSQL(db, "SELECT count(*) FROM river_job")
+	return p, serveRiver(ctx, p, at, riversqlite.New(db), work)
+}
+
+// startSQLiteInsert starts what inserts the body for each request and does nothing
+// else: there is no key, and there are no workers.
 func startSQLiteInsert(ctx context.Context, at place, _ pixmed.Receiver) (*peer, error) {
 	p, db, err := openSQLite(ctx, at, `CREATE TABLE bodies (id integer PRIMARY KEY, body blob NOT NULL) STRICT`)
 	if err != nil {
@@ -146,9 +155,9 @@ func startSQLiteInsert(ctx context.Context, at place, _ pixmed.Receiver) (*peer,
 	return p, nil
 }
 
-// goqiteSQLite makes the table that goqite v0.4.0 wants to find: its columns, with
-// their defaults, and the index for receiving. What goqite has for updates is left
-// out, since nothing is updated here.
+// goqiteSQLite creates the table that goqite v0.4.0 expects: its columns, with their
+// defaults, and the index for receiving. Nothing is updated here, so what goqite has
+// for updates is left out.
 const goqiteSQLite = `
 CREATE TABLE goqite (
 	id       text    DEFAULT ('m_' || lower(hex(randomblob(16)))) PRIMARY KEY,
@@ -162,8 +171,8 @@ CREATE TABLE goqite (
 ) STRICT;
 CREATE INDEX goqite_next ON goqite (queue, priority DESC, created)`
 
-// startSQLiteGoqite makes a message of goqite's for each request, in a transaction
-// of its own, which is synced when it commits.
+// startSQLiteGoqite starts goqite: a message for each request, in a transaction of
+// its own.
 func startSQLiteGoqite(ctx context.Context, at place, _ pixmed.Receiver) (*peer, error) {
 	p, db, err := openSQLite(ctx, at, goqiteSQLite)
 	if err == nil {
@@ -172,7 +181,7 @@ func startSQLiteGoqite(ctx context.Context, at place, _ pixmed.Receiver) (*peer,
 	return p, err
 }
 
-// serveGoqite makes the handler of goqite.
+// serveGoqite sets a peer's handler to goqite's.
 func serveGoqite(p *peer, db *sql.DB, flavor goqite.SQLFlavor) {
 	q := goqite.New(goqite.NewOpts{DB: db, Name: "notifications", SQLFlavor: flavor})
 	p.stored = countSQL(db, "SELECT count(*) FROM goqite")

@@ -22,7 +22,10 @@ var pages = map[string]bool{
 	"design.md":              false,
 	"errors.md":              false,
 	"errors.pt-BR.md":        false,
+	"frameworks.md":          true,
+	"frameworks.pt-BR.md":    true,
 	"inbox.md":               true,
+	"inbox.pt-BR.md":         true,
 	"integration.md":         true,
 	"integracao.pt-BR.md":    true,
 	"med.md":                 true,
@@ -32,24 +35,33 @@ var pages = map[string]bool{
 	"reliability.md":         false,
 	"security.md":            true,
 	"security.pt-BR.md":      true,
+	"serverless.md":          true,
+	"serverless.pt-BR.md":    true,
 }
 
 // translations are the pages in Portuguese, by those in English.
 var translations = map[string]string{
 	"compatibility.md": "compatibility.pt-BR.md",
 	"errors.md":        "errors.pt-BR.md",
+	"frameworks.md":    "frameworks.pt-BR.md",
+	"inbox.md":         "inbox.pt-BR.md",
 	"integration.md":   "integracao.pt-BR.md",
 	"med.md":           "med.pt-BR.md",
 	"security.md":      "security.pt-BR.md",
+	"serverless.md":    "serverless.pt-BR.md",
 }
 
-// Every Go snippet of a page must stand, line by line, in a program or test that
+// Every Go snippet of a page must be, line by line, in a program or test that
 // compiles with everything else.
 func TestSnippetsCompile(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("*/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no programs: %v", err)
+	var files []string
+	for _, programs := range []string{"*/*.go", "../gorm/*.go", "../serverless/*.go"} {
+		found, err := filepath.Glob(programs)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no programs in %s: %v", programs, err)
+		}
+		files = append(files, found...)
 	}
 	var programs strings.Builder
 	for _, file := range files {
@@ -62,7 +74,7 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 		for _, snippet := range found {
 			if !strings.Contains(programs.String(), "\n"+snippet) {
-				t.Errorf("%s has a snippet that stands in no program of examples/docs:\n%s", page, snippet)
+				t.Errorf("%s has a snippet that is in no program of examples:\n%s", page, snippet)
 			}
 		}
 	}
@@ -75,6 +87,22 @@ func TestTranslationsAgree(t *testing.T) {
 	for english, portuguese := range translations {
 		markdown.CheckTranslation(t, folder+english, folder+portuguese)
 	}
+}
+
+// Portuguese pages lead to Portuguese pages, where there are any.
+func TestPortugueseLinks(t *testing.T) {
+	t.Parallel()
+	check := func(name, page, twin string) {
+		for _, m := range regexp.MustCompile(`\]\((?:docs/)?([\w.-]+\.md)`).FindAllStringSubmatch(page, -1) {
+			if translation, ok := translations[m[1]]; ok && m[1] != twin {
+				t.Errorf("%s leads to %s: there is %s", name, m[1], translation)
+			}
+		}
+	}
+	for english, portuguese := range translations {
+		check(portuguese, readPage(t, portuguese), english)
+	}
+	check("README.pt-BR.md", readPage(t, "../README.pt-BR.md"), "")
 }
 
 // A test that a page names as its witness must exist.

@@ -1,4 +1,4 @@
-// Package embed has the servers that docs/compatibility.md names.
+// Package embed has the servers that docs/frameworks.md names.
 package embed
 
 import (
@@ -24,7 +24,8 @@ func TestTableOfFrameworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	modules := map[string]string{
-		"github.com/go-chi/chi/v5": "chi", "github.com/gin-gonic/gin": "gin", "github.com/labstack/echo/v5": "echo", "github.com/gofiber/fiber/v3": "fiber",
+		"github.com/go-chi/chi/v5": "chi", "github.com/gin-gonic/gin": "gin", "github.com/labstack/echo/v5": "echo",
+		"github.com/gofiber/fiber/v3": "fiber", "github.com/gofiber/fiber/v2": "fiberv2",
 	}
 	want := map[string]string{}
 	for _, r := range mod.Require {
@@ -35,19 +36,19 @@ func TestTableOfFrameworks(t *testing.T) {
 	if len(want) != len(modules) {
 		t.Fatalf("go.mod requires %v", want)
 	}
-	line := regexp.MustCompile(`(?m)^\| (\w+) \| (v\S+) \| \[(examples/embed/\w+)\]\(\.\./(examples/embed/\w+)\) \|`)
-	for _, page := range []string{"compatibility.md", "compatibility.pt-BR.md"} {
+	line := regexp.MustCompile(`(?m)^\| [\w ]+ \| (v\S+) \| \[examples/embed/(\w+)\]\(\.\./examples/embed/(\w+)\) \|`)
+	for _, page := range []string{"frameworks.md", "frameworks.pt-BR.md"} {
 		text, err := os.ReadFile("../../docs/" + page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := map[string]string{}
 		for _, m := range line.FindAllStringSubmatch(string(text), -1) {
-			got[m[1]] = m[2]
-			if m[3] != m[4] || m[3] != "examples/embed/"+m[1] {
+			got[m[2]] = m[1]
+			if m[2] != m[3] {
 				t.Errorf("%s: %s", page, strings.TrimSpace(m[0]))
 			}
-			if _, err := os.Stat("../../" + m[4] + "/main_test.go"); err != nil {
+			if _, err := os.Stat(m[3] + "/main_test.go"); err != nil {
 				t.Error(err)
 			}
 		}

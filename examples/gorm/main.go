@@ -1,7 +1,7 @@
 // Command gorm books blocked values with GORM, exactly once: what the callback
 // writes commits together with the fact that its notification is done.
 //
-//	DATABASE_URL=postgres://… go run ./examples/gorm
+//	PIXMED_DB=postgres://… go run ./examples/gorm
 package main
 
 import (
@@ -41,7 +41,7 @@ func book(ctx context.Context, n *pixmed.Notification) error {
 
 func main() {
 	ctx := context.Background()
-	if err := run(ctx, os.Getenv("DATABASE_URL")); err != nil {
+	if err := run(ctx, os.Getenv("PIXMED_DB")); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -25,8 +25,8 @@ import (
 const (
 	replicaVariable  = "SCALEOUT_REPLICA" // its number
 	schemaVariable   = "SCALEOUT_SCHEMA"
-	databaseVariable = "DATABASE_URL"
-	secretVariable   = "WEBHOOK_SECRETS"
+	databaseVariable = "PIXMED_DB"
+	secretVariable   = "PIXMED_WEBHOOK_SECRETS"
 )
 
 const (

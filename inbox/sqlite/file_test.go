@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -283,13 +284,13 @@ func copyFiles(t *testing.T, path string) *enginetest.Store {
 func TestRecoveryIsOneTransaction(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
-	const attempts = 300
+	const attempts = 100
 	begun := make(chan struct{}, attempts)
 	first := s.Start(t, pixmed.ReceiverFunc(func(ctx context.Context, _ *pixmed.Notification) error {
 		begun <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
-	}), inbox.WithWorkers(attempts))
+	}), inbox.WithWorkers(attempts), inbox.WithAttemptTimeout(time.Hour), inbox.WithOverdue(2*time.Hour))
 	for range attempts {
 		if err := first.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
 			t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// A goal is what the SDK is meant to reach.
+// A goal is what the SDK should reach.
 type goal struct {
 	what     string
 	at       string // the conditions
@@ -25,7 +25,7 @@ func (g goal) String() string {
 	return fmt.Sprintf("| %s | %s | %s | %s | %s |", g.what, g.at, g.wanted, value, verdict)
 }
 
-// goals compares what was measured with what is wanted.
+// goals compares the figures with what is wanted.
 func (s *results) goals() (all []goal) {
 	atMost := func(what, at string, want, value float64, ok bool) {
 		all = append(all, goal{what, at, "at most " + digits(want), value, ok, ok && value <= want})
@@ -67,6 +67,19 @@ func (s *results) goals() (all []goal) {
 		atMost("receipt in memory, allocated, of the PDF's size", size, 1.25, r, ok)
 		r, ok = g.of("pixmed-bytes-unknown-length").median("alloc/size")
 		atMost("the same without a Content-Length", size, 2.6, r, ok)
+	}
+	for _, engine := range []string{"sqlite", "postgres"} {
+		at := "engine=" + engine
+		g := s.find("Accept", at+" conns=64")
+		r, ok := times(g.of(ours), g.of("river-tx"), "accepts/s")
+		atLeast("accepts from 64 senders, times as many as with river-tx", engine, 1, r, ok)
+		for _, workers := range []string{"10", "50"} {
+			g := s.find("Work", at+" workers="+workers)
+			r, ok := times(g.of(ours), g.of("river"), "callbacks/s")
+			atLeast("callbacks of "+workers+" workers, times as many as River's", engine, 1, r, ok)
+		}
+		after, ok := s.find("Latency", at).of(ours).median("after-the-200-p50-µs")
+		atMost("from the 200 to the callback in ms, median", engine, 1, after/1e3, ok)
 	}
 	return all
 }

@@ -5,9 +5,9 @@
 //	go run ./benchmarks/cmd/report -from docs/performance.txt -docs docs
 //	                                               write them again from the raw figures
 //
-// Every package of benchmarks is run once in each round, and the figures are the
-// medians of the rounds. A ratio is taken within a round, since the machine may be
-// faster in the next one; what is compared runs one right after the other.
+// Each round runs every package of benchmarks once; the figures are the medians of
+// the rounds. A ratio is taken within a round, in which the members of a group run one
+// right after the other, since the machine may be faster in the next round.
 package main
 
 import (
@@ -40,11 +40,12 @@ func main() {
 
 func report(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 5, "how many times to run everything")
-	benchtime := flags.String("benchtime", "300ms", "how long a benchmark runs in a round, as go test has it")
-	pattern := flags.String("bench", ".", "the benchmarks to run, as go test has it")
+	rounds := flags.Int("rounds", 3, "how many times to run everything")
+	benchtime := flags.String("benchtime", "100ms", "how long a benchmark runs in a round, as for go test")
+	pattern := flags.String("bench", ".", "the benchmarks to run, as for go test")
 	only := flags.String("packages", "webhook,receipt,download,inbox", "the packages to run")
-	from := flags.String("from", "", "the raw figures of an earlier run, instead of a run")
+	note := flags.String("note", "", "a sentence about the run, for the page")
+	from := flags.String("from", "", "use the raw figures of an earlier run, and run nothing")
 	docs := flags.String("docs", "", "the folder in which to write performance.md, its plots, and performance.txt")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -54,7 +55,7 @@ func report(ctx context.Context, args []string) error {
 	if *from != "" {
 		raw, err = os.ReadFile(*from)
 	} else {
-		m := measurement{rounds: *rounds, benchtime: *benchtime, pattern: *pattern, packages: strings.Split(*only, ",")}
+		m := measurement{rounds: *rounds, benchtime: *benchtime, pattern: *pattern, note: *note, packages: strings.Split(*only, ",")}
 		raw, err = m.run(ctx)
 	}
 	if err != nil {
@@ -71,7 +72,7 @@ func report(ctx context.Context, args []string) error {
 	return write(*docs, raw, results)
 }
 
-// write writes the page and what belongs to it.
+// write writes the page, the raw figures and the plots.
 func write(dir string, raw []byte, results *results) error {
 	page, err := results.page()
 	if err != nil {
@@ -93,12 +94,12 @@ func write(dir string, raw []byte, results *results) error {
 
 // measurement is a run of the benchmarks.
 type measurement struct {
-	rounds             int
-	benchtime, pattern string
-	packages           []string
+	rounds                   int
+	benchtime, pattern, note string
+	packages                 []string
 }
 
-// run returns what the benchmarks print, with what was measured where.
+// run returns the benchmarks' output, with the date and the machine.
 func (m *measurement) run(ctx context.Context) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "report-*")
 	if err != nil {
@@ -113,6 +114,9 @@ func (m *measurement) run(ctx context.Context) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "date: %s\ngo: %s\ncores: %d\nbenchtime: %s\n", time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU(), m.benchtime)
+	if m.note != "" {
+		fmt.Fprintf(&out, "note: %s\n", m.note)
+	}
 	for round := range m.rounds {
 		fmt.Fprintf(&out, "round: %d\n", round+1)
 		for _, p := range m.packages {
@@ -132,7 +136,7 @@ func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format(time.TimeOnly)+" "+format+"\n", args...)
 }
 
-// command runs a program and returns what it prints.
+// command runs a program and returns its output.
 func command(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr

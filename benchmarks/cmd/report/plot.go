@@ -29,14 +29,14 @@ var growths = []growth{
 	{"DeduplicateGrowing", "cases", "Telling a duplicate", "cases in the store"},
 }
 
-// plotted are the units of which there is a plot each.
+// plotted are the units, each of which has a plot.
 var plotted = []struct{ unit, name, y string }{
 	{"ns/op", "time", "time in nanoseconds"},
 	{"B/op", "allocated", "allocated, in bytes"},
 	{"allocs/op", "allocations", "allocations"},
 }
 
-// A drawing is a plot of what was measured.
+// A drawing is a plot of one growth in one unit.
 type drawing struct {
 	Name  string // of the file
 	g     growth
@@ -45,7 +45,7 @@ type drawing struct {
 	lines map[string]plotter.XYs // by implementation
 }
 
-// drawings returns the plots for which there are figures, in their order.
+// drawings returns the plots for which there are figures.
 func (s *results) drawings() (all []drawing) {
 	for _, g := range growths {
 		for _, p := range plotted {
@@ -58,7 +58,7 @@ func (s *results) drawings() (all []drawing) {
 	return all
 }
 
-// Title says what is drawn.
+// Title is the plot's heading.
 func (d drawing) Title() string { return d.g.title + ": " + d.y }
 
 // svg draws the plot.
@@ -68,7 +68,7 @@ func (d drawing) svg() ([]byte, error) {
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 	p.Add(plotter.NewGrid())
-	legend := plot.NewLegend() // beside the plot, where it hides nothing
+	legend := plot.NewLegend() // beside the plot, so that it hides nothing
 	legend.Left, legend.Top = true, true
 	for i, impl := range slices.Sorted(maps.Keys(d.lines)) {
 		line, points, err := plotter.NewLinePoints(d.lines[impl])
@@ -94,8 +94,8 @@ func (d drawing) svg() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// lines returns the points of each implementation. What is zero has no place on a
-// logarithmic scale.
+// lines returns the points of each implementation. Zero has no place on a logarithmic
+// scale.
 func (s *results) lines(g growth, unit string) map[string]plotter.XYs {
 	lines := make(map[string]plotter.XYs)
 	for _, group := range s.groups {
@@ -116,7 +116,7 @@ func (s *results) lines(g growth, unit string) map[string]plotter.XYs {
 	return lines
 }
 
-// number reads 1000, 64KiB, 16MiB.
+// number parses 1000, 64KiB, 16MiB.
 func number(text string) (float64, error) {
 	factor := 1.0
 	for suffix, f := range map[string]float64{"KiB": 1 << 10, "MiB": 1 << 20} {

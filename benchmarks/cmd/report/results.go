@@ -18,7 +18,7 @@ type results struct {
 	groups []*group
 }
 
-// A group is what is compared: benchmarks that differ in the implementation only.
+// A group is a set of benchmarks that differ in the implementation alone.
 type group struct {
 	base       string // "Decode"
 	conditions string // "size=1MiB"
@@ -29,10 +29,10 @@ type group struct {
 type member struct {
 	impl   string
 	units  []string             // in the order in which they were printed
-	values map[string][]float64 // by unit, one for each round
+	values map[string][]float64 // by unit, one per round
 }
 
-// read reads what the benchmarks have printed.
+// read reads the benchmarks' output.
 func read(r io.Reader) (*results, error) {
 	s := &results{config: make(map[string]string)}
 	byName := make(map[string]*member)
@@ -81,7 +81,7 @@ func read(r io.Reader) (*results, error) {
 	return s, reader.Err()
 }
 
-// split takes a benchmark's name apart.
+// split splits a benchmark's name.
 func split(name benchfmt.Name) (base, conditions, impl string, err error) {
 	b, parts := name.Parts()
 	var conds []string
@@ -102,7 +102,7 @@ func split(name benchfmt.Name) (base, conditions, impl string, err error) {
 	return string(b), strings.Join(conds, " "), impl, nil
 }
 
-// find returns a group, nil if it was not measured.
+// find returns a group, or nil if it was not measured.
 func (s *results) find(base, conditions string) *group {
 	for _, g := range s.groups {
 		if g.base == base && g.conditions == conditions {
@@ -112,7 +112,7 @@ func (s *results) find(base, conditions string) *group {
 	return nil
 }
 
-// of returns an implementation of a group, nil if it was not measured.
+// of returns a member of a group, or nil if it was not measured.
 func (g *group) of(impl string) *member {
 	if g == nil {
 		return nil
@@ -127,7 +127,7 @@ func (g *group) of(impl string) *member {
 
 // primary returns the unit that implementations are compared by.
 func (g *group) primary() string {
-	for _, unit := range []string{"worked-s", "accepts/s"} {
+	for _, unit := range []string{"worked-s", "callbacks/s", "accepts/s", "p50-µs"} {
 		if m := g.of(ours); m != nil && len(m.values[unit]) > 0 {
 			return unit
 		}
@@ -143,8 +143,7 @@ func (m *member) median(unit string) (float64, bool) {
 	return median(m.values[unit])
 }
 
-// times returns how many times as good as the second member the first one is:
-// the median of the rounds' ratios.
+// times returns how many times as good a is as b: the median of the rounds' ratios.
 func times(a, b *member, unit string) (float64, bool) {
 	if a == nil || b == nil || len(a.values[unit]) != len(b.values[unit]) {
 		return 0, false

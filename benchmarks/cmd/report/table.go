@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// growing is how the name of a benchmark ends that is for a plot.
+// growing is the end of the name of a benchmark that is only plotted.
 const growing = "Growing"
 
-// table returns the one table of all that is compared.
+// table returns the table of all comparisons.
 func (s *results) table() string {
 	var b strings.Builder
 	b.WriteString("| What | Conditions | Implementation | Median | × pixmed | Besides |\n|---|---|---|--:|--:|---|\n")
@@ -34,7 +34,7 @@ func (s *results) table() string {
 	return b.String()
 }
 
-// ratio says how much the SDK is faster than an implementation.
+// ratio says how much faster the SDK is than an implementation.
 func ratio(g *group, m *member, unit string) string {
 	if m.impl == ours {
 		return "1"
@@ -46,28 +46,28 @@ func ratio(g *group, m *member, unit string) string {
 	return digits(r)
 }
 
-// besides lists what else was measured, but for what is nothing.
+// besides lists what else was measured and is not zero.
 func (m *member) besides(primary string) string {
 	var list []string
 	for _, unit := range m.units {
 		if unit == primary || unit == "ns/op" || unit == "B/op" && m.values["alloc/size"] != nil {
 			continue
 		}
-		if value, _ := m.median(unit); value != 0 || unit == "lost" || unit == "twice" {
+		if value, _ := m.median(unit); value != 0 || unit == "lost" || unit == "twice" || strings.HasPrefix(unit, "after-") {
 			list = append(list, quantity(value, unit))
 		}
 	}
 	return strings.Join(list, ", ")
 }
 
-// quantity writes a figure with its unit, in the prefix that suits it.
+// quantity writes a figure with its unit and a suitable prefix.
 func quantity(value float64, unit string) string {
 	switch unit {
 	case "ns/op":
 		return duration(value)
 	case "worked-s", "answered-s":
 		return strings.TrimSuffix(unit, "-s") + " in " + duration(value*1e9)
-	case "accepts/s":
+	case "accepts/s", "callbacks/s":
 		return strconv.FormatFloat(math.Round(value), 'f', 0, 64) + "/s"
 	case "MB/s":
 		return digits(value) + " MB/s"
@@ -78,7 +78,7 @@ func quantity(value float64, unit string) string {
 	case "alloc/size":
 		return digits(value) + "× the PDF allocated"
 	}
-	// What is measured, and in what: p99-µs, rss-growth-MiB.
+	// A name and a unit: p99-µs, rss-growth-MiB.
 	if i := strings.LastIndex(unit, "-"); i > 0 {
 		what := strings.ReplaceAll(unit[:i], "-", " ")
 		switch unit[i+1:] {
@@ -117,7 +117,7 @@ func size(bytes float64) string {
 	return digits(bytes) + " B"
 }
 
-// digits writes a figure with three of them, at least.
+// digits writes a figure with at least three digits, if it has as many.
 func digits(value float64) string {
 	switch abs := math.Abs(value); {
 	case abs >= 100 || value == math.Trunc(value):

@@ -19,6 +19,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -140,9 +141,9 @@ func TestBeforeAndAfter(t *testing.T) {
 			}
 
 			next := &ledger{failures: tt.failures}
-			handler, in, ended := startAfter(t, next)
+			handler, in := startAfter(t, next)
 			post(handler)
-			stats := settle(t, in, ended)
+			stats := settle(t, in)
 			if diff := cmp.Diff(tt.after, next.entries()); diff != "" {
 				t.Errorf("with pixmed (-want +got):\n%s", diff)
 			}
@@ -159,7 +160,7 @@ func TestMirror(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer
 	old := &ledger{}
-	next, in, ended := startAfter(t, watching{slog.New(slog.NewTextHandler(&said, nil))})
+	next, in := startAfter(t, watching{slog.New(slog.NewTextHandler(&said, nil))})
 	handler := mirror(newBefore(t, old), next, pixmed.DefaultBodyLimit)
 
 	w := httptest.NewRecorder()
@@ -167,7 +168,7 @@ func TestMirror(t *testing.T) {
 	if w.Code != http.StatusOK {
 		t.Errorf("the answer is %d, want the old handler's 200", w.Code)
 	}
-	stats := settle(t, in, ended)
+	stats := settle(t, in)
 	if diff := cmp.Diff([]string{"block 18.00"}, old.entries()); diff != "" {
 		t.Errorf("the old handler's work (-want +got):\n%s", diff)
 	}
@@ -196,15 +197,12 @@ func newBefore(t *testing.T, b books) http.Handler {
 	return &before{db, b}
 }
 
-// startAfter returns the new handler with its inbox, and a channel that receives each
-// attempt when it has ended.
-func startAfter(t *testing.T, b books) (http.Handler, *inbox.Inbox, <-chan inbox.Attempt) {
+// startAfter returns the new handler with its inbox.
+func startAfter(t *testing.T, b books) (http.Handler, *inbox.Inbox) {
 	t.Helper()
-	ended := make(chan inbox.Attempt, 100)
 	handler, in, err := newAfter(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), b, []string{secret},
 		inbox.WithBackoff(time.Millisecond, time.Millisecond),
-		inbox.WithLogger(slog.New(slog.DiscardHandler)),
-		inbox.WithObserver(func(_ context.Context, a inbox.Attempt) { ended <- a }))
+		inbox.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,24 +214,16 @@ func startAfter(t *testing.T, b books) (http.Handler, *inbox.Inbox, <-chan inbox
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return handler, in, ended
+	return handler, in
 }
 
-// settle waits until nothing is pending, and returns what the inbox holds.
-func settle(t *testing.T, in *inbox.Inbox, ended <-chan inbox.Attempt) inbox.Stats {
+// settle waits until nothing is pending, and returns what the inbox holds for a
+// person to look at.
+func settle(t *testing.T, in *inbox.Inbox) inbox.Stats {
 	t.Helper()
-	for {
-		stats, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stats.Pending == 0 {
-			return inbox.Stats{Dead: stats.Dead, Quarantined: stats.Quarantined}
-		}
-		select {
-		case <-ended:
-		case <-t.Context().Done():
-			t.Fatal("the test's time is up")
-		}
+	stats, err := inboxtest.Idle(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return inbox.Stats{Dead: stats.Dead, Quarantined: stats.Quarantined}
 }

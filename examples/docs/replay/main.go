@@ -1,7 +1,7 @@
 // Command replay makes dead notifications pending again, once the cause is gone:
 // all whose last error holds a text.
 //
-//	DATABASE_URL=postgres://… go run ./examples/docs/replay -since 2026-01-31T00:00:00Z -error 'no such column'
+//	PIXMED_DB=postgres://… go run ./examples/docs/replay -since 2026-01-31T00:00:00Z -error 'no such column'
 //
 // It is for an inbox in PostgreSQL, which other processes are working meanwhile. A
 // file of SQLite's is open in the service alone: call replay from within it.
@@ -28,7 +28,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv("DATABASE_URL")); err != nil {
+	if err := run(ctx, os.Args[1:], os.Getenv("PIXMED_DB")); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, url string) (err error) {
 	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return fmt.Errorf("PIXMED_DB: %w", err)
 	}
 	config.MaxConns = max(config.MaxConns, 5) // what an inbox with one worker asks for
 	pool, err := pgxpool.NewWithConfig(ctx, config)

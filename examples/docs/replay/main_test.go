@@ -17,6 +17,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/examples/internal/testpg"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 	"github.com/pixmed-go/pixmed/pixmedtest"
@@ -45,8 +46,7 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 	const cases = 20
 	r := &receiver{done: make(chan string, 1000)}
-	ended := make(chan inbox.Attempt, 1000)
-	in, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), r, options(ended)...)
+	in, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), r, options()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestReplay(t *testing.T) {
 	receive(t, in, gone, pixmed.Debited)
 	receive(t, in, pixmedtest.NewInfraction(), "APPEALED")
 	want := inbox.Stats{Dead: 2*cases + 2}
-	if diff := cmp.Diff(want, settle(t, in, ended)); diff != "" {
+	if diff := cmp.Diff(want, settle(t, in)); diff != "" {
 		t.Fatalf("before (-want +got):\n%s", diff)
 	}
 	<-r.done
@@ -81,7 +81,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%d replayed and %d left alone, want %d and 1", got.Done, len(got.Skipped), 2*cases)
 	}
 	want = inbox.Stats{Dead: 2}
-	if diff := cmp.Diff(want, settle(t, in, ended)); diff != "" {
+	if diff := cmp.Diff(want, settle(t, in)); diff != "" {
 		t.Errorf("after (-want +got):\n%s", diff)
 	}
 	close(r.done)
@@ -112,8 +112,7 @@ func TestCommand(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	r := &receiver{done: make(chan string, 10)}
-	ended := make(chan inbox.Attempt, 10)
-	in, err := postgres.Open(t.Context(), pool, r, append(options(ended), inbox.WithWorkers(2))...)
+	in, err := postgres.Open(t.Context(), pool, r, append(options(), inbox.WithWorkers(2))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +121,7 @@ func TestCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, in, pixmedtest.NewInfraction(), pixmed.Acknowledged)
-	if diff := cmp.Diff(inbox.Stats{Dead: 1}, settle(t, in, ended)); diff != "" {
+	if diff := cmp.Diff(inbox.Stats{Dead: 1}, settle(t, in)); diff != "" {
 		t.Fatalf("before (-want +got):\n%s", diff)
 	}
 
@@ -132,24 +131,20 @@ func TestCommand(t *testing.T) {
 		if err := run(t.Context(), args, url); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(inbox.Stats{Dead: 1}, settle(t, in, ended)); diff != "" {
+		if diff := cmp.Diff(inbox.Stats{Dead: 1}, settle(t, in)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", args, diff)
 		}
 	}
 	if err := run(t.Context(), []string{"-error", "no such column", "-since", "2020-01-01T00:00:00Z"}, url); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(inbox.Stats{}, settle(t, in, ended)); diff != "" {
+	if diff := cmp.Diff(inbox.Stats{}, settle(t, in)); diff != "" {
 		t.Errorf("after (-want +got):\n%s", diff)
 	}
 }
 
-func options(ended chan<- inbox.Attempt) []inbox.Option {
-	return []inbox.Option{
-		inbox.WithMaxAttempts(1),
-		inbox.WithLogger(slog.New(slog.DiscardHandler)),
-		inbox.WithObserver(func(_ context.Context, a inbox.Attempt) { ended <- a }),
-	}
+func options() []inbox.Option {
+	return []inbox.Option{inbox.WithMaxAttempts(1), inbox.WithLogger(slog.New(slog.DiscardHandler))}
 }
 
 func stop(t *testing.T, in *inbox.Inbox) {
@@ -167,22 +162,13 @@ func receive(t *testing.T, in *inbox.Inbox, i pixmed.Infraction, status pixmed.M
 	}
 }
 
-// settle waits until nothing is pending, and counts what the inbox holds for a
-// person.
-func settle(t *testing.T, in *inbox.Inbox, ended <-chan inbox.Attempt) inbox.Stats {
+// settle waits until nothing is pending, and returns what the inbox holds for a
+// person to look at.
+func settle(t *testing.T, in *inbox.Inbox) inbox.Stats {
 	t.Helper()
-	for {
-		stats, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stats.Pending == 0 {
-			return inbox.Stats{Dead: stats.Dead, Quarantined: stats.Quarantined}
-		}
-		select {
-		case <-ended:
-		case <-t.Context().Done():
-			t.Fatal("the test's time is up")
-		}
+	stats, err := inboxtest.Idle(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return inbox.Stats{Dead: stats.Dead, Quarantined: stats.Quarantined}
 }

@@ -10,13 +10,14 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/pixmed-go/pixmed"
 )
 
 func main() {
-	webhook, err := newWebhook(os.Getenv("WEBHOOK_SECRET"), func(_ context.Context, n *pixmed.Notification) error {
+	webhook, err := newWebhook(strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS")), func(_ context.Context, n *pixmed.Notification) error {
 		log.Print(n)
 		return nil
 	})
@@ -30,8 +31,8 @@ func main() {
 	log.Fatal(server.ListenAndServe())
 }
 
-func newWebhook(secret string, receive pixmed.ReceiverFunc) (*pixmed.Handler, error) {
-	return pixmed.NewHandler(receive, pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secret)))
+func newWebhook(secrets []string, receive pixmed.ReceiverFunc) (*pixmed.Handler, error) {
+	return pixmed.NewHandler(receive, pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)))
 }
 
 // swallow reads the body, as a logger of bodies or a form parser does. Nothing is

@@ -15,7 +15,7 @@ import (
 func TestBodyRead(t *testing.T) {
 	t.Parallel()
 	var got [][]byte
-	webhook, err := newWebhook("secret", func(_ context.Context, n *pixmed.Notification) error {
+	webhook, err := newWebhook([]string{"secret"}, func(_ context.Context, n *pixmed.Notification) error {
 		got = append(got, n.Raw)
 		return nil
 	})

@@ -1,9 +1,9 @@
-// Command fiber embeds pixmed's handler in a server with fiber, through its adaptor
-// for net/http.
+// Command fiber embeds pixmed's handler in a server with fiber v3, through its
+// adaptor for net/http. For fiber v2 see the program fiberv2.
 //
-// fiber is built on fasthttp. It has read the whole body before a handler is called,
-// so that its BodyLimit and its ReadTimeout protect you from what is too large or too
-// slow, and not pixmed's; and its context does not end when the client hangs up.
+// fiber is built on fasthttp, which reads the whole body before it calls a handler.
+// So fiber's BodyLimit and ReadTimeout protect you from bodies that are too large or
+// too slow, not pixmed's. The context does not end when the client hangs up.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	stop, err := serve(listener, os.Getenv("WEBHOOK_SECRET"), func(_ context.Context, tenant string, n *pixmed.Notification) error {
+	stop, err := serve(listener, strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS")), func(_ context.Context, tenant string, n *pixmed.Notification) error {
 		log.Printf("%s: %v", tenant, n)
 		return nil
 	})
@@ -44,8 +44,8 @@ func main() {
 }
 
 // serve starts the server.
-func serve(l net.Listener, secret string, receive func(ctx context.Context, tenant string, n *pixmed.Notification) error) (stop func(context.Context) error, err error) {
-	webhook, err := newWebhook(secret, receive)
+func serve(l net.Listener, secrets []string, receive func(ctx context.Context, tenant string, n *pixmed.Notification) error) (stop func(context.Context) error, err error) {
+	webhook, err := newWebhook(secrets, receive)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +59,8 @@ func serve(l net.Listener, secret string, receive func(ctx context.Context, tena
 	return app.ShutdownWithContext, nil
 }
 
-// withTenant puts the route parameter where the callback finds it. fiber uses the
-// memory of its strings again after the request, so what may be kept is copied.
+// withTenant puts the route parameter where the callback finds it. fiber reuses the
+// memory of its strings after the request, so what may be kept is copied.
 func withTenant(c fiber.Ctx) error {
 	c.RequestCtx().SetUserValue(tenantKey{}, strings.Clone(c.Params("tenant")))
 	return c.Next()
@@ -71,11 +71,11 @@ type tenantKey struct{}
 
 // newWebhook returns the handler that is embedded: to the framework it is a plain
 // http.Handler.
-func newWebhook(secret string, receive func(context.Context, string, *pixmed.Notification) error) (*pixmed.Handler, error) {
+func newWebhook(secrets []string, receive func(context.Context, string, *pixmed.Notification) error) (*pixmed.Handler, error) {
 	return pixmed.NewHandler(
 		pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
 			tenant, _ := ctx.Value(tenantKey{}).(string)
 			return receive(ctx, tenant, n)
 		}),
-		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secret)))
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)))
 }

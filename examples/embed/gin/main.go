@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,7 +21,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	stop, err := serve(listener, os.Getenv("WEBHOOK_SECRET"), func(_ context.Context, tenant string, n *pixmed.Notification) error {
+	stop, err := serve(listener, strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS")), func(_ context.Context, tenant string, n *pixmed.Notification) error {
 		log.Printf("%s: %v", tenant, n)
 		return nil
 	})
@@ -36,8 +37,8 @@ func main() {
 }
 
 // serve starts the server.
-func serve(l net.Listener, secret string, receive func(ctx context.Context, tenant string, n *pixmed.Notification) error) (stop func(context.Context) error, err error) {
-	webhook, err := newWebhook(secret, receive)
+func serve(l net.Listener, secrets []string, receive func(ctx context.Context, tenant string, n *pixmed.Notification) error) (stop func(context.Context) error, err error) {
+	webhook, err := newWebhook(secrets, receive)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +69,11 @@ type tenantKey struct{}
 
 // newWebhook returns the handler that is embedded: to the framework it is a plain
 // http.Handler.
-func newWebhook(secret string, receive func(context.Context, string, *pixmed.Notification) error) (*pixmed.Handler, error) {
+func newWebhook(secrets []string, receive func(context.Context, string, *pixmed.Notification) error) (*pixmed.Handler, error) {
 	return pixmed.NewHandler(
 		pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
 			tenant, _ := ctx.Value(tenantKey{}).(string)
 			return receive(ctx, tenant, n)
 		}),
-		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secret)))
+		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)))
 }

@@ -20,10 +20,10 @@ import (
 // Receive is what a server is to call with a tenant's notification.
 type Receive = func(ctx context.Context, tenant string, n *pixmed.Notification) error
 
-// Serve starts a server on a listener. Its webhook, with the secret in the header
+// Serve starts a server on a listener. Its webhook, with a secret in the header
 // X-Webhook-Secret, is /tenants/{tenant}/webhooks/infraction; /healthz is another
 // route. No request may have more than 1 MiB.
-type Serve func(l net.Listener, secret string, receive Receive) (stop func(context.Context) error, err error)
+type Serve func(l net.Listener, secrets []string, receive Receive) (stop func(context.Context) error, err error)
 
 const secret = "embedded-secret"
 
@@ -42,7 +42,7 @@ func Run(t *testing.T, serve Serve) {
 		t.Fatal(err)
 	}
 	calls := make(chan call, 10)
-	stop, err := serve(listener, secret, func(ctx context.Context, tenant string, n *pixmed.Notification) error {
+	stop, err := serve(listener, []string{secret}, func(ctx context.Context, tenant string, n *pixmed.Notification) error {
 		calls <- call{tenant, n, ctx.Err()}
 		switch n.MEDStatus {
 		case pixmed.Cancelled:

@@ -32,12 +32,13 @@ func Snippets(page, language string) (found []string) {
 
 var (
 	comment = regexp.MustCompile(`(?m)\s*// .*$`)
+	label   = regexp.MustCompile(`(?m)(:| as) .*$`)
 	fact    = regexp.MustCompile("`[^`]+`|[0-9]+")
 )
 
 // CheckTranslation fails the test if two pages in different languages have other
-// code, apart from comments, or another number of sections, or tables that do not
-// have the same names and numbers.
+// code, apart from comments, or other diagrams, apart from their labels, or another
+// number of sections, or tables that do not have the same names and numbers.
 func CheckTranslation(t *testing.T, original, translated string) {
 	t.Helper()
 	outline := func(name string) (blocks []string, sections int, rows [][]string) {
@@ -46,6 +47,9 @@ func CheckTranslation(t *testing.T, original, translated string) {
 			for _, block := range Snippets(page, language) {
 				blocks = append(blocks, comment.ReplaceAllString(block, ""))
 			}
+		}
+		for _, diagram := range Snippets(page, "mermaid") {
+			blocks = append(blocks, label.ReplaceAllString(diagram, ""))
 		}
 		for line := range strings.Lines(page) {
 			if strings.HasPrefix(line, "|") {

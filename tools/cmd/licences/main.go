@@ -55,10 +55,11 @@ var allowed = []string{
 // known are the licences of files, by module and name, that do not contain the text
 // of one.
 var known = map[string]string{
-	"github.com/ajstarks/svgo LICENSE-link.txt": "CC-BY-4.0",
-	"github.com/golang/freetype LICENSE":        "FTL",           // or GPL-2.0, at the user's choice
-	"modernc.org/memory LICENSE-LOGO":           "",              // where a picture comes from, which is not compiled
-	"modernc.org/sqlite LICENSE-SQLITE":         "Public-Domain", // SQLite's dedication to the public domain
+	"github.com/ajstarks/svgo LICENSE-link.txt":    "CC-BY-4.0",
+	"github.com/aws/aws-lambda-go LICENSE-SUMMARY": "",              // which of the other two files is for what
+	"github.com/golang/freetype LICENSE":           "FTL",           // or GPL-2.0, at the user's choice
+	"modernc.org/memory LICENSE-LOGO":              "",              // where a picture comes from, which is not compiled
+	"modernc.org/sqlite LICENSE-SQLITE":            "Public-Domain", // SQLite's dedication to the public domain
 }
 
 // minCovered is the percentage of a file's words that must be the text of known
