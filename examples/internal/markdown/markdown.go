@@ -31,7 +31,7 @@ func Snippets(page, language string) (found []string) {
 }
 
 var (
-	comment = regexp.MustCompile(`(?m)\s*// .*$`)
+	comment = regexp.MustCompile(`(?m)\s*(//|#) .*$`)
 	label   = regexp.MustCompile(`(?m)(:| as) .*$`)
 	fact    = regexp.MustCompile("`[^`]+`|[0-9]+")
 )

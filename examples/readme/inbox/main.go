@@ -22,7 +22,7 @@ func main() {
 	secrets := strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS"))
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)),
-		pixmed.WithInvalid(in.Quarantine)) // what is not valid is kept, for a person to read
+		pixmed.WithInvalid(in.Quarantine)) // what is not valid is kept for a person to read
 	if err != nil {
 		log.Fatal(err)
 	}
