@@ -34,26 +34,26 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// A job is what a client is to do.
+// A job tells a client what to do.
 type job struct {
 	Impl       string
 	Base       string // of the gateway's URLs
-	Roots      []byte // to trust, in PEM; none for plain HTTP
-	Parallel   int    // downloads at once, which are an operation
+	Roots      []byte // trusted certificates in PEM; none for plain HTTP
+	Parallel   int    // downloads at once, one operation
 	Operations int    // to measure
 	Want       content
 }
 
-// A report is what a client has measured. The first one is empty: it says that the
-// client has warmed up.
+// A report is what a client has measured. The first is empty: the client has warmed
+// up.
 type report struct {
 	Elapsed     time.Duration
-	Allocated   uint64 // bytes, all together
-	Allocations uint64 // how many they were
-	Peak        uint64 // bytes of memory resident at most; 0 where that is not known
+	Allocated   uint64 // bytes in all
+	Allocations uint64 // their number
+	Peak        uint64 // peak of resident memory in bytes; 0 where it is not known
 }
 
-// do has a process of its own do the job, and calls warm when it has warmed up.
+// do runs the job in a process of its own, and calls warm when that has warmed up.
 func (j *job) do(ctx context.Context, warm func()) (report, error) {
 	input, err := json.Marshal(j)
 	if err != nil {
@@ -94,7 +94,7 @@ func readReports(r io.Reader, warm func()) (result report, err error) {
 	return result, nil
 }
 
-// serveJob is what a client does.
+// serveJob runs in the client's process.
 func serveJob(ctx context.Context, in io.Reader, out io.Writer) error {
 	var j job
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
@@ -118,15 +118,15 @@ func serveJob(ctx context.Context, in io.Reader, out io.Writer) error {
 	return reports.Encode(result)
 }
 
-// download returns the implementation that is to be measured.
+// download returns the implementation to measure.
 func (j *job) download() (download, error) {
 	i := slices.IndexFunc(peers, func(p peer) bool { return p.name == j.Impl })
 	if i < 0 {
 		return nil, fmt.Errorf("there is no implementation %q", j.Impl)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// By default two connections are kept, and the others are made anew in each
-	// operation: it would be handshakes that are compared.
+	// By default only two idle connections are kept: each operation would open the
+	// others again, and handshakes would be compared.
 	transport.MaxIdleConnsPerHost = j.Parallel
 	if j.Roots != nil {
 		roots := x509.NewCertPool()
@@ -138,7 +138,7 @@ func (j *job) download() (download, error) {
 	return peers[i].new(endpoint{base: j.Base, http: &http.Client{Transport: transport}})
 }
 
-// measure does the operations.
+// measure runs the operations.
 func (j *job) measure(ctx context.Context, get download) (report, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -159,7 +159,7 @@ func (j *job) measure(ctx context.Context, get download) (report, error) {
 	}, err
 }
 
-// atOnce calls f as many times at once as there are downloads in an operation.
+// atOnce runs the downloads of an operation.
 func (j *job) atOnce(f func() error) error {
 	errs := make([]error, j.Parallel)
 	var group sync.WaitGroup
@@ -170,7 +170,7 @@ func (j *job) atOnce(f func() error) error {
 	return errors.Join(errs...)
 }
 
-// check downloads the receipt and looks at its size only, which costs nothing.
+// check downloads the receipt and compares its size alone, which costs nothing.
 func (j *job) check(ctx context.Context, get download) error {
 	n, err := get(ctx, io.Discard)
 	if err == nil && n != j.Want.Size {

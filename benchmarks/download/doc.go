@@ -1,22 +1,20 @@
 // Package download measures the whole download of a receipt over loopback HTTP and
-// HTTPS: from the call until the last byte of the PDF has been handed over. Its
-// benchmarks are in its tests.
+// HTTPS, from the call until the caller has the last byte of the PDF. It has tests
+// only.
 //
-// An operation is as many downloads at once as parallel= says. They are done by a
-// process of its own, so that its peak memory (peak-MiB, of the whole process) is
-// that of one implementation; time and allocations are what that process counts,
-// behind a first operation whose PDFs are compared in full. The gateway runs in the
-// process that reports, and so not in that memory, but it does share the processors:
-// limit-read says how fast a client could be at most.
+// An operation is parallel= downloads at once. A process of its own does them, so that
+// its peak memory (peak-MiB) is that of one implementation. That process counts time
+// and allocations, after a first operation whose PDFs are compared in full. The
+// gateway runs in the reporting process, so it is not in that memory, but it shares
+// the processors: limit-read shows how fast a client could be at most.
 //
-// All implementations use the same kind of transport, with the defaults of net/http
-// but for the connections to keep, which are as many as there are downloads at once.
-// Both schemes speak HTTP/1.1. The body has a Content-Length and is not compressed.
+// All implementations use the same transport, with the defaults of net/http but for
+// the idle connections to keep, as many as there are downloads at once. Both schemes
+// speak HTTP/1.1. The body has a Content-Length and is not compressed.
 //
-// What is compared is not quite the same: pixmed computes the SHA-256 of the PDF,
-// checks that the PDF is one and that the envelope is whole, and resumes a download
-// that breaks. The others do none of this, but for limit-scalar and limit-vectorised,
-// which compute the SHA-256: two streams that are as simple as can be and differ in
-// the base64 alone, of the standard library and of a module that uses vector
-// instructions. What the latter gains is what pixmed would gain by them.
+// pixmed does more than the others: it computes the SHA-256 of the PDF, checks that it
+// is a PDF and that the envelope is complete, and resumes a broken download. Of the
+// others only limit-scalar and limit-vectorised compute the SHA-256. They are two
+// minimal streams that differ in their base64 alone, the standard library's and a
+// vectorised one: the difference is what pixmed gains from vectors at most.
 package download

@@ -13,8 +13,8 @@ const (
 
 var schemes = []string{"http", "https"}
 
-// loads are how many downloads run at once, and of how many bytes. 32 of 16 MiB
-// would need several GiB in some implementations.
+// loads are the downloads at once and their size in bytes. 32 of 16 MiB would take
+// several GiB in some implementations.
 var loads = []struct{ parallel, size int }{
 	{1, 1 * mib},
 	{1, 16 * mib},
@@ -22,8 +22,8 @@ var loads = []struct{ parallel, size int }{
 	{32, 4 * mib},
 }
 
-// BenchmarkDownload fetches receipts. See the package documentation for what an
-// operation is, and who measures it.
+// BenchmarkDownload fetches receipts. The package documentation says what an operation
+// is and which process measures it.
 func BenchmarkDownload(b *testing.B) {
 	for _, scheme := range schemes {
 		for _, load := range loads {
@@ -43,12 +43,12 @@ func BenchmarkDownload(b *testing.B) {
 func measure(b *testing.B, g *gateway, impl string, parallel int) {
 	b.Helper()
 	j := job{Impl: impl, Base: g.base, Roots: g.roots, Parallel: parallel, Operations: b.N, Want: g.want(impl)}
-	got, err := j.do(b.Context(), b.ResetTimer) // what is timed here only tells package testing how many to ask for
+	got, err := j.do(b.Context(), b.ResetTimer) // the time here only tells package testing how many operations to ask for
 	b.StopTimer()
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs() // the client's, as given below
+	b.ReportAllocs() // the client's, reported below
 	operations := float64(b.N)
 	b.ReportMetric(float64(got.Elapsed.Nanoseconds())/operations, "ns/op")
 	b.ReportMetric(float64(g.pdf.Size)*float64(parallel)*operations/got.Elapsed.Seconds()/1e6, "MB/s")
@@ -77,7 +77,7 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// A client must not measure what does not work.
+// A client does not measure a download that fails.
 func TestDownloadFails(t *testing.T) {
 	t.Parallel()
 	g := startGateway(t, "https", 100*kib)

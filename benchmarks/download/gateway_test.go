@@ -14,16 +14,16 @@ import (
 
 const basePath = "/v1"
 
-// A gateway serves one receipt, whatever it is asked for.
+// A gateway serves one receipt at every path.
 type gateway struct {
 	base  string // of the URLs
 	roots []byte // in PEM; nil for plain HTTP
 
-	// What there is to get: the PDF and, around it, the envelope.
+	// The PDF and the envelope around it.
 	pdf, envelope content
 }
 
-// content is what a client must have got.
+// content is what a client must get.
 type content struct {
 	Size   int64
 	SHA256 [sha256.Size]byte
@@ -33,8 +33,8 @@ func contentOf(data []byte) content {
 	return content{Size: int64(len(data)), SHA256: sha256.Sum256(data)}
 }
 
-// startGateway starts a gateway that serves a PDF of that size until the test ends.
-// Over HTTPS too it offers HTTP/1.1 alone, which is httptest's default.
+// startGateway starts a gateway that serves a PDF of the given size until the test
+// ends. Over HTTPS too it offers HTTP/1.1 alone, httptest's default.
 func startGateway(tb testing.TB, scheme string, size int) *gateway {
 	tb.Helper()
 	pdf := makePDF(size)
@@ -72,7 +72,7 @@ func serve(envelope []byte) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", length)
-		_, _ = w.Write(envelope) // a client that went away says so itself
+		_, _ = w.Write(envelope) // a client that is gone reports that itself
 	})
 }
 
@@ -86,7 +86,7 @@ func makePDF(size int) []byte {
 	return pdf
 }
 
-// seal returns the envelope of a PDF as the specification has it.
+// seal returns a PDF's envelope as specified.
 func seal(pdf []byte) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"status":"SUCCESS","message":"","data":{"receipt":"`)

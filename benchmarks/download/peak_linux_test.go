@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// peakMemory returns how much of this process was resident at most. The Maxrss of
-// getrusage will not do: on Linux a child starts with its parent's.
+// peakMemory returns this process's peak of resident memory in bytes. getrusage's
+// Maxrss will not do: on Linux a child starts with its parent's.
 func peakMemory() (uint64, error) {
 	const path = "/proc/self/status"
 	status, err := os.ReadFile(path)

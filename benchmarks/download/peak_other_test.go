@@ -2,5 +2,5 @@
 
 package download_test
 
-// peakMemory is for Linux only.
+// peakMemory returns 0: it is known on Linux alone.
 func peakMemory() (uint64, error) { return 0, nil }

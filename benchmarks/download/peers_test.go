@@ -22,24 +22,24 @@ const (
 	transactionID = "b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5"
 	receiptPath   = "/transaction/" + transactionID + "/receipt"
 
-	// limitRead is the implementation that leaves the envelope closed.
+	// limitRead is the implementation that does not decode the envelope.
 	limitRead = "limit-read"
 
-	// readSize is how much limitRead asks for at once, as pixmed does.
+	// readSize is how much limitRead reads at once, as pixmed does.
 	readSize = 32 << 10
 )
 
-// credentials are what every request has.
+// credentials are in every request.
 var credentials = map[string]string{"api_key": "key", "api_secret": "secret"}
 
-// A peer is an implementation that is measured.
+// A peer is an implementation.
 type peer struct {
 	name string
 	new  func(endpoint) (download, error)
 }
 
-// A download fetches the receipt once and writes it to w, in one piece or in
-// many. It returns its size. It is called from many goroutines at once.
+// A download fetches the receipt once, writes it to w in one or more pieces and
+// returns its size. It is safe for concurrent use.
 type download func(ctx context.Context, w io.Writer) (int64, error)
 
 var peers = []peer{
@@ -116,8 +116,8 @@ func newResty(e endpoint) (download, error) {
 	}, nil
 }
 
-// newStream decodes a response as fast as that can be with a function for the
-// base64: it takes the SHA-256 as pixmed does, and knows where the text begins.
+// newStream decodes a response as fast as the given base64 decoder allows. It computes
+// the SHA-256 as pixmed does, and knows where the text begins.
 func newStream(decode func(dst, src []byte) (int, error)) func(endpoint) (download, error) {
 	return func(e endpoint) (download, error) {
 		return func(ctx context.Context, w io.Writer) (int64, error) {
@@ -178,12 +178,12 @@ func newLimitRead(e endpoint) (download, error) {
 			return 0, err
 		}
 		defer body.Close()
-		// io.Discard would choose a smaller buffer if io.Copy saw that it can.
+		// io.Copy would let io.Discard use a smaller buffer.
 		return io.CopyBuffer(struct{ io.Writer }{w}, body, make([]byte, readSize))
 	}, nil
 }
 
-// inMemory makes an implementation of a function that decodes a response.
+// inMemory returns an implementation that decodes a response with the function.
 func inMemory(decode func(io.Reader) ([]byte, error)) func(endpoint) (download, error) {
 	return func(e endpoint) (download, error) {
 		return func(ctx context.Context, w io.Writer) (int64, error) {
@@ -201,7 +201,7 @@ func inMemory(decode func(io.Reader) ([]byte, error)) func(endpoint) (download, 
 	}
 }
 
-// encodingJSONString is what most users write.
+// encodingJSONString does what most users write.
 func encodingJSONString(body io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(body)
 	if err != nil {
@@ -230,7 +230,7 @@ func jsonV2Bytes(body io.Reader) ([]byte, error) {
 	return e.Data.Receipt, err
 }
 
-// get asks for the receipt with net/http alone. The caller closes the body.
+// get requests the receipt with net/http alone. The caller closes the body.
 func (e endpoint) get(ctx context.Context) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+receiptPath, http.NoBody)
 	if err != nil {

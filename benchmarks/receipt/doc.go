@@ -1,3 +1,3 @@
-// Package receipt measures how a PDF gets out of the JSON that it comes in, without
-// a network: the input is in memory. Its benchmarks are in its tests.
+// Package receipt measures how fast a PDF is decoded from its JSON envelope, in
+// memory. It has tests only.
 package receipt

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// BenchmarkDecode gets the PDF out of a receipt. live-KiB is the live heap in the
-// moment when it is largest, in a run of its own, and alloc/size what is allocated
-// in all, in sizes of the PDF.
+// BenchmarkDecode decodes the PDF of a receipt. live-KiB is the peak of the live heap,
+// in a run of its own, and alloc/size what is allocated in all, in sizes of the PDF.
 func BenchmarkDecode(b *testing.B) {
 	for _, size := range []int{64 << 10, 1 << 20, 16 << 20, 256 << 20} {
 		if size > 16<<20 && testing.Short() {

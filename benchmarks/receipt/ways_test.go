@@ -33,7 +33,7 @@ const (
 	behind = `","mimeType":"application/pdf"}}`
 )
 
-// newReceipt returns a receipt with a PDF of that size, which does not compress.
+// newReceipt returns a receipt with an incompressible PDF of the given size.
 func newReceipt(size int) *receipt {
 	pdf := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(pdf) // never fails
@@ -46,8 +46,8 @@ func newReceipt(size int) *receipt {
 	}
 }
 
-// A way gets a PDF out of its envelope. It calls peak while it holds the most.
-// What it returns is the size of the PDF, and the PDF unless it is a stream.
+// A way decodes a PDF from its envelope. It calls peak while it holds the most, and
+// returns the size of the PDF, and the PDF unless it is a stream.
 type way struct {
 	name string
 	to   func(*receipt) run // prepares what a program prepares once
@@ -90,7 +90,7 @@ func stream(r *receipt, peak func()) (int64, []byte, error) {
 	return n, nil, err
 }
 
-// discard is a writer that calls a function once, on the way.
+// discard is a writer that calls a function once, in the middle.
 type discard struct {
 	at, n int64
 	call  func()
@@ -145,7 +145,7 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// jsonString is what one writes at first.
+// jsonString is what a first attempt looks like.
 func jsonString(r *receipt, peak func()) (int64, []byte, error) {
 	body, err := io.ReadAll(bytes.NewReader(r.envelope))
 	if err != nil {
@@ -206,7 +206,7 @@ func jsonV2Stream(r *receipt, peak func()) (int64, []byte, error) {
 	return checked(answer.Status, answer.Data.Receipt)
 }
 
-// withResty lets a general client do it.
+// withResty uses a general client.
 func withResty(r *receipt) run {
 	client := resty.New().SetTransport(memory{r, true})
 	return func(peak func()) (int64, []byte, error) {
@@ -221,8 +221,8 @@ func withResty(r *receipt) run {
 	}
 }
 
-// base64Only decodes the text, to where there is room already, and takes the SHA-256
-// if it is to.
+// base64Only decodes the text into a buffer that exists already, and computes the
+// SHA-256 if asked to.
 func base64Only(decode func(dst, src []byte) (int, error), hash bool) func(*receipt) run {
 	return func(r *receipt) run {
 		pdf := make([]byte, base64.StdEncoding.DecodedLen(len(r.text)))
@@ -263,7 +263,7 @@ func checked(status string, pdf []byte) (int64, []byte, error) {
 	return int64(len(pdf)), pdf, nil
 }
 
-// What is compared must give the same PDF.
+// All ways must give the same PDF.
 func TestWays(t *testing.T) {
 	t.Parallel()
 	r := newReceipt(100_000)

@@ -1,7 +1,7 @@
-// Package webhook measures what becomes of a webhook's body: decoding it, and the
-// whole handler around that. Its benchmarks are in its tests.
+// Package webhook measures decoding a webhook's body, and the whole handler around
+// that. It has tests only.
 //
 // The payloads are the specification's example, and events of the peers' own kinds
-// of the same size. The peers that check a signature cannot decode without; they
-// are measured with it, and limit-hmac says how much of that is the HMAC itself.
+// of the same size. Some peers cannot decode without checking a signature; they are
+// measured with it, and limit-hmac shows how much of that is the HMAC itself.
 package webhook

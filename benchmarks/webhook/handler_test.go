@@ -14,9 +14,9 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// BenchmarkHandlerGrowing does so for bodies that have more in them.
+// BenchmarkHandlerGrowing does the same with larger bodies.
 func BenchmarkHandlerGrowing(b *testing.B) {
-	for _, size := range sizes[:len(sizes)-1] { // the last one is at the limit
+	for _, size := range sizes[:len(sizes)-1] { // the last is at the limit
 		b.Run("bytes="+strconv.Itoa(size), func(b *testing.B) {
 			for _, p := range peers(b, size) {
 				p.run(b)

@@ -15,13 +15,13 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// A parser decodes a body. Ours validates what it decodes; nobody else does.
+// A parser decodes a body. Only the SDK's also validates it.
 type parser struct {
 	name  string
 	parse func() error
 }
 
-// parsers returns those that decode an infraction.
+// parsers returns the parsers of an infraction.
 func parsers(body []byte) []parser {
 	return []parser{
 		{"pixmed", func() error { _, err := pixmed.ParseInfraction(body); return err }},
@@ -36,8 +36,8 @@ func parsers(body []byte) []parser {
 	}
 }
 
-// otherEvents returns the parsers of events of their own, of the same size. The
-// requests of go-github have a body of another kind, which is made for each.
+// otherEvents returns the parsers of events of their own, of the same size.
+// go-github parses a request, which is created for each.
 func otherEvents(tb testing.TB, size int) []parser {
 	tb.Helper()
 	event, h := stripeEvent(tb, stripe.APIVersion, size), make(http.Header)
@@ -66,8 +66,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// BenchmarkParseGrowing decodes bodies that have more in them than what is
-// specified.
+// BenchmarkParseGrowing decodes bodies with more members than the specification has.
 func BenchmarkParseGrowing(b *testing.B) {
 	for _, size := range sizes {
 		b.Run("bytes="+strconv.Itoa(size), func(b *testing.B) {
@@ -90,7 +89,7 @@ func (p parser) run(b *testing.B) {
 	})
 }
 
-// What is compared must decode to the same.
+// All parsers must decode to the same.
 func TestParsersAgree(t *testing.T) {
 	t.Parallel()
 	for _, body := range [][]byte{sample, infraction(t, 1<<10)} {

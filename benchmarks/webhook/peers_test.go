@@ -30,8 +30,7 @@ const (
 	bodyLimit = pixmed.DefaultBodyLimit
 )
 
-// A peer is a handler as a user of a library would write it, with the requests
-// that it takes.
+// A peer is a handler as a user of a library would write it, with a request for it.
 type peer struct {
 	name    string
 	handler http.Handler
@@ -39,7 +38,7 @@ type peer struct {
 	sign    func(body []byte, h http.Header)
 }
 
-// peers returns the handlers, for bodies of that size; 0 is for the sample.
+// peers returns the handlers, for bodies of the given size; 0 means the sample.
 func peers(tb testing.TB, size int) []peer {
 	tb.Helper()
 	ours, event, ping := sample, []byte(nil), []byte(nil)
@@ -64,7 +63,7 @@ func peers(tb testing.TB, size int) []peer {
 
 const signatureHeader = "X-Hub-Signature-256"
 
-// ourHandler is the SDK's, with a callback that does nothing.
+// ourHandler returns the SDK's handler, with a callback that does nothing.
 func ourHandler(tb testing.TB) http.Handler {
 	tb.Helper()
 	h, err := pixmed.NewHandler(
@@ -208,8 +207,8 @@ func signStandard(tb testing.TB, wh *standardwebhooks.Webhook) func([]byte, http
 	}
 }
 
-// requests makes the same request again and again, without more allocations than
-// those of the handler.
+// requests returns the same request again and again, so that only the handler
+// allocates.
 type requests struct {
 	http.Request
 	body bytes.Reader
@@ -236,8 +235,8 @@ func (r *requests) serve(w *response) {
 	r.peer.handler.ServeHTTP(w, &r.Request)
 }
 
-// response is an http.ResponseWriter that is used again and again. Like a server's,
-// it takes a deadline for reading, which [http.ResponseController] sets.
+// response is a reusable http.ResponseWriter. Like a server's, it accepts a read
+// deadline from [http.ResponseController].
 type response struct {
 	header http.Header
 	status int
@@ -251,8 +250,8 @@ func (w *response) Header() http.Header         { return w.header }
 func (w *response) WriteHeader(status int)      { w.status = status }
 func (w *response) Write(p []byte) (int, error) { return len(p), nil }
 
-// Each handler that is measured must do its work: take what is right, and refuse
-// what has another signature.
+// Each handler must do its work: accept a right request, and refuse another
+// signature.
 func TestPeers(t *testing.T) {
 	t.Parallel()
 	for _, size := range append([]int{0}, sizes...) {
@@ -279,7 +278,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// flip changes a header's value to another one of the same form.
+// flip changes a header's value to another of the same form.
 func flip(value string) string {
 	if decoded, err := base64.StdEncoding.DecodeString(value); err == nil && len(decoded) > 0 {
 		decoded[0]++

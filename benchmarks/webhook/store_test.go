@@ -12,8 +12,8 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// BenchmarkDeduplicateGrowing receives a notification of a case that is new and then
-// the same again, in a store that has so many cases already. by-hand is a map under a
+// BenchmarkDeduplicateGrowing receives the first notification of a new case twice, in
+// a store that already holds the given number of cases. by-hand is a map under a
 // mutex, which never forgets and lets two deliveries of a case overlap.
 func BenchmarkDeduplicateGrowing(b *testing.B) {
 	for _, cases := range []int{1_000, 10_000, 100_000, 1_000_000} {
@@ -77,7 +77,7 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
-// mapStore is what one writes at first.
+// mapStore is what a first attempt looks like.
 type mapStore struct {
 	mu   sync.Mutex
 	last map[pixmed.Key]pixmed.Recorded

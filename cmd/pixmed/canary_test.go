@@ -165,7 +165,7 @@ func exercise(t *testing.T, gateway *pixmedtest.Gateway, env map[string]string, 
 			t.Errorf("got %s", response.Status)
 		}
 	}
-	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+	awaitDone(t, s.admin, 1)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		_, text := get(t, http.DefaultClient, http.MethodGet, s.admin+path, "")
 		left["metrics"] += text
@@ -186,7 +186,7 @@ func stored(t *testing.T, engine, database string) string {
 	t.Helper()
 	var all strings.Builder
 	if engine == "sqlite" {
-		files, err := filepath.Glob(database + "*")
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(database), "*")) // that of receipts too
 		if err != nil || len(files) == 0 {
 			t.Fatalf("the database: %v, %v", files, err)
 		}

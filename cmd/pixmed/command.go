@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, p *process) int {
 		coded = &exit{exitFailed, err}
 	}
 	if coded.err != nil {
-		fmt.Fprintf(safe.err, "%s: %s\n", cmd.CommandPath(), strings.ReplaceAll(coded.err.Error(), "\n", "\n  "))
+		fmt.Fprintf(safe.err, "%s: %s\n", cmd.CommandPath(), strings.ReplaceAll(inWords(coded.err.Error()), "\n", "\n  "))
 	}
 	if coded.code == exitUsage && coded.err != nil {
 		fmt.Fprintf(safe.err, "See %s --help.\n", cmd.CommandPath())

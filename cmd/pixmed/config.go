@@ -28,12 +28,14 @@ var (
 	opsUser        = &setting{flag: "ops-user", variable: "PIXMED_OPS_USER", arg: "NAME", value: "ops", usage: "the user of the operations page, at /ops/"}
 	opsPassword    = &setting{variable: "PIXMED_OPS_PASSWORD", usage: "the operations page's password; there is no page without one"}
 	opsPlain       = &setting{flag: "ops-plain-http", variable: "PIXMED_OPS_PLAIN_HTTP", usage: "allow the operations page over http:// to other hosts, as behind a proxy that speaks https"}
-	forwardTo      = &setting{flag: "forward", variable: "PIXMED_FORWARD", arg: "URL", usage: "post every notification to this URL of your own application"}
+	forwardTo      = &setting{flag: "forward", variable: "PIXMED_FORWARD", arg: "URL", usage: "post every notification, and every reminder, to this URL of your own application"}
 	forwardPlain   = &setting{flag: "forward-plain-http", variable: "PIXMED_FORWARD_PLAIN_HTTP", usage: "allow http:// to an application on another host, as within a private network"}
 	forwardLimit   = &setting{flag: "forward-timeout", variable: "PIXMED_FORWARD_TIMEOUT", arg: "TIME", value: "15s", usage: "how long the application may take to answer"}
 	forwardSecrets = &setting{variable: "PIXMED_FORWARD_SECRETS", usage: "what forwarded requests are signed with, as Standard Webhooks says: whsec_ and base64, or several while one is replaced"}
-	serveWorkers   = &setting{flag: "workers", variable: "PIXMED_WORKERS", arg: "N", value: "10", usage: "how many notifications are worked at a time"}
-	serveAttempts  = &setting{flag: "attempts", variable: "PIXMED_ATTEMPTS", arg: "N", value: "20", usage: "how often one is tried before it is dead; 20 take about a day"}
+	serveDefence   = &setting{flag: "defence", variable: "PIXMED_DEFENCE", arg: "TIME", usage: "how long you have to answer a case after it opened, less the time that you need; without it no case is due"}
+	serveRemind    = &setting{flag: "remind", variable: "PIXMED_REMIND", arg: "TIME,...", usage: "how long before a case is due the application is reminded of it, such as 3d,1d,4h, unless the case was answered or has ended"}
+	serveWorkers   = &setting{flag: "workers", variable: "PIXMED_WORKERS", arg: "N", value: "10", usage: "how many notifications are forwarded at a time, and how many receipts are fetched"}
+	serveAttempts  = &setting{flag: "attempts", variable: "PIXMED_ATTEMPTS", arg: "N", value: "20", usage: "how often a notification, a receipt or a reminder is tried before it is dead; 20 take about a day"}
 	serveRetention = &setting{flag: "retention", variable: "PIXMED_RETENTION", arg: "TIME", value: "400d", usage: "how long finished cases are kept"}
 	serveDrain     = &setting{flag: "drain", variable: "PIXMED_DRAIN", arg: "TIME", value: "5s", usage: "when told to end, say not ready for this long before connections are refused"}
 	serveTraces    = &setting{flag: "traces", variable: "PIXMED_TRACES", arg: "URL", usage: "send traces to the OpenTelemetry collector at this URL, over OTLP/HTTP"}
@@ -44,7 +46,7 @@ var (
 var serveSettings = []*setting{
 	serveListen, servePath, serveCert, serveKey, serveNetworks, serveProxies, serveOthers,
 	adminListen, adminCert, adminKey, opsUser, opsPlain, opsPassword,
-	forwardTo, forwardPlain, forwardLimit, forwardSecrets,
+	forwardTo, forwardPlain, forwardLimit, forwardSecrets, serveDefence, serveRemind,
 	receiptsDir, serveWorkers, serveAttempts, serveRetention, serveDrain, serveTraces, logLevel, logFormat,
 }
 
@@ -63,6 +65,8 @@ type config struct {
 	forward           *url.URL // nil without one
 	forwardKeys       [][]byte
 	forwardTimeout    time.Duration
+	defence           time.Duration   // 0 if cases are never due
+	remind            []time.Duration // before they are
 	opsUser, opsPass  string
 	workers, attempts int
 	retention, drain  time.Duration
@@ -102,6 +106,7 @@ func readConfig(v *values) *config {
 		v.problem(receiptsDir, "it is empty")
 	}
 	c.readForward(v)
+	c.readDefence(v)
 	c.readOps(v)
 	return c
 }
@@ -143,6 +148,40 @@ func (c *config) readForward(v *values) {
 			v.problem(forwardSecrets, "secret %d is not whsec_ and the base64 of 24 to 64 bytes. Make one: echo whsec_$(openssl rand -base64 32)", i+1)
 		}
 		c.forwardKeys = append(c.forwardKeys, key)
+	}
+}
+
+// readDefence reads when cases are due, and when the application is reminded of it.
+func (c *config) readDefence(v *values) {
+	if v.text(serveDefence) != "" {
+		c.defence = v.duration(serveDefence, time.Minute, 10_000*day)
+	}
+	list := v.text(serveRemind)
+	switch {
+	case list == "":
+		return
+	case v.text(serveDefence) == "":
+		v.problem(serveRemind, "it is set, and --%s is not: no case is due", serveDefence.flag)
+	case v.text(forwardTo) == "":
+		v.problem(serveRemind, "it is set, and --%s is not: reminders go to your application", forwardTo.flag)
+	}
+	const most = 100
+	given := map[time.Duration]bool{}
+	for text := range strings.SplitSeq(list, ",") {
+		before, err := parseDuration(strings.TrimSpace(text))
+		switch {
+		case err != nil || before < time.Second:
+			v.problem(serveRemind, "want times of a second or more with commas between, such as 3d,1d,4h, not %s", quote(text))
+		case c.defence > 0 && before >= c.defence:
+			v.problem(serveRemind, "%s is no less than --%s, which is %s", showDuration(before), serveDefence.flag, showDuration(c.defence))
+		case given[before]:
+			v.problem(serveRemind, "%s is in it twice", showDuration(before))
+		case len(given) == most:
+			v.problem(serveRemind, "it has more than %d times", most)
+			return
+		}
+		given[before] = true
+		c.remind = append(c.remind, before.Truncate(time.Microsecond))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,13 @@ func TestConfig(t *testing.T) {
 		"bad signatures":    {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret + " " + webhookSecret + " whsec_c2hvcnQ= whsec_%%%%%%%%%%%%"}, []string{"--forward", "https://app.example"}, []string{"secret 2 is not whsec_", "secret 3 has fewer", "secret 3 is not whsec_", "secret 4 is not whsec_"}},
 		"plain forward":     {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "http://app.internal"}, []string{"--forward: http:// would show"}},
 		"forward said so":   {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "http://app.internal", "--forward-plain-http"}, nil},
+		"reminders":         {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "7d", "--remind", "3d, 1d,4h"}, nil},
+		"due alone":         {map[string]string{"PIXMED_DEFENCE": "1h30m"}, nil, nil},
+		"never due":         {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--remind", "1d"}, []string{"--remind: it is set, and --defence is not"}},
+		"remind nobody":     {nil, []string{"--defence", "7d", "--remind", "1d"}, []string{"--remind: it is set, and --forward is not"}},
+		"bad reminders":     {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "2d", "--remind", "1d,24h,2d,soon,0,"}, []string{"--remind: 1d is in it twice", "--remind: 2d is no less than --defence, which is 2d", `not "soon"`, `not "0"`, `not ""`}},
+		"many reminders":    {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "2d", "--remind", manyTimes(101)}, []string{"--remind: it has more than 100 times"}},
+		"bad defence":       {nil, []string{"--defence", "30s"}, []string{"--defence: want a time from 1m to 10000d"}},
 		"key for nobody":    {map[string]string{"PIXMED_GATEWAY_KEY": gatewayKeyText}, nil, []string{"PIXMED_GATEWAY_KEY: it is set, and --gateway is not"}},
 		"paths":             {nil, []string{"--path", "/a?b"}, []string{"--path: "}},
 		"pattern":           {nil, []string{"--path", "/{x}"}, []string{"--path: "}},
@@ -92,14 +100,23 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// manyTimes is a list of n of them.
+func manyTimes(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, strconv.Itoa(i+1))
+	}
+	return strings.Join(list, ",")
+}
+
 func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := readTestConfig(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.listen, c.admin, c.path, c.db.path, c.receipts, c.workers, c.attempts, c.retention, c.drain, c.forwardTimeout, c.acknowledgeOthers, c.opsPass}
-	want := []any{":8080", "127.0.0.1:9090", webhookPath, "inbox.db", "receipts", 10, 20, 400 * day, 5 * time.Second, 15 * time.Second, false, ""}
+	got := []any{c.listen, c.admin, c.path, c.db.path, c.receipts, c.workers, c.attempts, c.retention, c.drain, c.forwardTimeout, c.acknowledgeOthers, c.opsPass, c.defence, len(c.remind)}
+	want := []any{":8080", "127.0.0.1:9090", webhookPath, "inbox.db", "receipts", 10, 20, 400 * day, 5 * time.Second, 15 * time.Second, false, "", time.Duration(0), 0}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -132,10 +149,13 @@ func TestReadDatabase(t *testing.T) {
 		"pooler":           {map[string]string{"PIXMED_DB": "postgres://h/db", "PIXMED_DB_POOLER": "true"}, nil, "", ""},
 		"pooler of a file": {nil, []string{"--db", "x.db", "--db-pooler"}, "", "--db-pooler: it is for PostgreSQL"},
 		"empty":            {nil, []string{"--db="}, "", "--db: it is empty"},
+		"receipts":         {nil, []string{"--db", "/var/lib/pixmed/inbox.db", "--queue", "receipts"}, "/var/lib/pixmed/inbox-receipts.db", ""},
+		"receipts, server": {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@h/db", "PIXMED_QUEUE": "receipts"}, nil, "", ""},
+		"another queue":    {nil, []string{"--queue", "x"}, "", "--queue: want notifications or receipts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := newTestValues(t, test.env, test.args, databaseSettings...)
+			v := newTestValues(t, test.env, test.args, append(databaseSettings, inboxQueue)...)
 			d := readDatabase(v)
 			err := v.err()
 			if test.err != "" {
@@ -144,7 +164,8 @@ func TestReadDatabase(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || d.path != test.path || (d.pool != nil) != (test.path == "") {
+			schema := map[bool]string{false: "pixmed_inbox", true: "pixmed_receipts"}[strings.HasPrefix(name, "receipts")]
+			if err != nil || d.path != test.path || (d.pool != nil) != (test.path == "") || d.pool != nil && d.schema != schema {
 				t.Errorf("%+v, %v", d, err)
 			}
 		})

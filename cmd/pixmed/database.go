@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // The database may be told by a flag, as long as it holds no password.
@@ -26,42 +27,71 @@ var (
 
 var databaseSettings = []*setting{databaseAt, databasePooler, databaseSecret}
 
-func addDatabase(cmd *cobra.Command) { addSettings(cmd, databaseSettings...) }
+// inboxQueue is for commands that look at one of the two inboxes of pixmed serve.
+var inboxQueue = &setting{flag: "queue", variable: "PIXMED_QUEUE", arg: "QUEUE", value: queueNotifications, usage: "work on notifications, or on receipts: the downloads of pixmed serve --gateway, which are tried apart from everything else"}
 
-// database is where the inbox is.
+const (
+	queueNotifications = "notifications"
+	queueReceipts      = "receipts"
+)
+
+// database is where an inbox is.
 type database struct {
 	path   string          // of a SQLite file
 	pool   *pgxpool.Config // nil for SQLite
-	pooler bool            // whether one in transaction mode is in between
+	schema string          // in PostgreSQL
+	pooler bool            // whether a pooler in transaction mode is in between
 }
+
+// receipts is where the inbox of receipts is: beside the other one.
+func (d *database) receipts() *database {
+	second := *d
+	if d.pool != nil {
+		second.pool, second.schema = d.pool.Copy(), receiptsSchema
+		return &second
+	}
+	extension := filepath.Ext(d.path)
+	second.path = strings.TrimSuffix(d.path, extension) + "-receipts" + extension
+	return &second
+}
+
+const receiptsSchema = "pixmed_receipts"
 
 // readDatabase reads the settings.
 func readDatabase(v *values) *database {
+	d := readFirstDatabase(v)
+	if v.flags.Lookup(inboxQueue.flag) != nil && v.oneOf(inboxQueue, queueNotifications, queueReceipts) == queueReceipts && (d.path != "" || d.pool != nil) {
+		return d.receipts()
+	}
+	return d
+}
+
+func readFirstDatabase(v *values) *database {
 	fromFlag := v.flags.Changed(databaseAt.flag)
-	text := v.text(databaseAt)
+	at := v.text(databaseAt)
 	if !fromFlag {
 		if hidden := v.hidden(databaseSecret); hidden != "" {
-			text = strings.TrimSpace(hidden)
+			at = strings.TrimSpace(hidden)
 		}
 	}
-	scheme, _, isURL := strings.Cut(text, "://")
+	scheme, _, isURL := strings.Cut(at, "://")
 	switch {
-	case text == "":
+	case at == "":
 		v.problem(databaseAt, "it is empty")
 		return &database{}
 	case isURL && scheme != "postgres" && scheme != "postgresql":
 		v.problem(databaseAt, "want the path of a file or a postgres:// URL, and this is the URL of something else")
 		return &database{}
-	case !isURL && (strings.Contains(text, "host=") || strings.Contains(text, "dbname=") || strings.Contains(text, "password=")):
+	case !isURL && (strings.Contains(at, "host=") || strings.Contains(at, "dbname=") || strings.Contains(at, "password=")):
 		v.problem(databaseAt, "write PostgreSQL's parameters as a URL, postgres://user@host/database")
 		return &database{}
 	case !isURL && v.on(databasePooler):
 		v.problem(databasePooler, "it is for PostgreSQL, and the inbox is a SQLite file")
 		return &database{}
 	case !isURL:
-		return &database{path: text}
+		return &database{path: at}
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(at)
 	if err != nil {
 		v.problem(databaseAt, "it does not parse as a URL; it should look like postgres://user@host/database")
 		return &database{}
@@ -71,27 +101,19 @@ func readDatabase(v *values) *database {
 		v.problem(databaseAt, "it has a password in it, which everybody on the machine can see: set %s instead", databaseAt.variable)
 		return &database{}
 	}
-	pool, err := pgxpool.ParseConfig(text)
+	pool, err := pgxpool.ParseConfig(at)
 	if err != nil {
 		if cause := errors.Unwrap(err); cause != nil { // the text around it repeats the URL
 			err = cause
 		}
-		v.problem(databaseAt, "%s", hide(err.Error(), password))
+		v.problem(databaseAt, "a part of the URL cannot be used: %s", text.NewSecrets(password).Redact(err.Error()))
 		return &database{}
 	}
-	d := &database{pool: pool, pooler: v.on(databasePooler)}
+	d := &database{pool: pool, schema: postgres.DefaultSchema, pooler: v.on(databasePooler)}
 	if d.pooler {
 		pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	return d
-}
-
-// hide takes a secret out of a text.
-func hide(text, secret string) string {
-	if secret == "" {
-		return text
-	}
-	return strings.ReplaceAll(text, secret, "[a secret]")
 }
 
 // open opens the inbox, for so many callbacks at a time. What it returns has to be
@@ -105,7 +127,8 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 		}
 		return in, func() {}, err
 	}
-	d.pool.MaxConns = max(d.pool.MaxConns, int32(workers)+4) // what the inbox itself needs
+	d.pool.MaxConns = max(d.pool.MaxConns, int32(connections(workers)))
+	options = append(options, postgres.WithSchema(d.schema))
 	pool, err := pgxpool.NewWithConfig(ctx, d.pool)
 	if err != nil {
 		return nil, nil, err
@@ -116,10 +139,10 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 	in, err = postgres.Open(ctx, pool, receiver, options...)
 	if err != nil {
 		pool.Close()
-		if strings.Contains(err.Error(), "WithPollOnly") { // which is for those who write programs
-			err = fmt.Errorf("a pooler in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
-		}
 		return nil, nil, err
 	}
 	return in, pool.Close, nil
 }
+
+// connections is how many an inbox in PostgreSQL may have at a time.
+func connections(workers int) int { return workers + 4 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
@@ -43,16 +46,12 @@ func command(t *testing.T, dir, program string, arguments ...string) string {
 	return string(out)
 }
 
-// exportedMetrics are the names that Prometheus finds, with the series of histograms.
+// exportedMetrics are the names that Prometheus finds, with the series of histograms,
+// and those of metrics that are left out while there is nothing to tell.
 func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
-	in, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), &worker{}, inbox.WithWorkers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Stop(t.Context()) }()
-	m := newMetrics()
-	m.watch(in)
+	m, in := newMetrics(), openInbox(t)
+	m.watch(in, in)
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +65,23 @@ func exportedMetrics(t *testing.T) map[string]bool {
 			}
 		}
 	}
+	described := make(chan *prometheus.Desc, 100)
+	m.registry.Describe(described)
+	close(described)
+	for d := range described {
+		names[regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]] = true
+	}
 	return names
+}
+
+func openInbox(t *testing.T) *inbox.Inbox {
+	t.Helper()
+	in, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithWorkers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Stop(context.WithoutCancel(t.Context())) })
+	return in
 }
 
 var metricName = regexp.MustCompile(`\b(pixmed|process|go)_[a-z_]+`)
@@ -212,7 +227,7 @@ func TestDeploySettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const stopGrace = 5 * time.Second // for callbacks that do not end
+			const stopGrace = 2 * 5 * time.Second // for callbacks that do not end, of two inboxes
 			if need := c.drain + shutdownTimeout + stopTimeout + stopGrace; d.grace < need {
 				t.Errorf("it is killed after %v, and ending may take %v", d.grace, need)
 			}

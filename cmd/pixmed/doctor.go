@@ -24,7 +24,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed"
-	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
 func newDoctor(p *process) *cobra.Command {
@@ -49,8 +48,7 @@ for a person to judge.`,
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	addSettings(cmd, slices.Concat(proofSettings, serveSettings, gatewaySettings)...)
-	addDatabase(cmd)
+	addSettings(cmd, slices.Concat(proofSettings, serveSettings, gatewaySettings, databaseSettings)...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		d := &doctor{out: p.out, v: newValues(cmd, p), known: knownVariables(cmd.Root())}
 		d.examine(cmd.Context(), args)
@@ -103,7 +101,10 @@ func (d *doctor) examine(ctx context.Context, args []string) {
 	case c.db.pool != nil:
 		d.postgres(ctx, c)
 	case c.db.path != "":
-		d.sqlite(c.db.path)
+		d.folder("database", filepath.Dir(c.db.path))
+		for _, db := range inboxes(c) {
+			d.sqlite(db.path)
+		}
 	}
 	if c.forward != nil {
 		d.application(ctx, c)
@@ -312,10 +313,17 @@ func (d *doctor) folder(what, dir string) {
 	}
 }
 
+// inboxes are those that pixmed serve has with a configuration.
+func inboxes(c *config) []*database {
+	if c.gateway == nil {
+		return []*database{c.db}
+	}
+	return []*database{c.db, c.db.receipts()}
+}
+
 // sqlite looks at a file, which may be open in pixmed serve: to open it here could
 // drop that one's locks.
 func (d *doctor) sqlite(path string) {
-	d.folder("database", filepath.Dir(path))
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -343,16 +351,23 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 		version, synchronous, fsync string
 		standby, readOnly           bool
 		connect, used, pid          int
-		create, schema, schemaRight bool
+		create                      bool
+		missing, refused            []string // schemas
 		now                         time.Time
+	}
+	all := inboxes(c)
+	schemas := make([]string, len(all))
+	for i, db := range all {
+		schemas[i] = db.schema
 	}
 	start := time.Now()
 	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('synchronous_commit'), current_setting('fsync'),
 		pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
 		current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), pg_backend_pid(),
-		has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1) IS NOT NULL,
-		coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false), clock_timestamp()`, postgres.DefaultSchema).
-		Scan(&s.version, &s.synchronous, &s.fsync, &s.standby, &s.readOnly, &s.connect, &s.used, &s.pid, &s.create, &s.schema, &s.schemaRight, &s.now)
+		has_database_privilege(current_database(), 'CREATE'),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE to_regnamespace(s) IS NULL),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE NOT has_schema_privilege(to_regnamespace(s), 'USAGE')), clock_timestamp()`, schemas).
+		Scan(&s.version, &s.synchronous, &s.fsync, &s.standby, &s.readOnly, &s.connect, &s.used, &s.pid, &s.create, &s.missing, &s.refused, &s.now)
 	if err != nil {
 		d.fail("database", "%v", err)
 		return
@@ -364,10 +379,10 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 		d.fail("database", "it is a standby: connect to the primary")
 	case s.readOnly:
 		d.fail("database", "its transactions are read-only")
-	case s.schema && !s.schemaRight:
-		d.fail("database", "the role may not use the schema %s: GRANT USAGE ON SCHEMA, and rights on its tables", postgres.DefaultSchema)
-	case !s.schema && !s.create:
-		d.fail("database", "the role may not make the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", postgres.DefaultSchema)
+	case len(s.refused) > 0:
+		d.fail("database", "the role may not use the schema %s: GRANT USAGE ON SCHEMA, and rights on its tables", strings.Join(s.refused, ", "))
+	case len(s.missing) > 0 && !s.create:
+		d.fail("database", "the role may not make the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", strings.Join(s.missing, ", "))
 	case !s.create:
 		d.warn("database", "the role may not change tables: run a new version once as a role that may")
 	default:
@@ -381,7 +396,7 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 	default:
 		d.ok("database", "synchronous_commit is %s", printable(s.synchronous, 32))
 	}
-	if need, free := c.workers+4, s.connect-s.used; need > free {
+	if need, free := len(all)*connections(c.workers), s.connect-s.used; need > free {
 		d.warn("database", "pixmed serve takes up to %d connections, and of %d at the server %d are free", need, s.connect, max(free, 0))
 	}
 	d.pooler(ctx, c.db, conn, s.pid)

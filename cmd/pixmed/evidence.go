@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/pixmed-go/pixmed"
 )
 
@@ -23,6 +25,32 @@ type evidence struct {
 	dir     string
 	log     *slog.Logger
 	metrics *metrics
+	tracer  trace.Tracer
+}
+
+// newEvidence returns what saves the receipts of a gateway.
+func newEvidence(c *config, log *slog.Logger, m *metrics, traces trace.TracerProvider) (*evidence, error) {
+	if err := os.MkdirAll(c.receipts, 0o700); err != nil {
+		return nil, err
+	}
+	client, err := c.gateway.client(traced(c.gateway.transport, traces, false),
+		pixmed.WithRetries(1), // the inbox tries again, and needs no worker while it waits
+		pixmed.WithLogger(log))
+	if err != nil {
+		return nil, err
+	}
+	return &evidence{client: client, dir: c.receipts, log: log, metrics: m, tracer: traces.Tracer("pixmed")}, nil
+}
+
+// Receive implements [pixmed.Receiver], for the inbox of receipts: it saves one while
+// the case is open.
+func (e *evidence) Receive(ctx context.Context, n *pixmed.Notification) (err error) {
+	if n.MEDStatus.Final() {
+		return nil
+	}
+	ctx, end := startSpan(ctx, e.tracer, "receipt", ofNotification(n)...)
+	defer func() { end(err) }()
+	return e.save(ctx, n)
 }
 
 // save downloads a transaction's receipt, unless it is there. It may be called again

@@ -10,19 +10,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-func newEvidence(t *testing.T, gateway *pixmedtest.Gateway) *evidence {
+func newTestEvidence(t *testing.T, gateway *pixmedtest.Gateway) *evidence {
 	t.Helper()
 	client, err := pixmed.NewClient(gateway.URL(), pixmed.WithHeader("api_key", gatewayKeyText), pixmed.WithHeader("api_secret", gatewayPass),
 		pixmed.WithRetries(0), pixmed.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &evidence{client: client, dir: t.TempDir(), log: slog.New(slog.DiscardHandler), metrics: newMetrics()}
+	return &evidence{client: client, dir: t.TempDir(), log: slog.New(slog.DiscardHandler), metrics: newMetrics(), tracer: noop.NewTracerProvider().Tracer("")}
 }
 
 func (e *evidence) read(t *testing.T, i *pixmed.Infraction) string {
@@ -47,7 +48,7 @@ func (e *evidence) read(t *testing.T, i *pixmed.Infraction) string {
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	gateway := newGateway(t)
-	e := newEvidence(t, gateway)
+	e := newTestEvidence(t, gateway)
 	for range 2 {
 		n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
 			n.TransactionID = strings.ToUpper(pixmedtest.NewInfraction().TransactionID)
@@ -82,7 +83,7 @@ func TestEvidenceReplacesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gateway := newGateway(t)
-			e := newEvidence(t, gateway)
+			e := newTestEvidence(t, gateway)
 			n := pixmedtest.NewNotification()
 			pdf := gateway.AddReceipt(n.Infraction)
 			path := filepath.Join(e.dir, n.TransactionID+".pdf")
@@ -116,7 +117,7 @@ func TestEvidenceReplacesNothing(t *testing.T) {
 func TestEvidenceFails(t *testing.T) {
 	t.Parallel()
 	gateway := newGateway(t)
-	e := newEvidence(t, gateway)
+	e := newTestEvidence(t, gateway)
 	n := pixmedtest.NewNotification()
 	err := e.save(t.Context(), n)
 	if err == nil || !strings.HasPrefix(err.Error(), "the receipt is not saved: the gateway answered 404 Not Found") {

@@ -18,10 +18,12 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/internal/retryafter"
 )
 
-// forwarder posts notifications to the team's own application, as Standard Webhooks
-// (standardwebhooks.com) says. An error means to try again later: the inbox does.
+// forwarder posts notifications and reminders to the team's own application, as
+// Standard Webhooks (standardwebhooks.com) says. An error means to try again later: the inbox does.
 type forwarder struct {
 	url     string
 	keys    [][]byte
@@ -44,14 +46,14 @@ func newForwarder(c *config, base http.RoundTripper) *forwarder {
 
 // message is what the application gets.
 type message struct {
-	Type      string    `json:"type"`      // infraction.acknowledged, .cancelled, .debited, or .other
-	Timestamp time.Time `json:"timestamp"` // when the gateway's request came
-	Data      data      `json:"data"`
+	Type      string    `json:"type"`      // infraction.acknowledged, .cancelled, .debited, .other, or .reminder
+	Timestamp time.Time `json:"timestamp"` // when the gateway's request came, or the reminder was made
+	Data      any       `json:"data"`      // a notification or a reminder
 }
 
-// data is a notification: the gateway's own members by the names that it gives them,
+// notification is one as the application gets it: the gateway's own members by the names that it gives them,
 // the value always as text with two decimals, and what the inbox knows besides.
-type data struct {
+type notification struct {
 	pixmed.Infraction
 
 	Previous      pixmed.MEDStatus `json:"previous,omitempty"`     // the status handled before this one, absent for the first
@@ -62,40 +64,70 @@ type data struct {
 	Raw           json.RawMessage  `json:"raw"`                    // the gateway's body
 }
 
-// messageID returns the id by which the application knows a notification again when
-// it comes twice. It is the same for each attempt: what it is made of does not change
-// after the notification was accepted.
-func messageID(n *pixmed.Notification) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", n.ReceivedAt.UnixMicro(), n.Raw))
-	return "msg_" + hex.EncodeToString(sum[:16])
+// reminder is what the application is told before a case is due. Members that a
+// notification has too have the same names.
+type reminder struct {
+	TransactionID string            `json:"transactionId"`
+	ExternalID    string            `json:"externalId"`
+	EndToEndID    pixmed.EndToEndID `json:"e2e_id,omitempty"`
+	MEDStatus     pixmed.MEDStatus  `json:"medStatus"`
+	Value         pixmed.Amount     `json:"value"`
+	OpenedAt      time.Time         `json:"openedAt"`
+	DueAt         time.Time         `json:"dueAt"`
 }
 
-// newMessage returns a notification as the application gets it.
-func newMessage(n *pixmed.Notification) ([]byte, error) {
-	kind := "other"
-	if n.MEDStatus.Known() {
-		kind = strings.ToLower(string(n.MEDStatus))
-	}
-	return json.Marshal(message{
-		Type: "infraction." + kind, Timestamp: n.ReceivedAt.UTC(),
-		Data: data{
-			Infraction: n.Infraction, Previous: n.Previous, PreviousValue: n.PreviousValue, PreviousAt: n.PreviousAt, SeenAt: n.SeenAt,
-			MaybeReopened: n.MaybeReopened(), Raw: bytes.TrimPrefix(n.Raw, []byte("\ufeff")),
-		},
-	})
+// messageID returns the id by which the application knows a message again when it
+// comes twice. It is the same for each attempt, since what it is made of is.
+func messageID(format string, of ...any) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, format, of...))
+	return "msg_" + hex.EncodeToString(sum[:16])
 }
 
 // notification posts a notification. It returns nil once the application has answered
 // with a status from 200 to 299.
 func (f *forwarder) notification(ctx context.Context, n *pixmed.Notification) error {
-	body, err := newMessage(n)
+	kind := "other"
+	if n.MEDStatus.Known() {
+		kind = strings.ToLower(string(n.MEDStatus))
+	}
+	id := messageID("%d %s", n.ReceivedAt.UnixMicro(), n.Raw)
+	return f.send(ctx, id, message{"infraction." + kind, n.ReceivedAt.UTC(), notification{
+		Infraction: n.Infraction, Previous: n.Previous, PreviousValue: n.PreviousValue, PreviousAt: n.PreviousAt, SeenAt: n.SeenAt,
+		MaybeReopened: n.MaybeReopened(), Raw: bytes.TrimPrefix(n.Raw, []byte("\ufeff")),
+	}})
+}
+
+// reminder posts that a case is due soon, as notification does.
+func (f *forwarder) reminder(ctx context.Context, c *inbox.Case) error {
+	before := 0 // reminders of the case that are done or given up
+	for _, note := range c.Notes {
+		if note.Action == inbox.ReminderCalled || note.Action == inbox.ReminderGivenUp {
+			before++
+		}
+	}
+	r := reminder{
+		TransactionID: c.TransactionID, ExternalID: c.ExternalID, MEDStatus: c.Status, Value: c.Value,
+		OpenedAt: c.OpenedAt, DueAt: c.DueAt,
+	}
+	for _, e := range c.Events {
+		if i, err := e.Infraction(); err == nil && e.Key.ExternalID == c.ExternalID {
+			r.EndToEndID = i.EndToEndID
+		}
+	}
+	id := messageID("reminder %d of %s, opened %d", before+1, c.TransactionID, c.OpenedAt.UnixMicro())
+	return f.send(ctx, id, message{"infraction.reminder", time.Now().UTC(), r})
+}
+
+// send posts a message when the application wants to be asked.
+func (f *forwarder) send(ctx context.Context, id string, m message) error {
+	body, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
 	if err := f.wait(ctx); err != nil {
 		return err
 	}
-	return f.post(ctx, messageID(n), body)
+	return f.post(ctx, id, body)
 }
 
 // wait waits until the application wants to be asked, or fails at once if that is
@@ -147,7 +179,7 @@ func (f *forwarder) post(ctx context.Context, id string, body []byte) error {
 	if response.StatusCode >= 300 && response.StatusCode < 400 {
 		text += ", and redirects are not followed: set the URL that it leads to"
 	}
-	if wait := retryAfter(response.Header.Get("Retry-After"), now); wait > 0 {
+	if wait := min(retryafter.Parse(response.Header.Get("Retry-After"), now).Round(time.Second), longestWait); wait > 0 {
 		f.mu.Lock()
 		f.notBefore = now.Add(wait)
 		f.mu.Unlock()
@@ -169,14 +201,3 @@ func signature(keys [][]byte, id string, at time.Time, body []byte) string {
 
 // longestWait is that of the inbox, and the most that a Retry-After is believed.
 const longestWait = 4 * time.Hour
-
-// retryAfter reads the header of that name: seconds or a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = at.Sub(now).Round(time.Second)
-	}
-	return max(0, min(wait, longestWait))
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -147,6 +149,55 @@ func TestForwardSigned(t *testing.T) {
 	}
 }
 
+// A reminder's id stays the same until it is done or given up, and is another one for
+// the next.
+func TestForwardReminder(t *testing.T) {
+	t.Parallel()
+	app := newApplication(t)
+	f := newTestForwarder(t, app.url, forwardSecret)
+	opened := time.Date(2026, 1, 20, 12, 0, 0, 0, time.UTC)
+	body := pixmedtest.Payload(pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.EndToEndID = "E082535392025011818245238600338f" }))
+	c := &inbox.Case{
+		TransactionID: "5a94d48d-c9f3-46be-8448-83510ca42bde", ExternalID: "T&ste378", Status: pixmed.Acknowledged, Value: 18 * pixmed.Real,
+		OpenedAt: opened, DueAt: opened.Add(7 * day),
+		Events: []*inbox.Event{{Raw: body, Key: pixmed.Key{ExternalID: "T&ste378"}}, {Raw: pixmedtest.Payload(pixmedtest.NewInfraction()), Key: pixmed.Key{ExternalID: "another"}}, {Raw: []byte("{")}},
+	}
+	post := func() forwarded {
+		t.Helper()
+		if err := f.reminder(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		all := app.requests()
+		return all[len(all)-1]
+	}
+	first := post()
+	ids := map[string]bool{first.header.Get("webhook-id"): true}
+	if again := post(); !ids[again.header.Get("webhook-id")] {
+		t.Error("the second attempt has another id")
+	}
+	for _, note := range []inbox.Note{{Action: inbox.ReminderCalled}, {Action: inbox.ReminderGivenUp}, {Action: inbox.Replayed}} {
+		c.Notes = append(c.Notes, note)
+		ids[post().header.Get("webhook-id")] = true
+	}
+	c.OpenedAt = opened.Add(day)
+	if ids[post().header.Get("webhook-id")] = true; len(ids) != 4 {
+		t.Errorf("%d ids, want one each for three reminders, and one for a case that was opened again", len(ids))
+	}
+	got, ok := decoded(t, string(first.body)).(map[string]any)
+	if !ok {
+		t.Fatalf("%s", first.body)
+	}
+	if at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(got["timestamp"])); err != nil || time.Since(at).Abs() > time.Minute {
+		t.Errorf("%v, %v", at, err)
+	}
+	delete(got, "timestamp")
+	if diff := cmp.Diff(decoded(t, `{"type":"infraction.reminder","data":{
+		"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","externalId":"T&ste378","e2e_id":"E082535392025011818245238600338f",
+		"medStatus":"ACKNOWLEDGED","value":"18.00","openedAt":"2026-01-20T12:00:00Z","dueAt":"2026-01-27T12:00:00Z"}}`), any(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func decoded(t *testing.T, text string) (value any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -250,17 +301,4 @@ func TestForwardRetryAfter(t *testing.T) {
 			t.Errorf("asked (-want +got):\n%s", diff)
 		}
 	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for text, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "99999999999": 0, "86400": longestWait,
-		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0, "Sat, 02 Jan 2027 03:04:05 GMT": longestWait,
-	} {
-		if got := retryAfter(text, now); got != want {
-			t.Errorf("%q: %v, want %v", text, got, want)
-		}
-	}
 }

@@ -81,7 +81,7 @@ func hostileServer(t *testing.T) (s *server, goesOn func()) {
 		if attempts, err := gateway.Deliver(ctx, s.webhook+webhookPath, i); err != nil || len(attempts) != 1 {
 			t.Errorf("a notification at the same time: %v, %v", attempts, err)
 		}
-		await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+		awaitDone(t, s.admin, 1)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestIdleConnections(t *testing.T) {
 	if attempts, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil || len(attempts) != 1 {
 		t.Errorf("a notification: %v, %v", attempts, err)
 	}
-	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+	awaitDone(t, s.admin, 1)
 	s.end(t)
 }
 
@@ -293,19 +293,33 @@ func TestShutdownDuringACallback(t *testing.T) {
 	}
 }
 
-// startProcess starts the program as a process of its own.
-func startProcess(t *testing.T, env map[string]string) *server {
+// installedVariable names an installed pixmed that TestAcceptance runs instead of the
+// test's own: the rehearsal of a release sets it.
+const installedVariable = "PIXMED_TEST_INSTALLED"
+
+// program returns the command that runs pixmed as a process of its own.
+func program(t *testing.T, env map[string]string, args ...string) *exec.Cmd {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	path := os.Getenv(installedVariable)
+	if path == "" {
+		var err error
+		if path, err = os.Executable(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s := &server{log: &lockedBuffer{}, ended: make(chan error, 1)}
-	cmd := exec.Command(program, "serve") //nolint:noctx // it is told to end
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path, args...) // who starts it ends it
 	cmd.Env = append(os.Environ(), programVariable+"=1")
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	return cmd
+}
+
+// startProcess starts the program as a process of its own.
+func startProcess(t *testing.T, env map[string]string) *server {
+	t.Helper()
+	s := &server{log: &lockedBuffer{}, ended: make(chan error, 1)}
+	cmd := program(t, env, "serve")
 	lines, out := io.Pipe()
 	cmd.Stderr = io.MultiWriter(s.log, out)
 	if err := cmd.Start(); err != nil {

@@ -165,9 +165,15 @@ func changing(do func(context.Context, *inbox.Inbox) error) operation {
 	}
 }
 
-// onInbox has a command read its settings and then work on the inbox.
+// onInbox has a command read its settings and then work on one of the two inboxes.
 func onInbox(p *process, cmd *cobra.Command, prepare func(*values, []string) operation) *cobra.Command {
-	addDatabase(cmd)
+	addSettings(cmd, inboxQueue)
+	return onCases(p, cmd, prepare)
+}
+
+// onCases is onInbox for what makes sense of notifications alone.
+func onCases(p *process, cmd *cobra.Command, prepare func(*values, []string) operation) *cobra.Command {
+	addSettings(cmd, databaseSettings...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		v := newValues(cmd, p)
 		do := prepare(v, args)

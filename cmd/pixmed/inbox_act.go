@@ -133,7 +133,11 @@ func newInboxAction(p *process, a *action) *cobra.Command {
 	}
 	cmd.Args = ids(least, 1000)
 	addSettings(cmd, options...)
-	return onInbox(p, cmd, func(v *values, args []string) operation {
+	on := onInbox
+	if a.arg == ofCases {
+		on = onCases
+	}
+	return on(p, cmd, func(v *values, args []string) operation {
 		r := &acting{process: p, action: a, options: []inbox.ActionOption{inbox.By(v.person(actBy, p))}}
 		if a.note {
 			r.note = v.note(actNote)

@@ -83,7 +83,7 @@ func TestInboxRetryAndDiscard(t *testing.T) {
 func TestInboxOrder(t *testing.T) {
 	t.Parallel()
 	f := fillInbox(t, filepath.Join(t.TempDir(), "inbox.db"))
-	in, closeIt := openInbox(t, f.env["PIXMED_DB"], func(context.Context, *pixmed.Notification) error { return nil })
+	in, closeIt := openService(t, f.env["PIXMED_DB"], func(context.Context, *pixmed.Notification) error { return nil })
 	for _, status := range []pixmed.MEDStatus{pixmed.Cancelled, pixmed.Debited} {
 		f.dead.MEDStatus = status
 		if err := in.Receive(t.Context(), &pixmed.Notification{Infraction: f.dead}); err != nil {
@@ -98,7 +98,7 @@ func TestInboxOrder(t *testing.T) {
 	contains(t, f.inbox(t, exitFailed, "retry", events[2].ID).out, "left alone: it waits for an earlier one of its transaction")
 	contains(t, f.inbox(t, exitOK, "show", f.dead.TransactionID).out, "pending, waits for an earlier one of the case")
 
-	in, closeIt = openInbox(t, f.env["PIXMED_DB"], func(context.Context, *pixmed.Notification) error { return nil })
+	in, closeIt = openService(t, f.env["PIXMED_DB"], func(context.Context, *pixmed.Notification) error { return nil })
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ A case is due if the service sets until when it has to be answered.`,
   pixmed inbox cases --search 'T&ste378'`,
 	}
 	addSettings(cmd, casesOpen, casesEnded, casesUnanswered, casesDueBefore, casesState, casesSearch, listLimit, asJSON)
-	return onInbox(p, cmd, func(v *values, _ []string) operation {
+	return onCases(p, cmd, func(v *values, _ []string) operation {
 		encode := v.on(asJSON)
 		f := inbox.CaseFilter{
 			Open: v.on(casesOpen), Ended: v.on(casesEnded), Unanswered: v.on(casesUnanswered),

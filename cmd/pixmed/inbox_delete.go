@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed/inbox"
@@ -53,8 +56,8 @@ func newInboxDelete(p *process) *cobra.Command {
 		Use: "delete ID...", Short: "Delete cases, or what is in quarantine, as a person may demand by law",
 		Long: `Deletes cases with all their notifications and notes, by their transactions' ids, or what
 is or was in quarantine, by its own id. The law on personal data (LGPD) may demand it. It
-cannot be undone. A case of which something is pending is left alone, unless --force is
-given. What is deleted is no longer known as a duplicate.
+cannot be undone. A case of which something is pending, its receipt included, is left
+alone unless --force is given. What is deleted is no longer known as a duplicate.
 
 The ids are not printed: what a command prints is often kept. Receipts that pixmed serve
 has saved, backups, and your own systems keep what they have.
@@ -64,45 +67,104 @@ The exit code is 1 if something was left alone.`,
 		Args:    ids(1, 1000), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	addSettings(cmd, actBy, deleteForce)
-	return onInbox(p, cmd, func(v *values, args []string) operation {
-		name := v.person(actBy, p)
-		force := v.on(deleteForce)
-		return changing(func(ctx context.Context, in *inbox.Inbox) error {
-			cases, bodies := 0, 0
-			defer func() {
-				fmt.Fprintf(p.out, "deleted by %s: %s, %s from quarantine\n", name, plural(cases, "case", "cases"), plural(bodies, "body", "bodies"))
-			}()
-			for i, id := range args {
-				quarantined, err := deleteOne(ctx, in, id, name, force)
-				switch {
-				case errors.Is(err, inbox.ErrPending):
-					fmt.Fprintf(p.err, "argument %d: left alone: something of the case is pending; --force deletes it all the same\n", i+1)
-				case errors.Is(err, inbox.ErrNotFound):
-					fmt.Fprintf(p.err, "argument %d: there is no case with this id, and nothing in quarantine\n", i+1)
+	return onCases(p, cmd, func(v *values, args []string) operation {
+		d := &deletion{process: p, by: v.person(actBy, p), force: v.on(deleteForce)}
+		return func(ctx context.Context, db *database) error {
+			return changing(func(ctx context.Context, in *inbox.Inbox) error {
+				d.inboxes = append(d.inboxes, in)
+				switch kept, err := db.receipts().kept(ctx); {
 				case err != nil:
 					return err
-				case quarantined:
-					bodies++
-				default:
-					cases++
+				case !kept:
+					return d.run(ctx, args)
 				}
-			}
-			if cases+bodies < len(args) {
-				return &exit{code: exitFailed}
-			}
-			return nil
-		})
+				return changing(func(ctx context.Context, in *inbox.Inbox) error {
+					d.inboxes = append(d.inboxes, in)
+					return d.run(ctx, args)
+				})(ctx, db.receipts())
+			})(ctx, db)
+		}
 	})
 }
 
-// deleteOne deletes a case or a body in quarantine.
-func deleteOne(ctx context.Context, in *inbox.Inbox, id, name string, force bool) (quarantined bool, err error) {
-	options := []inbox.ActionOption{inbox.By(name)}
-	if force {
+// deletion deletes from both inboxes.
+type deletion struct {
+	*process
+
+	by      string
+	force   bool
+	inboxes []*inbox.Inbox
+}
+
+func (d *deletion) run(ctx context.Context, ids []string) error {
+	cases, bodies := 0, 0
+	defer func() {
+		fmt.Fprintf(d.out, "deleted by %s: %s, %s from quarantine\n", d.by, plural(cases, "case", "cases"), plural(bodies, "body", "bodies"))
+	}()
+	for i, id := range ids {
+		err := d.deleteCase(ctx, id)
+		count := &cases
+		if errors.Is(err, inbox.ErrNotFound) {
+			err = d.inboxes[0].DeleteQuarantined(ctx, id, inbox.By(d.by))
+			count = &bodies
+		}
+		switch {
+		case errors.Is(err, inbox.ErrPending):
+			fmt.Fprintf(d.err, "argument %d: left alone: something of the case is pending; --force deletes it all the same\n", i+1)
+		case errors.Is(err, inbox.ErrNotFound):
+			fmt.Fprintf(d.err, "argument %d: there is no case with this id, and nothing in quarantine\n", i+1)
+		case err != nil:
+			return err
+		default:
+			*count++
+		}
+	}
+	if cases+bodies < len(ids) {
+		return &exit{code: exitFailed}
+	}
+	return nil
+}
+
+// deleteCase deletes a case wherever it is.
+func (d *deletion) deleteCase(ctx context.Context, id string) error {
+	options := []inbox.ActionOption{inbox.By(d.by)}
+	if d.force {
 		options = append(options, inbox.Force())
 	}
-	if err = in.Delete(ctx, id, options...); !errors.Is(err, inbox.ErrNotFound) {
+	for _, in := range d.inboxes { // first, so that all of it is deleted or nothing
+		switch c, err := in.Case(ctx, id); {
+		case err != nil && !errors.Is(err, inbox.ErrNotFound):
+			return err
+		case err == nil && c.Pending > 0 && !d.force:
+			return inbox.ErrPending
+		}
+	}
+	deleted := inbox.ErrNotFound
+	for _, in := range d.inboxes {
+		switch err := in.Delete(ctx, id, options...); {
+		case err == nil:
+			deleted = nil
+		case !errors.Is(err, inbox.ErrNotFound):
+			return err
+		}
+	}
+	return deleted
+}
+
+// kept reports whether there is an inbox: to open it would make it.
+func (d *database) kept(ctx context.Context) (kept bool, err error) {
+	if d.pool == nil {
+		_, err := os.Stat(d.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, d.pool.ConnConfig.Copy())
+	if err != nil {
 		return false, err
 	}
-	return true, in.DeleteQuarantined(ctx, id, inbox.By(name))
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	err = conn.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", d.schema).Scan(&kept)
+	return kept, err
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
+
+	"github.com/pixmed-go/pixmed"
 )
 
 func TestInboxDelete(t *testing.T) {
@@ -23,6 +26,39 @@ func TestInboxDelete(t *testing.T) {
 			contains(t, f.inbox(t, exitFailed, "show", id).err, "there is no case")
 		}
 		contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           open")
+	})
+}
+
+// The downloads of receipts are an inbox of their own, and have the case too.
+func TestInboxDeleteReceipts(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, f *filled) {
+		t.Helper()
+		receipts := readDatabase(newTestValues(t, f.env, nil, databaseSettings...)).receipts()
+		kept := func(want bool) {
+			t.Helper()
+			if got, err := receipts.kept(t.Context()); err != nil || got != want {
+				t.Fatalf("there is an inbox of receipts: %v, %v", got, err)
+			}
+		}
+		kept(false)
+		f.inbox(t, exitOK, "delete", f.ended.TransactionID)
+		kept(false) // to look has not made it
+		in, closeIt := openDatabase(t, receipts, func(context.Context, *pixmed.Notification) error { return nil })
+		if err := in.Receive(t.Context(), &pixmed.Notification{Infraction: f.open}); err != nil {
+			t.Fatal(err)
+		}
+		closeIt()
+		kept(true)
+
+		contains(t, f.inbox(t, exitFailed, "delete", f.open.TransactionID).err, "argument 1: left alone: something of the case is pending")
+		for _, queue := range []string{queueNotifications, queueReceipts} {
+			contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID, "--queue", queue).out, "notifications  1,")
+		}
+		contains(t, f.inbox(t, exitOK, "delete", f.open.TransactionID, "--force").out, ": 1 case,")
+		for _, queue := range []string{queueNotifications, queueReceipts} {
+			contains(t, f.inbox(t, exitFailed, "show", f.open.TransactionID, "--queue", queue).err, "there is no case")
+		}
 	})
 }
 

@@ -71,7 +71,7 @@ not.`,
 		},
 	}
 	addSettings(cmd, importApply, importAsOf, asJSON)
-	return onInbox(p, cmd, func(v *values, args []string) operation {
+	return onCases(p, cmd, func(v *values, args []string) operation {
 		c := &comparison{out: p.out, encode: v.on(asJSON), asOf: v.since(importAsOf)}
 		apply := v.on(importApply)
 		if err := c.open(args[0]); err != nil {

@@ -154,7 +154,7 @@ func TestImportOrder(t *testing.T) {
 	got := f.inbox(t, exitDiffers, "import", "--apply", writeList(t, text.String())) // one is only here
 	contains(t, got.err, "40 cases count as opened now, for want of openedAt in the list")
 	var order []string
-	in, closeIt := openInbox(t, f.env["PIXMED_DB"], func(_ context.Context, n *pixmed.Notification) error {
+	in, closeIt := openService(t, f.env["PIXMED_DB"], func(_ context.Context, n *pixmed.Notification) error {
 		order = append(order, n.ExternalID)
 		if line := text.String(); !strings.Contains(line, string(n.Raw)+"\n") {
 			t.Errorf("the body is %s", n.Raw)

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/inboxtest"
@@ -41,7 +39,7 @@ func fillInbox(t *testing.T, database string, more ...func(context.Context, *inb
 	f := &filled{env: map[string]string{"PIXMED_DB": database}}
 	f.open, f.ended = pixmedtest.NewInfraction(), pixmedtest.NewInfraction()
 	f.dead = pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.ExternalID, i.Value = strange, 123456 })
-	in, closeIt := openInbox(t, database, func(_ context.Context, n *pixmed.Notification) error {
+	in, closeIt := openService(t, database, func(_ context.Context, n *pixmed.Notification) error {
 		if n.ExternalID == strange {
 			return errors.New("the application answered 418 \x1b]0;x\a")
 		}
@@ -77,17 +75,15 @@ func fillInbox(t *testing.T, database string, more ...func(context.Context, *inb
 	return f
 }
 
-// openInbox opens an inbox that gives up at the first failure. It has to be closed.
-func openInbox(t *testing.T, at string, receiver pixmed.ReceiverFunc) (in *inbox.Inbox, closeIt func()) {
+// openService opens an inbox that gives up at the first failure. It has to be closed.
+func openService(t *testing.T, at string, receiver pixmed.ReceiverFunc) (in *inbox.Inbox, closeIt func()) {
 	t.Helper()
-	db := &database{path: at}
-	if strings.HasPrefix(at, "postgres") {
-		config, err := pgxpool.ParseConfig(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		db = &database{pool: config}
-	}
+	v := newTestValues(t, map[string]string{"PIXMED_DB": at}, nil, databaseSettings...)
+	return openDatabase(t, readDatabase(v), receiver)
+}
+
+func openDatabase(t *testing.T, db *database, receiver pixmed.ReceiverFunc) (in *inbox.Inbox, closeIt func()) {
+	t.Helper()
 	in, closePool, err := db.open(t.Context(), receiver, 2, inbox.WithMaxAttempts(1), inbox.WithDefence(window, nil), inbox.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)

@@ -46,10 +46,10 @@ func newMetrics() *metrics {
 			string(pixmed.ResultAccepted), string(pixmed.ResultDuplicate), string(pixmed.ResultInvalid), string(pixmed.ResultRefused),
 			string(pixmed.ResultOther), string(pixmed.ResultFailed), string(pixmed.ResultBusy)),
 		requestDuration: histogram("pixmed_webhook_duration_seconds", "Time to answer a webhook request."),
-		attempts: counter("pixmed_inbox_attempts_total", "Attempts at notifications by result.",
+		attempts: counter("pixmed_inbox_attempts_total", "Attempts at notifications and reminders by result.",
 			string(inbox.AttemptDone), string(inbox.AttemptFailed), string(inbox.AttemptDead), string(inbox.AttemptInterrupted), string(inbox.AttemptLate)),
 		attemptDuration:  histogram("pixmed_inbox_attempt_duration_seconds", "Time that attempts took."),
-		forwards:         counter("pixmed_forwards_total", "Notifications posted to the application by result.", "done", "failed"),
+		forwards:         counter("pixmed_forwards_total", "Notifications and reminders posted to the application by result.", "done", "failed"),
 		forwardDuration:  histogram("pixmed_forward_duration_seconds", "Time that the application took to answer."),
 		downloads:        counter("pixmed_receipt_downloads_total", "Downloads of receipts by result.", "saved", "failed"),
 		downloadDuration: histogram("pixmed_receipt_download_duration_seconds", "Time that downloads of receipts took."),
@@ -70,8 +70,13 @@ func newBuildInfo() prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// watch adds what the inbox counts.
-func (m *metrics) watch(in *inbox.Inbox) { m.registry.MustRegister(&inboxCollector{in}) }
+// watch adds what the inboxes count. There may be none of receipts.
+func (m *metrics) watch(in, receipts *inbox.Inbox) {
+	m.registry.MustRegister(&inboxCollector{in})
+	if receipts != nil {
+		m.registry.MustRegister(&receiptsCollector{receipts})
+	}
+}
 
 func (m *metrics) request(_ context.Context, o pixmed.Outcome) {
 	m.requests.WithLabelValues(string(o.Result)).Inc()
@@ -106,6 +111,37 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, Timeout: 15 * time.Second})
 }
 
+// scrapeTimeout is how long it may take to count what an inbox holds.
+const scrapeTimeout = 5 * time.Second
+
+// receiptsCollector asks the inbox of receipts at each scrape.
+type receiptsCollector struct{ inbox *inbox.Inbox }
+
+var (
+	receiptsDesc      = prometheus.NewDesc("pixmed_receipts", "Receipts that are not fetched, by state.", []string{"state"}, nil)
+	oldestReceiptDesc = prometheus.NewDesc("pixmed_receipts_oldest_pending_seconds", "Age of the oldest notification whose receipt is to be fetched, 0 if there is none.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c *receiptsCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- receiptsDesc
+	ch <- oldestReceiptDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (c *receiptsCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	stats, err := c.inbox.Stats(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(receiptsDesc, err)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.Pending), string(inbox.Pending))
+	ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.Dead), string(inbox.Dead))
+	ch <- prometheus.MustNewConstMetric(oldestReceiptDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
+}
+
 // inboxCollector asks the inbox at each scrape, so that all replicas tell the same.
 type inboxCollector struct{ inbox *inbox.Inbox }
 
@@ -128,7 +164,7 @@ func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	stats, err := c.inbox.Stats(ctx)
 	var lastDay []inbox.Received

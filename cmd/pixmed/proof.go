@@ -1,11 +1,13 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -138,14 +140,9 @@ func (p *proof) verifier(networks, proxies []netip.Prefix) pixmed.Verifier {
 	return pixmed.Any(alternatives...)
 }
 
-// hide takes the secrets out of a stranger's text.
-func (p *proof) hide(text string) string {
-	for _, secrets := range p.secrets {
-		for _, secret := range secrets {
-			text = hide(text, secret)
-		}
-	}
-	return text
+// all returns the secrets of every kind.
+func (p *proof) all() text.Secrets {
+	return text.NewSecrets(slices.Concat(slices.Collect(maps.Values(p.secrets))...)...)
 }
 
 // showsSecret reports whether a sender shows a secret to who reads what it sends.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,17 +31,21 @@ func TestReceivers(t *testing.T) {
 			gateway.AddReceipt(i)
 			env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
 			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = to, "whsec_bmV3ZXIuLi5uZXdlci4uLm5ld2VyLi4ubmV3ZXI= "+forwardSecret
+			env["PIXMED_DEFENCE"], env["PIXMED_REMIND"] = "1h", "59m59.999s"
 			s := start(t, env)
 			i.ExternalID = "Olá \"mundo\" \u2028 & <b>"
-			for _, status := range []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Debited} {
+			for n, status := range []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Debited} {
 				i.MEDStatus = status
 				if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
 					t.Fatal(err)
 				}
+				await(t, s.admin+"/metrics", fmt.Sprintf("pixmed_forwards_total{result=\"done\"} %d", n+2)) // after the reminder
 			}
-			await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 2`)
 			s.end(t)
 			contains(t, log.String(), "infraction.acknowledged "+i.TransactionID+" 18.00 ACKNOWLEDGED", "infraction.debited "+i.TransactionID+" 18.00 DEBITED")
+			if !regexp.MustCompile("infraction.reminder " + i.TransactionID + " 18.00 ACKNOWLEDGED, due 20\\S+Z\n").MatchString(log.String()) {
+				t.Errorf("no reminder: %s", log.String())
+			}
 
 			body, now := []byte(`{"type":"infraction.other","data":{"transactionId":"x","value":"1.00","medStatus":""}}`), time.Now()
 			key := forwardKeys(t, forwardSecret)

@@ -198,7 +198,7 @@ func (s *sender) send(ctx context.Context, a *answer) {
 	a.status = response.StatusCode
 	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
 	if a.status != http.StatusOK {
-		a.text = s.proof.hide(strings.TrimSpace(string(text)))
+		a.text = s.proof.all().Redact(strings.TrimSpace(string(text)))
 	} else if err != nil {
 		a.status, a.err = 0, err // the gateway did not see the whole of it
 	}

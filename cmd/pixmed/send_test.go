@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -151,8 +152,12 @@ func TestSendVerdicts(t *testing.T) {
 		"invalid":   {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) }, exitFailed, []string{"422 ", other}},
 		"hostile": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = fmt.Fprintf(w, "\x1b[2J\u202eyou sent %s\n1  content", r.Header.Get("X-Webhook-Secret"))
-		}, exitFailed, []string{"500 Internal Server Error", other, `\x1b[2J`, "you sent [a secret]"}},
+			_, _ = fmt.Fprint(w, "\x1b[2J\u202eno\n1  content")
+		}, exitFailed, []string{"500 Internal Server Error", other, `"\x1b[2J\u202eno\n1  content"`}},
+		"repeats": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = fmt.Fprintf(w, "you sent %s", r.Header.Get("X-Webhook-Secret"))
+		}, exitFailed, []string{"500 Internal Server Error", other, text.Redacted}},
 		"cut":  {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, exitFailed, []string{"no answer (", never}},
 		"slow": {func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }, exitFailed, []string{"no answer (context deadline exceeded)", never}},
 	} {

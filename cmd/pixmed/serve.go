@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -33,7 +32,13 @@ disk. Then each notification, those of one transaction in order,
     (standardwebhooks.com) says. A status from 200 to 299 is done; everything else,
     redirects too, is tried again, for about a day unless --attempts is set; a
     Retry-After is honoured. It may come twice: webhook-id is the same then.
-  - has its receipt saved with --gateway, under the transaction id in --receipts.
+  - has its receipt saved with --gateway, under the transaction id in --receipts. That
+    has attempts of its own: a receipt that is not there yet holds nothing up.
+
+With --defence a case is due that long after it opened, and with --remind the
+application is reminded of it, by messages like the others, of the type
+infraction.reminder, until the case was answered (on the operations page, or with
+pixmed inbox) or has ended. A case that is never answered is lost.
 
 --verify says what proves that a webhook is the gateway's. /metrics for Prometheus,
 /healthz, /readyz and, with a password, the operations page at /ops/ are served at
@@ -47,11 +52,11 @@ at once, and loses nothing either.`,
   pixmed serve --gateway https://gateway.example/v1
 
   export PIXMED_FORWARD_SECRETS=whsec_$(openssl rand -base64 32)   # and give it to the application
-  pixmed serve --forward http://localhost:3000/infractions --db postgres:///pixmed`,
+  pixmed serve --forward http://localhost:3000/infractions --db postgres:///pixmed \
+    --defence 7d --remind 3d,1d,4h`,
 		Args: noArgs,
 	}
-	addSettings(cmd, slices.Concat(proofSettings, serveSettings, gatewaySettings)...)
-	addDatabase(cmd)
+	addSettings(cmd, slices.Concat(proofSettings, serveSettings, gatewaySettings, databaseSettings)...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v := newValues(cmd, p)
 		c := readConfig(v)
@@ -64,12 +69,11 @@ at once, and loses nothing either.`,
 }
 
 const (
-	// attemptTimeout is how long a notification's forwarding and its receipt's
-	// download may take at a time.
-	attemptTimeout = 2 * time.Minute
+	// downloadTimeout is how long a receipt may take.
+	downloadTimeout = 2 * time.Minute
 	// shutdownTimeout is for requests under way, and stopTimeout for callbacks.
 	shutdownTimeout = 15 * time.Second
-	stopTimeout     = 30 * time.Second
+	stopTimeout     = 25 * time.Second
 )
 
 // serve serves until ctx ends.
@@ -93,14 +97,14 @@ func serve(ctx context.Context, c *config, p *process) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.Start(ctx); err != nil {
+	if err := s.start(ctx); err != nil {
 		return err
 	}
 	return s.serve(ctx, c, p.listening)
 }
 
 func newLogger(c *config, p *process) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.logLevel}
+	options := &slog.HandlerOptions{Level: c.logLevel, ReplaceAttr: attrInWords}
 	if c.logText {
 		return slog.New(slog.NewTextHandler(p.err, options))
 	}
@@ -109,12 +113,13 @@ func newLogger(c *config, p *process) *slog.Logger {
 
 // service is what the server consists of, without its sockets.
 type service struct {
-	log     *slog.Logger
-	metrics *metrics
-	traces  trace.TracerProvider
-	inbox   *inbox.Inbox
-	webhook *pixmed.Handler
-	ops     http.Handler // nil without a password
+	log      *slog.Logger
+	metrics  *metrics
+	traces   trace.TracerProvider
+	inbox    *inbox.Inbox
+	receipts *inbox.Inbox // nil without a gateway
+	webhook  *pixmed.Handler
+	ops      http.Handler // nil without a password
 
 	closers []func(context.Context) error // to be called from the last to the first
 }
@@ -124,44 +129,66 @@ type service struct {
 func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.TracerProvider) (*service, error) {
 	s := &service{log: log, traces: traces, metrics: newMetrics()}
 	w := &worker{log: log, metrics: s.metrics, tracer: traces.Tracer("pixmed")}
+	var files *evidence
 	if c.gateway != nil {
-		if err := os.MkdirAll(c.receipts, 0o700); err != nil {
+		var err error
+		if files, err = newEvidence(c, log, s.metrics, traces); err != nil {
 			return s, err
 		}
-		client, err := c.gateway.client(traced(c.gateway.transport, traces, false),
-			pixmed.WithRetries(1), // the inbox tries again, and needs no worker while it waits
-			pixmed.WithLogger(log))
-		if err != nil {
+		if s.receipts, err = s.open(ctx, c, c.db.receipts(), files, inbox.WithAttemptTimeout(downloadTimeout)); err != nil {
 			return s, err
 		}
-		w.evidence = &evidence{client: client, dir: c.receipts, log: log, metrics: s.metrics}
+		w.receipts = s.receipts
 	}
+	options := []inbox.Option{inbox.WithObserver(s.metrics.attempt)}
 	if c.forward != nil {
 		w.forwarder = newForwarder(c, traced(http.DefaultTransport, traces, true))
+		options = append(options, inbox.WithAttemptTimeout(2*c.forwardTimeout))
 	}
-	if w.evidence == nil && w.forwarder == nil {
+	if w.receipts == nil && w.forwarder == nil {
 		log.WarnContext(ctx, "pixmed: notifications are kept and nothing else: set --forward, --gateway or both")
 	}
-	in, closePool, err := c.db.open(ctx, w, c.workers,
-		inbox.WithMaxAttempts(c.attempts),
-		inbox.WithAttemptTimeout(attemptTimeout),
-		inbox.WithRetention(c.retention),
-		inbox.WithContext(carryTrace, resumeTrace),
-		inbox.WithObserver(s.metrics.attempt),
-		inbox.WithLogger(log))
-	if err != nil {
+	switch {
+	case len(c.remind) > 0:
+		options = append(options, inbox.WithDefence(c.defence, w.remind, c.remind...))
+	case c.defence > 0:
+		options = append(options, inbox.WithDefence(c.defence, nil))
+	}
+	var err error
+	if s.inbox, err = s.open(ctx, c, c.db, w, options...); err != nil {
 		return s, err
 	}
-	s.inbox = in
-	s.closers = append(s.closers, func(context.Context) error { closePool(); return nil }, in.Stop)
-	s.metrics.watch(in)
+	s.metrics.watch(s.inbox, s.receipts)
 	if s.webhook, err = s.newWebhook(c); err != nil {
 		return s, err
 	}
 	if c.opsPass != "" {
-		s.ops, err = newOps(c, in, w.evidence, log)
+		s.ops, err = newOps(c, s.inbox, files, log)
 	}
 	return s, err
+}
+
+// open opens an inbox, which close stops.
+func (s *service) open(ctx context.Context, c *config, db *database, receiver pixmed.Receiver, options ...inbox.Option) (*inbox.Inbox, error) {
+	in, closePool, err := db.open(ctx, receiver, c.workers, append(options,
+		inbox.WithMaxAttempts(c.attempts),
+		inbox.WithRetention(c.retention),
+		inbox.WithContext(carryTrace, resumeTrace),
+		inbox.WithLogger(s.log))...)
+	if err == nil {
+		s.closers = append(s.closers, func(context.Context) error { closePool(); return nil }, in.Stop)
+	}
+	return in, err
+}
+
+// start has both inboxes begin to work.
+func (s *service) start(ctx context.Context) error {
+	if s.receipts != nil {
+		if err := s.receipts.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return s.inbox.Start(ctx)
 }
 
 // newWebhook returns the webhook's handler: whatever passes verification is in the

@@ -135,6 +135,14 @@ func await(t *testing.T, url, want string) {
 	}
 }
 
+// awaitDone waits until so many notifications are done, and all their receipts are
+// fetched or given up.
+func awaitDone(t *testing.T, admin string, n int) {
+	t.Helper()
+	await(t, admin+"/metrics", fmt.Sprintf("pixmed_inbox_notifications{state=\"done\"} %d\n", n))
+	await(t, admin+"/metrics", `pixmed_receipts{state="pending"} 0`)
+}
+
 // A download that fails is tried again, also by the next process, and the receipt
 // lies under the transaction id.
 func TestReceiptIsSaved(t *testing.T) {
@@ -156,7 +164,7 @@ func TestReceiptIsSaved(t *testing.T) {
 
 			gateway.FailAlways(pixmedtest.Fault{})
 			s = start(t, env)
-			await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+			awaitDone(t, s.admin, 1)
 			got, err := os.ReadFile(filepath.Join(dir, i.TransactionID+".pdf"))
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("the receipt has %d bytes, want %d: %v", len(got), len(want), err)
@@ -172,8 +180,8 @@ func TestReceiptIsSaved(t *testing.T) {
 			}
 			for _, line := range []string{
 				`pixmed_webhook_requests_total{result="duplicate"} 1`, `pixmed_receipt_downloads_total{result="saved"} 1`,
-				`pixmed_inbox_attempts_total{result="done"} 1`, `pixmed_inbox_oldest_pending_seconds 0`,
-				`pixmed_webhook_duration_seconds_count 1`, `pixmed_inbox_attempt_duration_seconds_count 1`,
+				`pixmed_inbox_oldest_pending_seconds 0`, `pixmed_webhook_duration_seconds_count 1`,
+				`pixmed_receipts{state="dead"} 0`, `pixmed_receipts_oldest_pending_seconds 0`,
 			} {
 				await(t, s.admin+"/metrics", line)
 			}
@@ -301,7 +309,7 @@ func TestServeCannot(t *testing.T) {
 	gateway, db := newGateway(t), filepath.Join(t.TempDir(), "inbox.db")
 	env := settings(gateway, db, t.TempDir())
 	s := start(t, env)
-	if got := try(t, env, "serve"); got.code != exitFailed || !strings.Contains(got.err, db+" is open in another process") {
+	if got := try(t, env, "serve"); got.code != exitFailed || !strings.Contains(got.err, strings.TrimSuffix(db, ".db")+"-receipts.db is open in another process") {
 		t.Errorf("the same file: %+v", got)
 	}
 	env["PIXMED_DB"], env["PIXMED_LISTEN"] = filepath.Join(t.TempDir(), "another.db"), strings.TrimPrefix(s.webhook, "http://")
@@ -332,7 +340,7 @@ func TestShutdown(t *testing.T) {
 	s.end(t)
 	// If its callback had no time to begin, the next process calls it.
 	s = start(t, env)
-	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+	awaitDone(t, s.admin, 1)
 	s.end(t)
 	if _, err := os.Stat(filepath.Join(env["PIXMED_RECEIPTS"], i.TransactionID+".pdf")); err != nil {
 		t.Error(err)
@@ -362,7 +370,7 @@ func TestTrace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.inbox.Start(t.Context()); err != nil {
+			if err := s.start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
@@ -372,7 +380,7 @@ func TestTrace(t *testing.T) {
 			if _, err := gateway.Deliver(t.Context(), "http://"+<-webhook+webhookPath, i); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "http://"+<-admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
+			awaitDone(t, "http://"+<-admin, 1)
 			cancel()
 			if err := errors.Join(<-served, s.close(t.Context())); err != nil { // the callback has ended
 				t.Fatal(err)
@@ -397,7 +405,8 @@ func TestTrace(t *testing.T) {
 				"POST " + webhookPath: {"", trace.SpanKindServer},
 				"infraction callback": {"POST " + webhookPath, trace.SpanKindConsumer},
 				"HTTP POST":           {"infraction callback", trace.SpanKindClient},
-				"HTTP GET":            {"infraction callback", trace.SpanKindClient},
+				"receipt":             {"infraction callback", trace.SpanKindConsumer},
+				"HTTP GET":            {"receipt", trace.SpanKindClient},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -155,7 +155,7 @@ func (v *values) number(s *setting, most int) int {
 func (v *values) duration(s *setting, least, most time.Duration) time.Duration {
 	d, err := parseDuration(v.text(s))
 	if err != nil || d < least || d > most {
-		v.problem(s, "want a time from %v to %v, such as 90s, 1h30m, 2d, or 90 for seconds, not %s", least, most, quote(v.text(s)))
+		v.problem(s, "want a time from %s to %s, such as 90s, 1h30m, 2d, or 90 for seconds, not %s", showDuration(least), showDuration(most), quote(v.text(s)))
 	}
 	return d
 }
@@ -172,6 +172,20 @@ func parseDuration(text string) (time.Duration, error) {
 		return time.Duration(seconds) * time.Second, nil
 	}
 	return time.ParseDuration(text)
+}
+
+// showDuration writes a time as parseDuration reads it, without what is zero.
+func showDuration(d time.Duration) string {
+	if d > 0 && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 const fileSuffix = "_FILE"

@@ -61,7 +61,7 @@ func TestParsers(t *testing.T) {
 		"seconds":         {"90", func(v *values) any { return v.duration(s, time.Second, day) }, 90 * time.Second, ""},
 		"text":            {"1h30m", func(v *values) any { return v.duration(s, time.Second, day) }, 90 * time.Minute, ""},
 		"days":            {"400d", func(v *values) any { return v.duration(s, day, 1000*day) }, 400 * day, ""},
-		"no time":         {"soon", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, `PIXMED_X: want a time from 0s to 24h0m0s, such as 90s, 1h30m, 2d, or 90 for seconds, not "soon"`},
+		"no time":         {"soon", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, `PIXMED_X: want a time from 0s to 1d, such as 90s, 1h30m, 2d, or 90 for seconds, not "soon"`},
 		"negative":        {"-1s", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},
 		"too long":        {"2d", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},
 		"days without":    {"d", func(v *values) any { v.duration(s, 0, day); return 0 }, 0, "want a time"},

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/pixmed-go/pixmed/internal/atomicfile"
 )
 
 // sums are the SHA-256 of the files in a folder, by name. The file that holds them
@@ -91,25 +93,22 @@ func beginsPDF(in *bufio.Reader) bool {
 
 // set remembers a file's sum, on disk at once, so that an interrupted run leaves
 // nothing to be fetched again.
-func (s *sums) set(name, sum string) (err error) {
+func (s *sums) set(name, sum string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byName[name] = sum
-	f, err := os.CreateTemp(s.dir, "."+sumsName+"-*")
+	f, err := atomicfile.Create(filepath.Join(s.dir, sumsName), "."+sumsName+"-", (*os.File).Sync)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
+	defer f.Discard()
 	w := bufio.NewWriter(f)
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		fmt.Fprintf(w, "%s  %s\n", s.byName[name], name)
 	}
-	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(w.Flush(), f.Chmod(0o644)); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), filepath.Join(s.dir, sumsName))
+	_, err = f.Commit()
+	return err
 }

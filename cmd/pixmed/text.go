@@ -3,23 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // printable returns a stranger's text as it may stand within a line: cut after most
 // bytes, and quoted if it holds anything but plain characters.
-func printable(s string, most int) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	if quoted := strconv.QuoteToGraphic(s); quoted[1:len(quoted)-1] != s || hidden(s) {
-		return escape(quoted)
-	}
-	return s
-}
+func printable(s string, most int) string { return text.Printable(s, most) }
 
 // hidden reports whether s holds a character that a terminal obeys or does not show.
 func hidden(s string) bool { return strings.ContainsFunc(s, isHidden) }

@@ -4,89 +4,57 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
 )
 
 // worker does what has to be done about a notification. The inbox calls it, again and
 // again until it returns nil.
 type worker struct {
-	forwarder *forwarder // nil without an application
-	evidence  *evidence  // nil without a gateway
+	forwarder *forwarder      // nil without an application
+	receipts  pixmed.Receiver // nil without a gateway
 	log       *slog.Logger
 	metrics   *metrics
 	tracer    trace.Tracer
-
-	mu        sync.Mutex
-	forwarded map[string]bool // by message id: what is done, while the receipt is not
 }
 
-// Receive implements [pixmed.Receiver].
-func (w *worker) Receive(ctx context.Context, n *pixmed.Notification) error {
-	id := n.Key().TransactionID
-	ctx, span := w.tracer.Start(ctx, "infraction callback", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("pixmed.transaction_id", id),
-		attribute.String("pixmed.med_status", string(n.MEDStatus)),
-		attribute.Int("pixmed.attempt", n.Attempt)))
-	defer span.End()
+// Receive implements [pixmed.Receiver]. Receipts have an inbox of their own, which
+// gets every notification, since it has to know when a case ends. To hand one on
+// takes no time and comes first, so that neither the receipt waits for the
+// application, nor the application for the receipt.
+func (w *worker) Receive(ctx context.Context, n *pixmed.Notification) (err error) {
+	ctx, end := startSpan(ctx, w.tracer, "infraction callback", ofNotification(n)...)
+	defer func() { end(err) }()
 	if n.Attempt == 1 {
-		w.log.InfoContext(ctx, "pixmed: notification", "transaction_id", id, "med_status", n.MEDStatus, "previous", n.Previous, "maybe_reopened", n.MaybeReopened())
+		w.log.InfoContext(ctx, "pixmed: notification", "transaction_id", n.Key().TransactionID, "med_status", n.MEDStatus,
+			"previous", n.Previous, "maybe_reopened", n.MaybeReopened())
 	}
-	// Money is more urgent than evidence, and neither waits for the other's success.
-	err := w.forward(ctx, n)
-	if w.evidence != nil && !n.MEDStatus.Final() {
-		err = errors.Join(err, w.evidence.save(ctx, n))
+	if w.receipts != nil {
+		if err = w.receipts.Receive(ctx, n); errors.Is(err, pixmed.ErrDuplicate) { // it was handed on before
+			err = nil
+		}
 	}
-	w.remember(n, err)
-	if err != nil {
-		span.SetStatus(codes.Error, "the callback failed")
+	if w.forwarder != nil {
+		err = errors.Join(err, w.forward(func() error { return w.forwarder.notification(ctx, n) }))
 	}
 	return err
 }
 
-// forward posts a notification, unless only its receipt is missing.
-func (w *worker) forward(ctx context.Context, n *pixmed.Notification) error {
-	if w.forwarder == nil {
-		return nil
-	}
-	id := messageID(n)
-	w.mu.Lock()
-	done := w.forwarded[id]
-	w.mu.Unlock()
-	if done {
-		return nil
-	}
+// remind tells the application that a case is due soon.
+func (w *worker) remind(ctx context.Context, c *inbox.Case) (err error) {
+	ctx, end := startSpan(ctx, w.tracer, "case reminder", ofTransaction(c.TransactionID))
+	defer func() { end(err) }()
+	w.log.InfoContext(ctx, "pixmed: reminder", "transaction_id", c.TransactionID, "due_at", c.DueAt)
+	return w.forward(func() error { return w.forwarder.reminder(ctx, c) })
+}
+
+func (w *worker) forward(post func() error) error {
 	start := time.Now()
-	err := w.forwarder.notification(ctx, n)
+	err := post()
 	w.metrics.forward(time.Since(start), err)
-	if err == nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if len(w.forwarded) >= maxForwarded { // the application is told twice, as it may be
-			clear(w.forwarded)
-		}
-		if w.forwarded == nil {
-			w.forwarded = map[string]bool{}
-		}
-		w.forwarded[id] = true
-	}
 	return err
-}
-
-const maxForwarded = 10_000
-
-// remember forgets what is done altogether.
-func (w *worker) remember(n *pixmed.Notification, err error) {
-	if w.forwarder == nil || err != nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.forwarded, messageID(n))
 }

@@ -26,10 +26,15 @@ function verify (headers, body) {
 
 const seen = new Set() // in your database, in one transaction with what you do
 
-// handle is called once for each notification, those of one transaction in order.
+// handle is called once for each notification, those of one transaction in order, and
+// for each reminder that a case is due soon.
 function handle (message) {
-  const { transactionId, value, medStatus } = message.data
-  console.log(message.type, transactionId, value, medStatus)
+  const { transactionId, value, medStatus, dueAt } = message.data
+  if (message.type === 'infraction.reminder') {
+    console.log(message.type, transactionId, value, `${medStatus}, due ${dueAt}`)
+  } else {
+    console.log(message.type, transactionId, value, medStatus)
+  }
 }
 
 createServer((request, response) => {

@@ -28,11 +28,12 @@ function verify(string $secrets, string $body): bool
 
 // handle may be called twice for one notification: remember webhook-id in your
 // database, in one transaction with what you do. Those of one transaction come in
-// order.
+// order. It is called for reminders too, that a case is due soon.
 function handle(string $id, array $message): void
 {
     $data = $message['data'];
-    error_log("{$message['type']} {$data['transactionId']} {$data['value']} {$data['medStatus']}");
+    $due = $message['type'] === 'infraction.reminder' ? ", due {$data['dueAt']}" : '';
+    error_log("{$message['type']} {$data['transactionId']} {$data['value']} {$data['medStatus']}$due");
 }
 
 $secrets = getenv('PIXMED_FORWARD_SECRETS') ?: '';

@@ -31,9 +31,13 @@ seen = set()  # in your database, in one transaction with what you do
 
 
 def handle(message):
-    """Called once for each notification, those of one transaction in order."""
+    """Called once for each notification, those of one transaction in order, and for
+    each reminder that a case is due soon."""
     data = message["data"]
-    print(message["type"], data["transactionId"], data["value"], data["medStatus"], flush=True)
+    status = data["medStatus"]
+    if message["type"] == "infraction.reminder":
+        status += f", due {data['dueAt']}"
+    print(message["type"], data["transactionId"], data["value"], status, flush=True)
 
 
 class Receiver(BaseHTTPRequestHandler):

@@ -17,9 +17,9 @@ import (
 	"github.com/pixmed-go/pixmed/internal/localpg"
 )
 
-// A database is what an inbox is in.
+// A database holds the inbox.
 type database interface {
-	// away makes it unusable for some time.
+	// away makes it unusable for the duration of an outage.
 	away(ctx context.Context, outage time.Duration) error
 	close()
 }
@@ -48,10 +48,10 @@ func open(ctx context.Context, s settings, folder string, receiver pixmed.Receiv
 	return in, d, err
 }
 
-// A file is a SQLite database.
+// A file is a SQLite database, by its path.
 type file string
 
-// away locks the file, so that nobody else can write.
+// away locks the file so that nobody else can write.
 func (f file) away(ctx context.Context, outage time.Duration) error {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: string(f)}).EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(60000)")
 	if err != nil {
@@ -90,7 +90,7 @@ func (d *server) away(ctx context.Context, outage time.Duration) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return d.Resume(context.WithoutCancel(ctx)) // the rest is worked yet
+	return d.Resume(context.WithoutCancel(ctx)) // the rest must be worked
 }
 
 func (d *server) close() {

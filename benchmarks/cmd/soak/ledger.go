@@ -12,15 +12,15 @@ import (
 // story is what happens to every transaction, in this order.
 var story = []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled, pixmed.Debited}
 
-// A ledger knows of every notification that was answered 200 and of every effect.
-// It takes all its memory at the start, so that memory can be told to be flat.
+// A ledger knows every notification that was answered 200, and every effect. It
+// allocates everything at the start, so that it does not look like a leak.
 type ledger struct {
 	accepted []atomic.Uint32 // by transaction: how many of its story
 	effects  []atomic.Uint32 // the same
 
-	repeated      atomic.Int64 // effects that had been there
-	disordered    atomic.Int64 // effects that left one out
-	unknown       atomic.Int64 // effects of what was never sent
+	repeated      atomic.Int64 // effects that came again
+	disordered    atomic.Int64 // effects that skipped one
+	unknown       atomic.Int64 // effects of notifications that were never sent
 	wrongReceipts atomic.Int64
 }
 
@@ -28,7 +28,7 @@ func newLedger(transactions int) *ledger {
 	return &ledger{accepted: make([]atomic.Uint32, transactions), effects: make([]atomic.Uint32, transactions)}
 }
 
-// transactionID hides a transaction's number in an id.
+// transactionID returns an id that holds a transaction's number.
 func transactionID(number int) string {
 	id := uuid.UUID{6: 0x40, 8: 0x80}
 	binary.BigEndian.PutUint32(id[12:], uint32(number))
@@ -65,7 +65,7 @@ func (l *ledger) effect(n *pixmed.Notification) {
 	}
 }
 
-// missing counts what was answered 200 and has had no effect.
+// missing counts the notifications that were answered 200 and had no effect.
 func (l *ledger) missing() (missing, accepted int64) {
 	for i := range l.accepted {
 		all, done := int64(l.accepted[i].Load()), int64(l.effects[i].Load())

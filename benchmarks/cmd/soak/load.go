@@ -15,8 +15,8 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// A load sends notifications at a steady rate, whatever the answers: what is due
-// while the service is away waits, and its latency counts from when it was due.
+// A load sends notifications at a steady rate whatever the answers are. One that is
+// due while the service is away waits, and its latency counts from when it was due.
 type load struct {
 	settings settings
 	url      string
@@ -44,12 +44,12 @@ func newLoad(s settings, url string, l *ledger) *load {
 	}
 }
 
-// newHistogram is exact to a part in a hundred, from a microsecond to ten minutes.
+// newHistogram returns a histogram of a microsecond to ten minutes, exact to 1 %.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 2)
 }
 
-// run sends so many notifications and returns when each was answered 200.
+// run sends the planned notifications and returns when each was answered 200.
 func (l *load) run(ctx context.Context, planned int) {
 	defer l.client.CloseIdleConnections()
 	var senders sync.WaitGroup
@@ -75,8 +75,8 @@ func (l *load) run(ctx context.Context, planned int) {
 	senders.Wait()
 }
 
-// send takes one transaction after the other through its story. It sends the next
-// status when the one before was answered 200, as a gateway does.
+// send takes one transaction after the other through its story. As a gateway does, it
+// sends a status once the one before was answered 200.
 func (l *load) send(ctx context.Context) {
 	for {
 		number := int(l.begun.Add(1)) - 1

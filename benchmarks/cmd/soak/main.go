@@ -1,13 +1,13 @@
-// Command soak runs an inbox for a long time under a steady load with failures of
-// everything around it, and counts what became of every notification:
+// Command soak runs an inbox for a long time under a steady load, with failures of
+// everything around it, and checks what became of each notification:
 //
 //	go run ./benchmarks/cmd/soak                          30 minutes at 500 a second, on SQLite
 //	go run ./benchmarks/cmd/soak -engine postgres         on a PostgreSQL server of its own
 //	go run ./benchmarks/cmd/soak -duration 1m -rate 100   a short one
-//	go run ./benchmarks/cmd/soak -docs docs               and write the result into docs/reliability.md
+//	go run ./benchmarks/cmd/soak -docs docs               and write the result to docs/reliability.md
 //
 // It fails if a notification that was answered 200 had no effect or had it out of
-// order, if effects were repeated that no outage explains, and if memory grew.
+// order, if effects were repeated that no outage explains, or if memory grew.
 package main
 
 import (
@@ -56,10 +56,10 @@ func soak(ctx context.Context, args []string) error {
 		return err
 	}
 	if s.engine != "sqlite" && s.engine != "postgres" {
-		return fmt.Errorf("-engine is %q, and neither sqlite nor postgres", s.engine)
+		return fmt.Errorf("-engine is %q, want sqlite or postgres", s.engine)
 	}
 	if s.rate <= 0 || s.workers <= 0 || s.senders <= 0 || s.duration < time.Second {
-		return errors.New("-rate, -workers and -senders have to be positive, and -duration a second or more")
+		return errors.New("-rate, -workers and -senders must be positive, and -duration at least a second")
 	}
 	if s.outage <= 0 || s.outageEvery < 2*s.outage {
 		return fmt.Errorf("-outage-every is %v and -outage %v: the database would be away more often than not", s.outageEvery, s.outage)
@@ -77,7 +77,7 @@ func soak(ctx context.Context, args []string) error {
 	return r.verdict()
 }
 
-// run runs the load and gives everything time to be worked.
+// run runs the load and waits until everything is worked.
 func run(ctx context.Context, s settings) (*result, error) {
 	folder, err := os.MkdirTemp("", "soak")
 	if err != nil {

@@ -19,13 +19,13 @@ import (
 	"github.com/pixmed-go/pixmed/inbox"
 )
 
-// A result is what came of a run.
+// A result is the outcome of a run.
 type result struct {
 	settings
 	ledger *ledger
 
 	began        time.Time
-	sent, worked time.Duration // since then: the last answer, and the last effect
+	sent, worked time.Duration // since then, of the last answer and of the last effect
 
 	answers  *hdrhistogram.Histogram // from when one was due to its 200, in microseconds
 	effects  *hdrhistogram.Histogram // from when it was stored to the end of its work, the same
@@ -36,7 +36,7 @@ type result struct {
 	samples []sample
 }
 
-// A sample is how it goes at a moment.
+// A sample is the state at a moment.
 type sample struct {
 	at         time.Duration
 	heap, rss  float64 // in MiB; live, and of the whole process
@@ -65,14 +65,14 @@ func (r *result) sample(ctx context.Context, l *load) {
 	}
 }
 
-// liveHeap is what the last collection of garbage has left.
+// liveHeap returns the heap that was live after the last garbage collection, in MiB.
 func liveHeap() float64 {
 	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(s)
 	return float64(s[0].Value.Uint64()) / (1 << 20)
 }
 
-// resident is the memory that the process has; 0 where /proc does not say.
+// resident returns the process's resident memory in MiB; 0 where /proc does not tell.
 func resident() float64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -89,8 +89,8 @@ func resident() float64 {
 	return pages * float64(os.Getpagesize()) / (1 << 20)
 }
 
-// growth compares the live heap in the second quarter of the run with that in the
-// last one, by their medians.
+// growth returns the medians of the live heap in the second and the last quarter of
+// the run.
 func (r *result) growth() (second, last float64) {
 	var early, late []float64
 	for _, s := range r.samples {
@@ -112,18 +112,18 @@ func median(of []float64) float64 {
 	return of[len(of)/2]
 }
 
-// verdict is what is wrong with the result.
+// verdict returns everything that is wrong with the result.
 func (r *result) verdict() error {
 	var wrong []error
 	missing, accepted := r.ledger.missing()
 	if want := int64(r.duration.Seconds() * float64(r.rate)); accepted < want {
-		wrong = append(wrong, fmt.Errorf("%d notifications were answered 200, and not %d", accepted, want))
+		wrong = append(wrong, fmt.Errorf("%d notifications were answered 200, want %d", accepted, want))
 	}
 	for what, n := range map[string]int64{
 		"notifications were answered 200 and had no effect": missing,
 		"effects came before an earlier one":                r.ledger.disordered.Load(),
-		"effects are of what was never sent":                r.ledger.unknown.Load(),
-		"receipts were other ones":                          r.ledger.wrongReceipts.Load(),
+		"effects are of notifications that were never sent": r.ledger.unknown.Load(),
+		"receipts were wrong":                               r.ledger.wrongReceipts.Load(),
 		"notifications are dead":                            r.attempts[inbox.AttemptDead],
 	} {
 		if n != 0 {
@@ -134,7 +134,7 @@ func (r *result) verdict() error {
 		wrong = append(wrong, fmt.Errorf("%d effects were repeated, and outages explain no more than %d", n, most))
 	}
 	const (
-		settled = 10 * time.Minute // a shorter run is over before memory can be told to grow
+		settled = 10 * time.Minute // a shorter run ends before growth can be told
 		slack   = 8                // MiB
 	)
 	if second, last := r.growth(); r.duration >= settled && last > 1.25*second+slack {
@@ -143,7 +143,7 @@ func (r *result) verdict() error {
 	return errors.Join(wrong...)
 }
 
-// markdown is the result for people.
+// markdown returns the result as a table.
 func (r *result) markdown() string {
 	missing, accepted := r.ledger.missing()
 	second, last := r.growth()
@@ -156,11 +156,11 @@ func (r *result) markdown() string {
 	row("Load", "%d notifications a second for %v", r.rate, r.duration)
 	row("Outages of the database", "%d of %v", r.outages, r.outage)
 	row("Answered 200", "%d", accepted)
-	row("Requests answered otherwise or not at all, and sent again", "%d", r.retried)
+	row("Requests without a 200, sent again", "%d", r.retried)
 	row("**Answered 200 and without effect**", "**%d**", missing)
 	row("**Out of order**", "**%d**", r.ledger.disordered.Load())
 	row("Effects repeated after an outage", "%d", r.ledger.repeated.Load())
-	row("Attempts that failed and were made again", "%d", r.attempts[inbox.AttemptFailed])
+	row("Attempts that failed and were repeated", "%d", r.attempts[inbox.AttemptFailed])
 	row("From due to 200: 50 / 99 / 99.9 %, longest", "%s", quantiles(r.answers))
 	row("From stored to done: 50 / 99 / 99.9 %, longest", "%s", quantiles(r.effects))
 	row("Everything worked after the last 200", "%v", (r.worked - r.sent).Round(100*time.Millisecond))
@@ -175,7 +175,7 @@ func quantiles(h *hdrhistogram.Histogram) string {
 	return fmt.Sprintf("%v / %v / %v, %v", at(50), at(99), at(99.9), rounded(h.Max()))
 }
 
-// rounded leaves two or three digits.
+// rounded keeps two or three digits.
 func rounded(microseconds int64) time.Duration {
 	d := time.Duration(microseconds) * time.Microsecond
 	for unit := 10 * time.Microsecond; unit < time.Second; unit *= 10 {
@@ -186,8 +186,8 @@ func rounded(microseconds int64) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// write puts the result into reliability.md, where it has a place for each engine,
-// and its plot beside it.
+// write writes the result to the engine's place in reliability.md, and its plot beside
+// it.
 func (r *result) write(docs string) error {
 	svg, err := r.plot()
 	if err != nil {

@@ -22,19 +22,19 @@ const (
 	secretHeader = "X-Webhook-Secret"
 	secret       = "soak"
 
-	// What goes wrong in callbacks, as a share of their calls.
+	// The shares of callbacks that fail and panic.
 	failing, panicking = 0.02, 0.005
 
-	// What was finished so long ago is deleted, every minute.
+	// Cases that ended longer ago are deleted every minute.
 	purgeAfter = 5 * time.Minute
 
-	// Without one notification done in so long, the rest is given up.
+	// When no notification is done for so long, the rest is given up.
 	patience = 2 * time.Minute
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// A service is what a merchant runs: a handler on an inbox, with callbacks that
+// A service is what a merchant runs: a handler and an inbox, with callbacks that
 // download receipts.
 type service struct {
 	url      string
@@ -49,7 +49,7 @@ type service struct {
 
 	mu       sync.Mutex
 	attempts map[inbox.AttemptResult]int64
-	age      *hdrhistogram.Histogram // of what is done, in microseconds
+	age      *hdrhistogram.Histogram // of each notification when it was done, in microseconds
 }
 
 func newService(ctx context.Context, s settings, folder string, l *ledger) (_ *service, err error) {
@@ -70,7 +70,7 @@ func newService(ctx context.Context, s settings, folder string, l *ledger) (_ *s
 	v.inbox, v.database, err = open(ctx, s, folder, v.callback(),
 		inbox.WithWorkers(s.workers),
 		inbox.WithBackoff(200*time.Millisecond, 10*time.Second),
-		inbox.WithMaxAttempts(1000), // outages are not to use them up
+		inbox.WithMaxAttempts(1000), // outages must not use them up
 		inbox.WithObserver(v.attempt),
 		inbox.WithLogger(quiet))
 	if err != nil {
@@ -99,8 +99,8 @@ func serve(ctx context.Context, handler http.Handler) (*http.Server, string, err
 	return server, "http://" + listener.Addr().String(), nil
 }
 
-// callback is what the merchant does. It fails now and then, and otherwise its
-// effect is the last thing that it does.
+// callback returns the merchant's callback. It fails now and then; otherwise its
+// effect is the last thing it does.
 func (v *service) callback() pixmed.Receiver {
 	return pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
 		switch luck := rand.Float64(); {
@@ -126,7 +126,7 @@ func (v *service) download(ctx context.Context, transactionID string) error {
 	}
 	if receipt.SHA256 != v.gateway.sum {
 		v.ledger.wrongReceipts.Add(1)
-		return fmt.Errorf("the receipt of %s is another one", transactionID)
+		return fmt.Errorf("the receipt of %s is not the one that was sent", transactionID)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (v *service) attempt(_ context.Context, a inbox.Attempt) {
 	}
 }
 
-// interrupt takes the database away now and then.
+// interrupt takes the database away at intervals.
 func (v *service) interrupt(ctx context.Context, s settings) error {
 	return repeat(ctx, s.outageEvery, func() error {
 		v.outages.Add(1)
@@ -148,7 +148,7 @@ func (v *service) interrupt(ctx context.Context, s settings) error {
 	})
 }
 
-// purge deletes what is finished, as the inbox itself would do after more than a
+// purge deletes cases that have ended, as the inbox itself does after more than a
 // year.
 func (v *service) purge(ctx context.Context) {
 	_ = repeat(ctx, time.Minute, func() error {
@@ -195,7 +195,7 @@ func (v *service) drain(ctx context.Context) error {
 	}
 }
 
-// counts returns the attempts by their result.
+// counts returns the number of attempts by result.
 func (v *service) counts() map[inbox.AttemptResult]int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()

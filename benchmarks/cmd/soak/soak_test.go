@@ -13,7 +13,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// A short run on each engine finds nothing, and its figures come into the page.
+// A short run on each engine finds nothing and writes its figures to the page.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"sqlite", "postgres"} {
@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 				}
 			}
 			if strings.Contains(text, "old") {
-				t.Errorf("the figures before are there yet: %s", text)
+				t.Errorf("the old figures are still there: %s", text)
 			}
 			if svg, err := os.ReadFile(filepath.Join(docs, "reliability-"+engine+".svg")); err != nil || !strings.Contains(string(svg), "<svg") {
 				t.Errorf("the plot: %.100s, %v", svg, err)
@@ -51,7 +51,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// Whatever goes wrong is said, and makes the program fail.
+// Everything that goes wrong is reported and makes the program fail.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	notification := func(number, step int) *pixmed.Notification {
@@ -65,11 +65,11 @@ func TestVerdict(t *testing.T) {
 	}{
 		"all is well":              {func(*result) {}, ""},
 		"one missing":              {func(r *result) { r.ledger.accepted[0].Store(3); r.ledger.effects[0].Store(2) }, "1 notifications were answered 200 and had no effect"},
-		"too few":                  {func(r *result) { r.ledger.accepted[0].Store(2) }, "2 notifications were answered 200, and not 3"},
+		"too few":                  {func(r *result) { r.ledger.accepted[0].Store(2) }, "2 notifications were answered 200, want 3"},
 		"out of order":             {func(r *result) { r.ledger.effect(notification(1, 2)) }, "1 effects came before an earlier one"},
 		"repeated":                 {func(r *result) { r.ledger.effect(notification(0, 0)) }, "1 effects were repeated"},
 		"repeated after an outage": {func(r *result) { r.outages = 1; r.ledger.effect(notification(0, 0)) }, ""},
-		"of nobody":                {func(r *result) { r.ledger.effect(notification(1000, 0)) }, "1 effects are of what was never sent"},
+		"of nobody":                {func(r *result) { r.ledger.effect(notification(1000, 0)) }, "1 effects are of notifications that were never sent"},
 		"dead":                     {func(r *result) { r.attempts[inbox.AttemptDead]++ }, "1 notifications are dead"},
 		"memory": {func(r *result) {
 			r.duration = 10 * time.Minute

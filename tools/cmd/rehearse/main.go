@@ -1,7 +1,8 @@
 // Command rehearse tries a release out before its tags are pushed, which cannot be
 // taken back: it packs the modules at HEAD under the version that they require of
-// each other, as the module proxy will, runs a program that gets them from there, and
-// installs cmd/pixmed as its users do.
+// each other, as the module proxy will, runs a program that gets them from there,
+// installs cmd/pixmed as its users do, and has that receive, forward and be killed.
+// It needs what cmd/pixmed's tests need: Linux, Node and PostgreSQL's programs.
 //
 //	cd tools && GOWORK=off go run ./cmd/rehearse
 //
@@ -70,7 +71,11 @@ func run(repository string) error {
 	if err := consume(ctx, tmp, environment, repository, version); err != nil {
 		return err
 	}
-	if err := install(ctx, tmp, environment, version); err != nil {
+	installed, err := install(ctx, tmp, environment, version)
+	if err != nil {
+		return err
+	}
+	if err := accept(ctx, repository, installed); err != nil {
 		return err
 	}
 	fmt.Println("\nTo release this commit, after the rest of docs/releasing.md:")
@@ -205,25 +210,43 @@ func consume(ctx context.Context, tmp string, environment []string, repository, 
 	return nil
 }
 
-// install installs cmd/pixmed from the proxy, in an empty folder, and runs it.
-func install(ctx context.Context, tmp string, environment []string, version string) error {
+// install installs cmd/pixmed from the proxy, in an empty folder, and returns where.
+func install(ctx context.Context, tmp string, environment []string, version string) (program string, err error) {
 	empty, bin := filepath.Join(tmp, "empty"), filepath.Join(tmp, "bin")
 	if err := os.Mkdir(empty, 0o755); err != nil {
-		return err
+		return "", err
 	}
 	environment = append(environment, "GOBIN="+bin)
 	if err := show(ctx, empty, environment, "go", "install", root+"/cmd/pixmed@"+version); err != nil {
-		return err
+		return "", err
 	}
-	printed, err := output(ctx, empty, environment, filepath.Join(bin, "pixmed"), "version")
+	program = filepath.Join(bin, "pixmed")
+	printed, err := output(ctx, empty, environment, program, "version")
 	if err != nil {
-		return err
+		return "", err
 	}
 	fmt.Print("$ pixmed version\n", printed)
 	if !strings.HasPrefix(printed, "pixmed "+version+" ") {
-		return fmt.Errorf("what was installed is %q, and not version %s", printed, version)
+		return "", fmt.Errorf("what was installed is %q, and not version %s", printed, version)
 	}
-	return nil
+	return program, nil
+}
+
+// accept runs cmd/pixmed's acceptance test on what was installed.
+func accept(ctx context.Context, repository, program string) error {
+	const test = "TestAcceptance"
+	command := []string{"go", "test", "-count=1", "-v", "-run", "^" + test + "$", "./cmd/pixmed"}
+	fmt.Println("$", strings.Join(command, " "))
+	printed, err := output(ctx, repository, append(os.Environ(), "GOWORK=", "CI=true", "PIXMED_TEST_INSTALLED="+program), command[0], command[1:]...)
+	for line := range strings.Lines(printed) {
+		if strings.Contains(line, "--- ") || err != nil {
+			fmt.Print(line)
+		}
+	}
+	if err == nil && !strings.Contains(printed, "--- PASS: "+test+"/postgres") {
+		err = fmt.Errorf("%s did not run", test)
+	}
+	return err
 }
 
 // show runs a command, and prints it and what it prints.
@@ -244,7 +267,7 @@ func output(ctx context.Context, dir string, environment []string, name string, 
 	command := exec.CommandContext(ctx, name, arguments...)
 	command.Dir, command.Env, command.Stdout, command.Stderr = dir, environment, &printed, &complaints
 	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(command.Args, " "), err, complaints.String())
+		return printed.String(), fmt.Errorf("%s: %w\n%s", strings.Join(command.Args, " "), err, complaints.String())
 	}
 	return printed.String(), nil
 }

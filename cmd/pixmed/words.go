@@ -1,0 +1,40 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// sdkWords are what the SDK says to those who write programs, each followed by what
+// the command says instead.
+var sdkWords = []string{
+	": make room, or change sqlite.WithMinFreeDisk", ": make room",
+	"; use package postgres to share an inbox", "; several processes may share an inbox in PostgreSQL",
+	", or use WithPollOnly and see there", ", or set --" + databasePooler.flag,
+	": drop the schema, or choose another one with WithSchema", ": drop the schema, or use another database",
+	"raise its MaxConns (pool_max_conns in the URL)", "set a larger pool_max_conns in the URL",
+	"this process was opened without WithDefence", "this process runs without --" + serveRemind.flag,
+	" (see WithRetryWait)", "",
+	"invalid webhook kept by WithInvalid's callback", "invalid webhook kept in quarantine",
+	"WithInvalid callback", "inbox",
+}
+
+var wordsReplacer = strings.NewReplacer(sdkWords...)
+
+// inWords returns a text of the SDK's in the words of the command.
+func inWords(text string) string { return wordsReplacer.Replace(text) }
+
+// attrInWords does that for the texts of a log line, and writes durations as text
+// too, where JSON would have them in nanoseconds.
+func attrInWords(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case string:
+		return slog.String(a.Key, inWords(value))
+	case error:
+		return slog.String(a.Key, inWords(value.Error()))
+	case time.Duration:
+		return slog.String(a.Key, value.String())
+	}
+	return a
+}
