@@ -22,7 +22,7 @@ var (
 	casesUnanswered = &setting{flag: "unanswered", usage: "only those that are open and that nobody has answered"}
 	casesDueBefore  = &setting{flag: "due-before", arg: "TIME", usage: "only those that are open and due before then, or were due already: 2026-01-31, 2026-01-31T12:00:00Z, or 2d for two days from now"}
 	casesState      = &setting{flag: "state", arg: "STATE", usage: "only those with a notification that is pending or dead, or with neither: done"}
-	casesSearch     = &setting{flag: "search", arg: "TEXT", usage: "only those with this transaction id or external id, or with this text in a body, such as an end-to-end id"}
+	casesSearch     = &setting{flag: "search", arg: "TEXT", usage: "only those of which an id begins with this text, in any letter case: the transaction id, an external or end-to-end id"}
 )
 
 func newInboxCases(p *process) *cobra.Command {

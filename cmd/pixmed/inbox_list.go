@@ -18,7 +18,7 @@ var (
 	listError  = &setting{flag: "error", arg: "TEXT", usage: "only those whose last error holds this text"}
 	listSince  = &setting{flag: "since", arg: "TIME", usage: "only those received since then: 2026-01-31, 2026-01-31T12:00:00Z, or 2d for two days ago"}
 	listUntil  = &setting{flag: "until", arg: "TIME", usage: "only those received before then"}
-	listSearch = &setting{flag: "search", arg: "TEXT", usage: "only those with this external id, or with this text in their body, such as an end-to-end id"}
+	listSearch = &setting{flag: "search", arg: "TEXT", usage: "only those of transactions of which an id begins with this text: the transaction id, an external or end-to-end id; with --state quarantined those with this text in their body"}
 	listLimit  = &setting{flag: "limit", arg: "N", value: "100", usage: "how many at most"}
 )
 
