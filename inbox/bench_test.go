@@ -181,13 +181,18 @@ func BenchmarkWork(b *testing.B) {
 	}
 }
 
-// BenchmarkMillion measures reads for pages at a million cases.
+// BenchmarkMillion measures reads for pages at a million cases, or 10,000 with -short:
+// to fill the store takes minutes.
 func BenchmarkMillion(b *testing.B) {
+	cases := 1_000_000
+	if testing.Short() {
+		cases = 10_000
+	}
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
 			s := benchStore(b, engine)
 			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore))
-			s.Fill(b, 1_000_000)
+			s.Fill(b, cases)
 			for _, text := range []string{"order-777777", "order-7", "order-", "E90400888", "E9040088800000000000000000777777", "0", "nothing"} {
 				b.Run("Search-"+strings.ReplaceAll(text, "-", "_"), func(b *testing.B) {
 					for b.Loop() {
