@@ -22,7 +22,7 @@ func (s *service) routes(mux *http.ServeMux, draining *atomic.Bool) {
 			respond(w, http.StatusServiceUnavailable, "draining")
 		case err != nil:
 			s.log.WarnContext(ctx, "pixmed: not ready", "error", err)
-			respond(w, http.StatusServiceUnavailable, "the inbox accepts nothing; the log says why")
+			respond(w, http.StatusServiceUnavailable, "the inbox accepts no notifications; the log says why")
 		default:
 			respond(w, http.StatusOK, "ready")
 		}

@@ -29,7 +29,7 @@ func TestKilled(t *testing.T) {
 			t.Cleanup(func() { close(release) })
 			env := settings(gateway, database(t), t.TempDir())
 			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
-			env["PIXMED_FORWARD_TIMEOUT"] = "2s" // in PostgreSQL others take over what is 6 s old
+			env["PIXMED_FORWARD_TIMEOUT"] = "1s" // in PostgreSQL others take over what is 3 s old
 			s := startProcess(t, env)
 			i := pixmedtest.NewInfraction()
 			gateway.AddReceipt(i)
@@ -78,7 +78,7 @@ func TestInboxBesideServer(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"replay", "--dead"}, {"purge", "--older-than", "1d"}} {
-		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitFailed || !strings.Contains(got.err, "is open in another process, and one at a time may have it: is pixmed serve running?") {
+		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitFailed || !strings.Contains(got.err, "is open in another process, and only one may have it open: is pixmed serve running?") {
 			t.Errorf("pixmed inbox %v: %+v", args, got)
 		}
 	}
