@@ -30,7 +30,7 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 		return err
 	}
 	key := n.Key()
-	event.ExternalID, event.Status, event.Value, event.Raw = key.ExternalID, string(n.MEDStatus), int64(n.Value), n.Raw
+	event.ExternalID, event.EndToEndID, event.Status, event.Value, event.Raw = key.ExternalID, string(n.EndToEndID), string(n.MEDStatus), int64(n.Value), n.Raw
 	if len(event.Raw) == 0 { // it was made by hand
 		if event.Raw, err = json.Marshal(n.Infraction); err != nil {
 			return err

@@ -228,6 +228,47 @@ func BenchmarkWork(b *testing.B) {
 	}
 }
 
+// BenchmarkMillion measures reads for pages at a million cases.
+func BenchmarkMillion(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			s := benchStore(b, engine)
+			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore))
+			s.Fill(b, 1_000_000)
+			for _, text := range []string{"order-777777", "order-7", "order-", "E90400888", "E9040088800000000000000000777777", "0", "nothing"} {
+				b.Run("Search-"+strings.ReplaceAll(text, "-", "_"), func(b *testing.B) {
+					for b.Loop() {
+						if _, err := in.Cases(b.Context(), inbox.CaseFilter{Search: text}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+			b.Run("List", func(b *testing.B) {
+				for b.Loop() {
+					if _, err := in.List(b.Context(), inbox.Filter{Search: "order-"}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run("Cases", func(b *testing.B) {
+				for b.Loop() {
+					if _, err := in.Cases(b.Context(), inbox.CaseFilter{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run("Stats", func(b *testing.B) {
+				for b.Loop() {
+					if _, err := in.Stats(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 // holdSnapshot keeps a snapshot until the end.
 func holdSnapshot(b *testing.B, s *enginetest.Store) {
 	b.Helper()

@@ -121,8 +121,10 @@ type CaseFilter struct {
 	// State selects the cases that hold a notification in this state, Pending or
 	// Dead, and for Done those that hold neither; all of them if it is empty.
 	State State
-	// Search selects as [Filter].Search does, and by transaction id in any letter
-	// case.
+	// Search selects the cases of which an id begins with this text, in any letter
+	// case: the transaction id, an external id or an end-to-end id. Of each kind of
+	// id it finds the first 1000, so that a whole id is found whatever else begins
+	// like it, and it compares their first 128 bytes.
 	Search string
 	// After is the [Case.Cursor] of the last case of the page before; empty for
 	// the first page.
@@ -133,11 +135,10 @@ type CaseFilter struct {
 
 // Cases returns a page of cases: first those that are open, what is due first
 // first, then those that have ended, to which something happened last first. It
-// reads them by an index, in milliseconds at a million of them, but for Search,
-// which reads all bodies.
+// reads them by an index, in milliseconds at a million of them.
 func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	filter := ledger.CaseFilter{
-		State: ledger.State(f.State), Unanswered: f.Unanswered, DueBefore: f.DueBefore, Search: f.Search, Limit: f.Limit,
+		State: ledger.State(f.State), Unanswered: f.Unanswered, DueBefore: f.DueBefore, Search: ledger.NewSearch(f.Search), Limit: f.Limit,
 	}
 	switch f.State {
 	case "", Pending, Done, Dead:
@@ -152,7 +153,6 @@ func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	case f.Limit < 0 || f.Limit > 200:
 		return nil, invalidf("Cases: a limit of %d is not between 1 and 200", f.Limit)
 	}
-	filter.TransactionID, _ = parseID("transaction id", f.Search)
 	open, ended := f.Open || !f.Ended, f.Ended || !f.Open
 	if f.Unanswered || !f.DueBefore.IsZero() {
 		ended = false
@@ -167,6 +167,8 @@ func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 		open = open && !kind
 		filter.Ended = kind
 	}
+	ctx, cancel := searchContext(ctx, f.Search)
+	defer cancel()
 	var cases []*Case
 	for _, phase := range []struct{ wanted, ended bool }{{open, false}, {ended, true}} {
 		if !phase.wanted || len(cases) == filter.Limit {

@@ -119,8 +119,10 @@ type Filter struct {
 	// Since and Until select by the time at which events were received, to the
 	// microsecond: from Since on, and before Until. Zero times select all.
 	Since, Until time.Time
-	// Search selects what has this external id, or holds this text in its body,
-	// such as an end-to-end id; all of them if it is empty.
+	// Search selects the events of the transactions that [CaseFilter].Search selects;
+	// all of them if it is empty. With the State Quarantined, whose events belong to
+	// no transaction, it selects those that hold this text in their body, in any
+	// letter case, among the last 1000 that the rest of the filter selects.
 	Search string
 	// Error selects what failed with an error that holds this text; all if it is
 	// empty.
@@ -133,15 +135,27 @@ type Filter struct {
 
 // List returns a page of events, those received last first.
 func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
+	return own(r.list(ctx, f, false))
+}
+
+// list returns a page of events, perhaps without their bodies.
+func (r *reads) list(ctx context.Context, f Filter, bare bool) ([]*ledger.Event, error) {
 	filter, err := f.filter()
 	if err != nil {
 		return nil, err
 	}
-	return own(r.from.List(ctx, filter))
+	filter.Bare = bare
+	ctx, cancel := searchContext(ctx, f.Search)
+	defer cancel()
+	if f.Search != "" && f.State == Quarantined {
+		return r.searchBodies(ctx, filter, f.Search)
+	}
+	filter.Search = ledger.NewSearch(f.Search)
+	return r.from.List(ctx, filter)
 }
 
 func (f Filter) filter() (ledger.Filter, error) {
-	filter := ledger.Filter{State: ledger.State(f.State), Search: f.Search, Error: f.Error, Limit: f.Limit}
+	filter := ledger.Filter{State: ledger.State(f.State), Error: f.Error, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined, Resolved:
 	default:

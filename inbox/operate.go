@@ -191,7 +191,8 @@ func (in *Inbox) replay(ctx context.Context, id string, a action) error {
 			return fmt.Errorf("replay: %w", err)
 		}
 		k := infraction.Key()
-		key.TransactionID, key.ExternalID, key.Status, key.Value = k.TransactionID, k.ExternalID, string(infraction.MEDStatus), int64(infraction.Value)
+		key.TransactionID, key.ExternalID, key.EndToEndID = k.TransactionID, k.ExternalID, string(infraction.EndToEndID)
+		key.Status, key.Value = string(infraction.MEDStatus), int64(infraction.Value)
 	}
 	result := ledger.ReplayUnneeded
 	op := &ledger.Op{TransactionID: key.TransactionID, Event: e.ID, All: true, Create: e.Seq == 0}
@@ -363,24 +364,19 @@ func (in *Inbox) all(ctx context.Context, function string, f Filter, do func(id 
 		return r, invalidf("%s: After or Limit is set", function)
 	}
 	f.Limit = 1000
-	filter, err := f.filter()
-	if err != nil {
-		return r, err
-	}
-	filter.Bare = true
 	var ids []string
 	for {
-		page, err := in.from.List(ctx, filter)
+		page, err := in.list(ctx, f, true)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", function, err)
 		}
 		for _, e := range page {
 			ids = append(ids, e.ID)
 		}
-		if len(page) < filter.Limit {
+		if len(page) < f.Limit {
 			break
 		}
-		filter.Before = ids[len(ids)-1]
+		f.After = ids[len(ids)-1]
 	}
 	for _, id := range slices.Backward(ids) {
 		err := do(id)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/ops"
@@ -40,14 +43,17 @@ func respond(w http.ResponseWriter, status int, text string) {
 }
 
 // newOps returns the operations page.
-func newOps(c *config, in *inbox.Inbox, files *evidence, log *slog.Logger) (http.Handler, error) {
+func newOps(c *config, in *inbox.Inbox, files *evidence, metrics *metrics, log *slog.Logger) (http.Handler, error) {
 	options := []ops.Option{ops.WithBasicAuth(c.opsUser, c.opsPass), ops.WithLogger(log)}
 	if files != nil {
 		options = append(options, ops.WithReceipt(files.open))
 	}
 	page, err := ops.NewHandler(in, options...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the operations page: %w", err)
 	}
+	metrics.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "pixmed_ops_failed_logins_total", Help: "Logins at the operations page with a wrong user or password.",
+	}, func() float64 { return float64(page.FailedLogins()) }))
 	return http.StripPrefix("/ops", page), nil
 }

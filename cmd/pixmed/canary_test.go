@@ -170,7 +170,7 @@ func exercise(t *testing.T, gateway *pixmedtest.Gateway, env map[string]string, 
 		_, text := get(t, http.DefaultClient, http.MethodGet, s.admin+path, "")
 		left["metrics"] += text
 	}
-	for _, path := range []string{"/ops/", "/ops/case/" + i.TransactionID, "/ops/?state=quarantined", "/ops/case/none"} {
+	for _, path := range []string{"/ops/", "/ops/case/" + i.TransactionID, "/ops/cases?show=all", "/ops/case/none"} {
 		_, text := get(t, http.DefaultClient, http.MethodGet, s.admin+path, opsPass)
 		left["operations pages"] += text
 		_, text = get(t, http.DefaultClient, http.MethodGet, s.admin+path, opsPass+".")

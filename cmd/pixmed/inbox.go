@@ -27,7 +27,7 @@ var (
 	listState    = &setting{flag: "state", arg: "STATE", usage: "only those that are pending, done, dead or quarantined"}
 	listSince    = &setting{flag: "since", arg: "TIME", usage: "only those received since then: 2026-01-31, 2026-01-31T12:00:00Z, or 2d for two days ago"}
 	listUntil    = &setting{flag: "until", arg: "TIME", usage: "only those received before then"}
-	listSearch   = &setting{flag: "search", arg: "TEXT", usage: "only those with this external id, or with this text in their body, such as an end-to-end id"}
+	listSearch   = &setting{flag: "search", arg: "TEXT", usage: "only those of transactions of which an id begins with this text: the transaction id, an external or end-to-end id; with --state quarantined those with this text in their body"}
 	listLimit    = &setting{flag: "limit", arg: "N", value: "100", usage: "how many, the last first"}
 	replayDead   = &setting{flag: "dead", usage: "replay all that are dead, the oldest first"}
 	replayError  = &setting{flag: "error", arg: "TEXT", usage: "with --dead: only those whose last error holds this text"}

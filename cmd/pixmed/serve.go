@@ -163,7 +163,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 		return s, err
 	}
 	if c.opsPass != "" {
-		s.ops, err = newOps(c, s.inbox, files, log)
+		s.ops, err = newOps(c, s.inbox, files, s.metrics, log)
 	}
 	return s, err
 }

@@ -173,7 +173,7 @@ func TestReceiptIsSaved(t *testing.T) {
 				t.Errorf("the duplicate: %v, %v", attempts, err)
 			}
 			_, page := get(t, http.DefaultClient, http.MethodGet, s.admin+"/ops/case/"+i.TransactionID, opsPass)
-			if link := regexp.MustCompile(`"\.\./(event/[^"]+/receipt)"`).FindStringSubmatch(page); link == nil {
+			if link := regexp.MustCompile(`"\.\./(case/[^"]+/receipt)"`).FindStringSubmatch(page); link == nil {
 				t.Errorf("no receipt is on the operations page:\n%s", page)
 			} else if _, pdf := get(t, http.DefaultClient, http.MethodGet, s.admin+"/ops/"+link[1], opsPass); pdf != string(want) {
 				t.Errorf("the operations page has a receipt of %d bytes, want %d", len(pdf), len(want))
@@ -225,6 +225,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("another event: %v", a)
 			}
 			await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="quarantined"} 1`)
+			await(t, s.admin+"/metrics", "pixmed_ops_failed_logins_total 1")
 			s.end(t)
 		})
 	}

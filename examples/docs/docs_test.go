@@ -3,9 +3,11 @@ package docs
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +40,9 @@ var pages = map[string]bool{
 	"serverless.md":          true,
 	"serverless.pt-BR.md":    true,
 }
+
+// elsewhere are pages in other folders, whose links and width are checked too.
+var elsewhere = []string{"../CHANGELOG.md", "../CONTRIBUTING.md", "../SECURITY.md", "../deploy/README.md"}
 
 // translations are the pages in Portuguese, by those in English.
 var translations = map[string]string{
@@ -147,7 +152,7 @@ func TestNamedFilesExist(t *testing.T) {
 // Links to files of the repository lead to files, and to headings that exist.
 func TestLinksLead(t *testing.T) {
 	t.Parallel()
-	for page := range pages {
+	for _, page := range slices.AppendSeq(elsewhere, maps.Keys(pages)) {
 		markdown.CheckLinks(t, folder+page)
 	}
 }
@@ -155,7 +160,7 @@ func TestLinksLead(t *testing.T) {
 // Prose fits a terminal; tables and code may be wider.
 func TestProseFits(t *testing.T) {
 	t.Parallel()
-	for page := range pages {
+	for _, page := range slices.AppendSeq(elsewhere, maps.Keys(pages)) {
 		markdown.CheckWidth(t, folder+page)
 	}
 }

@@ -1,10 +1,14 @@
 package ops
 
 import (
+	"context"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox"
 )
+
+// days is how many the chart shows.
+const days = 14
 
 // The chart's measures, in its own units.
 const (
@@ -13,23 +17,23 @@ const (
 	chartHeight = 60
 )
 
-// chart shows how many notifications came on each day, and what became of them.
+// chart shows how many notifications came on each day, by state.
 type chart struct {
 	Width, Height int
 	Days          []day
-	Total, Done   int64
+	Total         int64
 }
 
 // First is the day on the left.
-func (c chart) First() string { return c.Days[0].Name }
+func (c *chart) First() string { return c.Days[0].Name }
 
 // Last is the day on the right, today.
-func (c chart) Last() string { return c.Days[len(c.Days)-1].Name }
+func (c *chart) Last() string { return c.Days[len(c.Days)-1].Name }
 
 type day struct {
-	Name                       string // 11-24
-	Done, Pending, Dead, Other int64  // Other is quarantined
-	Bars                       []bar  // from the bottom to the top
+	Name   string
+	Counts []int64 // as states
+	Bars   []bar   // from the bottom to the top
 }
 
 type bar struct {
@@ -37,26 +41,33 @@ type bar struct {
 	X, Y, Width, Height int
 }
 
-func newChart(received []inbox.Received, location *time.Location) chart {
-	c := chart{Width: len(received)*(barWidth+barGap) - barGap, Height: chartHeight}
+// States are those that the chart shows, from the bottom to the top.
+func (c *chart) States() []string {
+	return []string{string(inbox.Done), string(inbox.Resolved), string(inbox.Pending), string(inbox.Dead), string(inbox.Quarantined)}
+}
+
+// countReceived counts what came on each of the last days, today included.
+func (h *Handler) countReceived(ctx context.Context) ([]inbox.Received, error) {
+	return h.in.CountReceived(ctx, h.tomorrow(h.config.now()).AddDate(0, 0, -days), 24*time.Hour, days)
+}
+
+func newChart(s speech, received []inbox.Received) *chart {
+	c := &chart{Width: len(received)*(barWidth+barGap) - barGap, Height: chartHeight}
 	highest := int64(1)
 	for _, r := range received {
-		total := r.Done + r.Pending + r.Dead + r.Quarantined
-		highest, c.Total, c.Done = max(highest, total), c.Total+total, c.Done+r.Done
+		total := r.Done + r.Resolved + r.Pending + r.Dead + r.Quarantined
+		highest, c.Total = max(highest, total), c.Total+total
 	}
 	for i, r := range received {
-		d := day{Name: r.From.In(location).Format("01-02"), Done: r.Done, Pending: r.Pending, Dead: r.Dead, Other: r.Quarantined}
+		d := day{Name: s.Day(r.From), Counts: []int64{r.Done, r.Resolved, r.Pending, r.Dead, r.Quarantined}}
 		y := chartHeight
-		for _, part := range []struct {
-			state inbox.State
-			n     int64
-		}{{inbox.Done, r.Done}, {inbox.Pending, r.Pending}, {inbox.Dead, r.Dead}, {inbox.Quarantined, r.Quarantined}} {
-			if part.n == 0 {
+		for j, n := range d.Counts {
+			if n == 0 {
 				continue
 			}
-			height := max(int(part.n*chartHeight/highest), 1) // what is there is seen
+			height := max(int(n*chartHeight/highest), 1) // what is there is seen
 			y -= height
-			d.Bars = append(d.Bars, bar{string(part.state), i * (barWidth + barGap), y, barWidth, height})
+			d.Bars = append(d.Bars, bar{c.States()[j], i * (barWidth + barGap), y, barWidth, height})
 		}
 		c.Days = append(c.Days, d)
 	}

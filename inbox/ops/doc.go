@@ -1,5 +1,8 @@
-// Package ops has a page for those who operate a durable inbox: the cases, what is
-// dead and why, the timeline of a case with every body, and a button to replay.
+// Package ops has a page for those who operate a durable inbox. Its first screen
+// says how much money is blocked, which cases must be answered today, and what
+// failed for good, grouped by error. A case has its timeline, and what a person can
+// do about it: mark it as answered, end it, replay, resolve, retry or discard a
+// notification; replay and resolve work for all of a group at once.
 //
 //	page, err := ops.NewHandler(in, ops.WithBasicAuth("ops", password))
 //	…
@@ -7,13 +10,39 @@
 //
 // It is rendered on the server, works without JavaScript, fits a phone, and speaks
 // English or Portuguese, as the browser asks (Accept-Language). All links are
-// relative: mount it under any path that ends in a slash.
+// relative: mount it under any path that ends in a slash. Deadlines are there if the
+// inbox was opened with [inbox.WithDefence].
+//
+// # Actions
+//
+// Each action has a page that asks for confirmation, and ends with a message that
+// says what happened. Who did it is the user of [WithBasicAuth], or what [WithUser]
+// returns: it is kept with the case ([inbox.Note]), and logged.
+//
+// # What it costs
+//
+// Counts are kept for three seconds (the chart, for a minute), and computed by one
+// request while others wait. Searches run one at a time, for at most three seconds
+// each. Bodies are shown in part if they are long, and only on the page of a case. So
+// the page needs one or two of the connections that the inbox has for reading, and
+// none of those that accept notifications, call the receiver or answer Ready.
 //
 // # Security
 //
-// The page shows personal data and repeats work, so [NewHandler] insists on
+// The page shows personal data and changes things, so [NewHandler] insists on
 // [WithBasicAuth] or, where something in front of it lets only operators through,
-// [WithAuthenticated]. A replay is refused when another site's page asks for it
-// (http.CrossOriginProtection). Nothing is cached, nothing is loaded from elsewhere,
-// and no script runs. Serve it over https.
+// [WithAuthenticated].
+//
+// After five failed logins from an address (with IPv6, from a /64) the next one has
+// to wait for a second, and twice as long after each further one, up to a minute.
+// Browsers that were logged in before have a cookie that exempts them, so that a
+// stranger behind the same proxy does not lock them out. Each failed login is logged
+// and counted, see [Handler.FailedLogins].
+//
+// What another site's page asks for is refused, whether it reads or changes
+// something. That includes links from other sites: the answer is a page that says so,
+// and has a link to what was asked for, which works. Browsers say where a request
+// comes from (Sec-Fetch-Site) over https and from loopback only: serve it over https.
+// Nothing is cached, nothing is loaded from elsewhere, no script runs, and receipts
+// are attachments.
 package ops

@@ -1,5 +1,10 @@
 package ops
 
+import (
+	"context"
+	"time"
+)
+
 // NewHandlerOf is NewHandler with a store that may fail.
 var NewHandlerOf = newHandler
 
@@ -9,5 +14,54 @@ var Texts = texts
 // LanguageOf returns the language for a browser.
 var LanguageOf = languageOf
 
+// Body and Indented make a body fit to read.
+var (
+	Body     = body
+	Indented = indented
+)
+
+// Age rounds a duration.
+var Age = age
+
 // Store is what the page needs of an inbox.
 type Store = store
+
+// MaxAddresses is how many addresses failed logins are remembered of.
+const MaxAddresses = maxAddresses
+
+// WithNow sets the clock.
+func WithNow(now func() time.Time) Option {
+	return Option{"WithNow", func(c *config) error {
+		c.now = now
+		return nil
+	}}
+}
+
+// Addresses returns of how many addresses failed logins are remembered.
+func (h *Handler) Addresses() int {
+	h.config.login.mu.Lock()
+	defer h.config.login.mu.Unlock()
+	return len(h.config.login.failures)
+}
+
+// Speech returns what says things in a language.
+func Speech(lang string, location *time.Location, now time.Time) speech {
+	return speech{Lang: lang, T: texts[lang], location: location, now: now}
+}
+
+// Shared is computed once at a time.
+type Shared struct{ shared[int] }
+
+// NewShared returns one.
+func NewShared(keep time.Duration, now func() time.Time, compute func(context.Context) (int, error)) *Shared {
+	return &Shared{shared[int]{keep: keep, timeout: time.Minute, now: now, compute: compute}}
+}
+
+// Get is get without the time.
+func (s *Shared) Get(ctx context.Context) (int, error) {
+	n, _, err := s.get(ctx)
+	return n, err
+}
+
+// Forget is forget.
+func (s *Shared) Forget() { s.forget() }

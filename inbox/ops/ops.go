@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,313 +19,297 @@ import (
 //go:embed pages
 var files embed.FS
 
-// requestTimeout is how long the database may take for a page.
-const requestTimeout = 10 * time.Second
+// How long a request may take, at the database most of all.
+const (
+	readTimeout   = 10 * time.Second
+	actTimeout    = 30 * time.Second // which may be on thousands of notifications
+	countTimeout  = 5 * time.Second
+	searchTimeout = 3 * time.Second // with the wait for other searches
+)
 
-// days is how many the chart shows.
-const days = 14
-
-// pageSize is how many cases, or quarantined bodies, a page lists.
-const pageSize = 50
+// How long counts are kept.
+const (
+	keepNumbers = 3 * time.Second
+	keepChart   = time.Minute
+)
 
 // store is what the page needs of an inbox.
 type store interface {
 	Stats(ctx context.Context) (inbox.Stats, error)
 	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
+	Failures(ctx context.Context, s inbox.State) ([]inbox.Failure, error)
 	Cases(ctx context.Context, f inbox.CaseFilter) ([]*inbox.Case, error)
+	Case(ctx context.Context, transactionID string) (*inbox.Case, error)
 	List(ctx context.Context, f inbox.Filter) ([]*inbox.Event, error)
-	History(ctx context.Context, transactionID string) ([]*inbox.Event, error)
 	Get(ctx context.Context, id string) (*inbox.Event, error)
+	Notes(ctx context.Context, id string) ([]inbox.Note, error)
+	MarkAnswered(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error
+	End(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error
 	Replay(ctx context.Context, id string, opts ...inbox.ActionOption) error
+	Resolve(ctx context.Context, id, note string, opts ...inbox.ActionOption) error
+	RetryNow(ctx context.Context, id string, opts ...inbox.ActionOption) error
+	Discard(ctx context.Context, id string, opts ...inbox.ActionOption) error
+}
+
+// Handler is the page. Make one with [NewHandler].
+type Handler struct {
+	in       store
+	config   *config
+	pages    *template.Template
+	mux      *http.ServeMux
+	numbers  *shared[*numbers]
+	received *shared[[]inbox.Received]
+	search   turn
 }
 
 // NewHandler returns the page of an inbox. It fails without [WithBasicAuth] or
 // [WithAuthenticated], and if an option is wrong.
-func NewHandler(in *inbox.Inbox, opts ...Option) (http.Handler, error) {
+func NewHandler(in *inbox.Inbox, opts ...Option) (*Handler, error) {
 	if in == nil {
-		return nil, errors.New("ops: NewHandler: the inbox is nil")
+		return nil, errors.New("the inbox is nil")
 	}
 	return newHandler(in, opts...)
 }
 
-func newHandler(in store, opts ...Option) (http.Handler, error) {
-	c := &config{location: time.FixedZone("UTC-3", -3*60*60), log: slog.Default()}
-	var errs []error
-	for _, opt := range opts {
-		if opt == nil {
-			errs = append(errs, errors.New("ops: NewHandler: an option is nil"))
-			continue
-		}
-		errs = append(errs, opt(c))
-	}
-	if err := errors.Join(errs...); err != nil {
+func newHandler(in store, opts ...Option) (*Handler, error) {
+	c, err := newConfig(opts)
+	if err != nil {
 		return nil, err
-	}
-	if !c.authenticated {
-		return nil, errors.New("ops: NewHandler: the page shows personal data and needs authentication: use WithBasicAuth, or WithAuthenticated if something in front of it lets only operators through")
 	}
 	pages, err := template.New("").Option("missingkey=error").ParseFS(files, "pages/*.html")
 	if err != nil {
-		return nil, fmt.Errorf("ops: %w", err)
+		return nil, err
 	}
-	h := &handler{in: in, config: c, pages: pages}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", h.cases)
-	mux.HandleFunc("GET /case/{id}", h.oneCase)
-	mux.HandleFunc("GET /event/{id}", h.event)
-	mux.HandleFunc("GET /event/{id}/receipt", h.receipt)
-	mux.HandleFunc("GET /style.css", h.style)
+	h := &Handler{in: in, config: c, pages: pages, mux: http.NewServeMux(), search: make(turn, 1)}
+	h.numbers = &shared[*numbers]{keep: keepNumbers, timeout: countTimeout, now: c.now, compute: h.count}
+	h.received = &shared[[]inbox.Received]{keep: keepChart, timeout: countTimeout, now: c.now, compute: h.countReceived}
+	h.mux.HandleFunc("GET /{$}", h.overview)
+	h.mux.HandleFunc("GET /cases", h.cases)
+	h.mux.HandleFunc("GET /case/{id}", h.oneCase)
+	h.mux.HandleFunc("GET /case/{id}/receipt", h.receipt)
+	h.mux.HandleFunc("GET /event/{id}", h.event)
+	h.mux.HandleFunc("GET /failures/{state}/{group}", h.group)
+	h.mux.HandleFunc("GET /style.css", h.style)
 	if !c.readOnly {
-		mux.HandleFunc("POST /event/{id}/replay", h.replay)
-	}
-	return h.guard(http.NewCrossOriginProtection().Handler(mux)), nil
-}
-
-type handler struct {
-	in     store
-	config *config
-	pages  *template.Template
-}
-
-// guard asks for the password and sets what all answers have in common.
-func (h *handler) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Cache-Control", "no-store")
-		header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("X-Robots-Tag", "noindex")
-		header.Add("Vary", "Accept-Language")
-		if !h.config.admitted(r) {
-			header.Set("WWW-Authenticate", `Basic realm="pixmed", charset="UTF-8"`)
-			http.Error(w, "a user and a password are asked for", http.StatusUnauthorized)
-			return
+		for pattern, handle := range map[string]http.HandlerFunc{
+			"/case/{id}/{action}": h.caseAction, "/event/{id}/{action}": h.eventAction, "/failures/{state}/{group}/{action}": h.groupAction,
+		} {
+			h.mux.HandleFunc("GET "+pattern, handle)
+			h.mux.HandleFunc("POST "+pattern, handle)
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+	}
+	return h, nil
 }
 
-func (h *handler) style(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for name, value := range map[string]string{
+		"Cache-Control":                "no-store",
+		"Content-Security-Policy":      "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		// Not no-referrer, which makes browsers send "Origin: null" with forms.
+		"Referrer-Policy":        "same-origin",
+		"Vary":                   "Accept-Language",
+		"X-Content-Type-Options": "nosniff",
+		"X-Frame-Options":        "DENY",
+		"X-Robots-Tag":           "noindex",
+	} {
+		w.Header().Set(name, value)
+	}
+	if p := h.config.login; p != nil && !p.admit(w, r, h.config.now(), h.config.log) {
+		return
+	}
+	if fromElsewhere(r) {
+		h.refuse(w, r)
+		return
+	}
+	timeout := readTimeout
+	if r.Method == http.MethodPost {
+		timeout = actTimeout
+		r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	if _, pattern := h.mux.Handler(r); pattern == "" {
+		h.noRoute(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// fromElsewhere reports whether another site's page sent a request, to read as well
+// as to change something: to read takes the database's time.
+func fromElsewhere(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return http.NewCrossOriginProtection().Check(r) != nil // which knows older browsers' POST by Origin
+	default:
+		return true
+	}
+}
+
+// refuse answers what another site's page sent. Where a person followed a link, the
+// same link on a page of ours works.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request) {
+	v := &failure{Page: h.page(r)}
+	v.Problem = v.Page.T["cross_site"]
+	if r.Method == http.MethodGet {
+		path := r.URL.EscapedPath()
+		v.Link = "./" + path[strings.LastIndexByte(path, '/')+1:]
+		if r.URL.RawQuery != "" {
+			v.Link += "?" + r.URL.RawQuery
+		}
+	}
+	h.render(w, r, http.StatusForbidden, "error.html", v)
+}
+
+// noRoute answers what no pattern is for.
+func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
+	probe := &discard{header: make(http.Header)}
+	handler, _ := h.mux.Handler(r)
+	handler.ServeHTTP(probe, r) // 404 or 405
+	if probe.status != http.StatusMethodNotAllowed {
+		h.fail(w, r, errNoPage)
+		return
+	}
+	w.Header().Set("Allow", probe.header.Get("Allow"))
+	h.fail(w, r, errMethod)
+}
+
+// discard keeps the status and the header of an answer.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+func (h *Handler) style(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, files, "pages/style.css")
 }
 
-// cases lists cases, or what is quarantined.
-func (h *handler) cases(w http.ResponseWriter, r *http.Request) {
-	ctx, query := r.Context(), r.URL.Query()
-	state := inbox.State(query.Get("state"))
-	search := strings.TrimSpace(query.Get("q"))
-	v := &overview{Page: h.page(r, "./"), State: string(state), Search: search}
-	stats, err := h.in.Stats(ctx)
-	if err == nil {
-		v.Stats = stats
-		v.OldestPending = age(stats.OldestPending)
-		var received []inbox.Received
-		received, err = h.received(ctx)
-		v.Chart = newChart(received, h.config.location)
+// page is what every page has.
+type page struct {
+	speech
+	Root     string // the way to the first page
+	Title    string // what the page is about, "" for the first page
+	Search   string
+	User     string
+	Said     string // what an action has done
+	ReadOnly bool
+}
+
+func (h *Handler) page(r *http.Request) page {
+	lang := languageOf(r.Header.Get("Accept-Language"))
+	p := page{
+		speech: speech{Lang: lang, T: texts[lang], location: h.config.location, now: h.config.now()},
+		Root:   root(r), User: h.who(r), ReadOnly: h.config.readOnly,
 	}
-	after := ""
-	switch {
-	case err != nil:
-	case state == inbox.Quarantined:
-		var events []*inbox.Event
-		events, err = h.in.List(ctx, inbox.Filter{State: state, Search: search, After: query.Get("after"), Limit: pageSize})
-		for _, e := range events {
-			v.Events = append(v.Events, h.eventView(e))
-			after = e.ID
+	p.Said = p.said(r.URL.Query())
+	return p
+}
+
+// root is the relative address of the first page: nobody says where it is mounted.
+func root(r *http.Request) string {
+	if depth := strings.Count(r.URL.Path, "/") - 1; depth > 0 {
+		return strings.Repeat("../", depth)
+	}
+	return "./"
+}
+
+// see sends the browser to another page, relative to the first one.
+func see(w http.ResponseWriter, r *http.Request, to string, query url.Values) {
+	if len(query) > 0 {
+		path, fragment, _ := strings.Cut(to, "#")
+		to = path + "?" + query.Encode()
+		if fragment != "" {
+			to += "#" + fragment
 		}
-		if len(events) < pageSize {
-			after = ""
+	}
+	w.Header().Set("Location", root(r)+to) // http.Redirect would make it absolute, without what StripPrefix took
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+type failure struct {
+	Page    page
+	Problem string
+	Link    string
+}
+
+// errors of the page's own.
+var (
+	errNoReceipt  = errors.New("there is no receipt")
+	errSearchBusy = errors.New("the search takes too long, or waits for others")
+	errBadRequest = errors.New("invalid address")
+	errNoPage     = errors.New("there is no such page")
+	errMethod     = errors.New("the address does not take such a request")
+	errGroupGone  = errors.New("nothing fails with this error any more")
+	errNote       = errors.New("the note is too long")
+)
+
+// problems are the errors that a person can do something about, with their status and
+// the key of their text; in this order.
+var problems = []struct {
+	is     error
+	status int
+	text   string
+}{
+	{errNoReceipt, http.StatusNotFound, "no_receipt"},
+	{errSearchBusy, http.StatusServiceUnavailable, "search_busy"},
+	{errBadRequest, http.StatusBadRequest, "bad_request"},
+	{errNoPage, http.StatusNotFound, "no_page"},
+	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed"},
+	{errGroupGone, http.StatusNotFound, "group_gone"},
+	{errNote, http.StatusRequestEntityTooLarge, "note_too_long"},
+	{inbox.ErrNotFound, http.StatusNotFound, "not_found"},
+	{inbox.ErrSuperseded, http.StatusConflict, "superseded"},
+	{inbox.ErrNotReplayable, http.StatusConflict, "not_replayable"},
+	{inbox.ErrNotResolvable, http.StatusConflict, "not_replayable"},
+	{inbox.ErrNotPending, http.StatusConflict, "not_pending"},
+	{inbox.ErrRunning, http.StatusConflict, "is_running"},
+	{inbox.ErrNotInTurn, http.StatusConflict, "not_in_turn"},
+	{inbox.ErrEnded, http.StatusConflict, "has_ended"},
+	{pixmed.ErrDuplicate, http.StatusConflict, "duplicate"},
+	{pixmed.ErrNotInfraction, http.StatusUnprocessableEntity, "still_invalid"},
+	{inbox.ErrInvalidArgument, http.StatusBadRequest, "bad_request"},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, "failed"},
+}
+
+// problemOf returns the status and the key of the text for an error.
+func problemOf(err error) (status int, text string) {
+	for _, p := range problems {
+		if errors.Is(err, p.is) {
+			return p.status, p.text
 		}
-	default:
-		var cases []*inbox.Case
-		cases, err = h.in.Cases(ctx, inbox.CaseFilter{State: state, Search: search, After: query.Get("after"), Limit: pageSize})
-		for _, c := range cases {
-			v.Cases = append(v.Cases, h.caseRow(c))
-			after = c.Cursor()
-		}
-		if len(cases) < pageSize {
-			after = ""
-		}
 	}
-	if err != nil {
-		h.fail(w, r, "./", err)
-		return
+	if errors.As(err, new(*pixmed.SyntaxError)) || errors.As(err, new(*pixmed.ValidationError)) {
+		return http.StatusUnprocessableEntity, "still_invalid"
 	}
-	if after != "" {
-		v.Older = "?" + url.Values{"state": {string(state)}, "q": {search}, "after": {after}}.Encode()
-	}
-	h.render(w, r, http.StatusOK, "cases.html", v)
+	return http.StatusInternalServerError, "failed"
 }
 
-// received counts what came on each of the last days, today included.
-func (h *handler) received(ctx context.Context) ([]inbox.Received, error) {
-	now := time.Now().In(h.config.location)
-	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, h.config.location)
-	return h.in.CountReceived(ctx, today.AddDate(0, 0, 1-days), 24*time.Hour, days)
-}
-
-func (h *handler) oneCase(w http.ResponseWriter, r *http.Request) {
-	events, err := h.in.History(r.Context(), r.PathValue("id"))
-	if err == nil && len(events) == 0 {
-		err = inbox.ErrNotFound
+// fail shows a page for an error. What it is in detail is for the log.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, key := problemOf(err)
+	if status >= http.StatusInternalServerError {
+		h.config.log.ErrorContext(r.Context(), "pixmed: an operations page could not be made", "path", show(r.URL.Path, 200), "error", err)
 	}
-	if err != nil {
-		h.fail(w, r, "../", err)
-		return
-	}
-	v := &timeline{Page: h.page(r, "../"), ID: events[0].Key.TransactionID}
-	v.Page.Title = v.Page.T["case"] + " " + v.ID
-	for _, e := range events {
-		v.Events = append(v.Events, h.eventView(e))
-	}
-	h.render(w, r, http.StatusOK, "case.html", v)
-}
-
-func (h *handler) event(w http.ResponseWriter, r *http.Request) {
-	h.showEvent(w, r, http.StatusOK, "../", nil)
-}
-
-// showEvent shows one notification, and why it was not replayed if it was not.
-func (h *handler) showEvent(w http.ResponseWriter, r *http.Request, status int, root string, notReplayed error) {
-	e, err := h.in.Get(r.Context(), r.PathValue("id"))
-	if err != nil {
-		h.fail(w, r, root, err)
-		return
-	}
-	v := &timeline{Page: h.page(r, root), ID: e.ID, Events: []eventView{h.eventView(e)}, Alone: true}
-	v.Page.Title = v.Page.T["notification"] + " " + v.ID
-	if notReplayed != nil {
-		v.Problem = v.Page.T[problemKey(notReplayed)]
-		v.Detail = notReplayed.Error()
-		v.Force = errors.Is(notReplayed, inbox.ErrSuperseded) || errors.Is(notReplayed, pixmed.ErrDuplicate)
-	}
-	h.render(w, r, status, "case.html", v)
-}
-
-// replay makes a notification pending again.
-func (h *handler) replay(w http.ResponseWriter, r *http.Request) {
-	id := r.PathValue("id")
-	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
-	var opts []inbox.ActionOption
-	if r.PostFormValue("force") != "" {
-		opts = append(opts, inbox.Force())
-	}
-	err := h.in.Replay(r.Context(), id, opts...)
-	user, _, _ := r.BasicAuth()
-	if h.config.credentials == nil {
-		user = "" // nobody has checked it
-	}
-	log := h.config.log.With("event_id", id, "user", user, "forced", len(opts) > 0)
-	switch {
-	case err == nil:
-		log.InfoContext(r.Context(), "ops: replayed")
-		w.Header().Set("Location", "../"+url.PathEscape(id)) // http.Redirect does not know where the page is mounted
-		w.WriteHeader(http.StatusSeeOther)
-	case statusOf(err) == http.StatusInternalServerError:
-		h.fail(w, r, "../../", err)
-	default:
-		log.InfoContext(r.Context(), "ops: not replayed", "error", err)
-		h.showEvent(w, r, statusOf(err), "../../", err)
-	}
-}
-
-// receipt serves the receipt of a notification's transaction.
-func (h *handler) receipt(w http.ResponseWriter, r *http.Request) {
-	e, err := h.in.Get(r.Context(), r.PathValue("id"))
-	var file io.ReadCloser
-	if err == nil {
-		file, err = h.openReceipt(r.Context(), e)
-	}
-	if err == nil && file == nil {
-		err = errNoReceipt
-	}
-	if err != nil {
-		h.fail(w, r, "../../", err)
-		return
-	}
-	defer func() { _ = file.Close() }()
-	w.Header().Set("Content-Type", "application/pdf")
-	w.Header().Set("Content-Disposition", `inline; filename="`+e.Key.TransactionID+`.pdf"`)
-	if _, err := io.Copy(w, file); err != nil {
-		h.config.log.WarnContext(r.Context(), "ops: a receipt was not sent whole", "event_id", e.ID, "error", err)
-		panic(http.ErrAbortHandler) // so that the browser knows
-	}
-}
-
-var errNoReceipt = errors.New("ops: there is no receipt")
-
-// openReceipt returns nil if there is none.
-func (h *handler) openReceipt(ctx context.Context, e *inbox.Event) (io.ReadCloser, error) {
-	if h.config.receipt == nil {
-		return nil, nil //nolint:nilnil // none is an answer
-	}
-	i, err := e.Infraction()
-	if err != nil {
-		return nil, nil //nolint:nilnil,nilerr // what is quarantined has none
-	}
-	return h.config.receipt(ctx, i)
-}
-
-// statusOf returns the status code for an error.
-func statusOf(err error) int {
-	switch {
-	case errors.Is(err, inbox.ErrNotFound), errors.Is(err, errNoReceipt):
-		return http.StatusNotFound
-	case errors.Is(err, inbox.ErrSuperseded), errors.Is(err, inbox.ErrNotReplayable), errors.Is(err, pixmed.ErrDuplicate):
-		return http.StatusConflict
-	case errors.As(err, new(*pixmed.SyntaxError)), errors.As(err, new(*pixmed.ValidationError)), errors.Is(err, pixmed.ErrNotInfraction):
-		return http.StatusUnprocessableEntity
-	case errors.Is(err, inbox.ErrInvalidArgument):
-		return http.StatusBadRequest
-	}
-	return http.StatusInternalServerError
-}
-
-// problemKey returns the key of the text that explains an error.
-func problemKey(err error) string {
-	switch {
-	case errors.Is(err, errNoReceipt):
-		return "no_receipt"
-	case errors.Is(err, inbox.ErrNotFound):
-		return "not_found"
-	case errors.Is(err, inbox.ErrSuperseded):
-		return "superseded"
-	case errors.Is(err, inbox.ErrNotReplayable):
-		return "not_replayable"
-	case errors.Is(err, pixmed.ErrDuplicate):
-		return "duplicate"
-	case statusOf(err) == http.StatusUnprocessableEntity:
-		return "still_invalid"
-	case statusOf(err) == http.StatusBadRequest:
-		return "bad_request"
-	}
-	return "failed"
-}
-
-// fail shows a page for an error. What it is in detail, which may hold what is
-// nobody's business, is for the log unless the request is to blame.
-func (h *handler) fail(w http.ResponseWriter, r *http.Request, root string, err error) {
-	v := &failure{Page: h.page(r, root)}
-	v.Problem = v.Page.T[problemKey(err)]
-	status := statusOf(err)
-	v.Page.Title = http.StatusText(status)
-	if status == http.StatusInternalServerError {
-		h.config.log.ErrorContext(r.Context(), "ops: a page could not be made", "path", r.URL.Path, "error", err)
-	} else {
-		v.Detail = err.Error()
-	}
+	v := &failure{Page: h.page(r)}
+	v.Problem = v.Page.T[key]
+	v.Page.Said = ""
 	h.render(w, r, status, "error.html", v)
 }
 
 // render writes a page once all of it is made.
-func (h *handler) render(w http.ResponseWriter, r *http.Request, status int, name string, v any) {
+func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, name string, v any) {
 	var b bytes.Buffer
 	if err := h.pages.ExecuteTemplate(&b, name, v); err != nil {
-		h.config.log.ErrorContext(r.Context(), "ops: a page could not be made", "path", r.URL.Path, "error", err)
-		http.Error(w, "the page could not be made; the log says why", http.StatusInternalServerError)
+		h.config.log.ErrorContext(r.Context(), "pixmed: an operations page could not be made", "path", show(r.URL.Path, 200), "error", fmt.Errorf("%s: %w", name, err))
+		http.Error(w, "The page could not be made; the log says why.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

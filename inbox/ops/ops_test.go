@@ -11,15 +11,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -39,45 +37,77 @@ type site struct {
 	*httptest.Server
 
 	in     *inbox.Inbox
-	broken chan bool // whether the receiver fails, a channel of one
-	log    *bytes.Buffer
+	page   *ops.Handler
+	broken atomic.Pointer[error] // what the receiver returns
+	log    *safeBuffer
+}
+
+// safeBuffer may be written to and read at once.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func newSite(t *testing.T, opts ...ops.Option) *site {
 	t.Helper()
-	return newSiteIn(t, enginetest.SQLite(t), opts...)
+	return newSiteIn(t, enginetest.SQLite(t), nil, opts...)
 }
 
-func newSiteIn(t *testing.T, store *enginetest.Store, opts ...ops.Option) *site {
+func newSiteIn(t *testing.T, store *enginetest.Store, inboxOpts []inbox.Option, opts ...ops.Option) *site {
 	t.Helper()
-	s := &site{broken: make(chan bool, 1), log: &bytes.Buffer{}}
-	s.broken <- false
+	s := &site{log: new(safeBuffer)}
 	s.in = store.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
-		broken := <-s.broken
-		s.broken <- broken
-		if broken {
-			return inbox.Discard(errors.New("the ledger is away " + markup))
+		if err := s.broken.Load(); err != nil {
+			return *err
 		}
 		return nil
-	}))
-	page, err := ops.NewHandler(s.in, append([]ops.Option{ops.WithAuthenticated(), ops.WithLogger(slog.New(slog.NewTextHandler(s.log, nil)))}, opts...)...)
+	}), inboxOpts...)
+	s.serve(t, opts...)
+	return s
+}
+
+// serve serves the page of the site's inbox.
+func (s *site) serve(t *testing.T, opts ...ops.Option) {
+	t.Helper()
+	var err error
+	s.page, err = ops.NewHandler(s.in, append([]ops.Option{ops.WithAuthenticated(), ops.WithLogger(slog.New(slog.NewTextHandler(s.log, nil)))}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(prefix+"/", http.StripPrefix(prefix, page))
+	mux.Handle(prefix+"/", http.StripPrefix(prefix, s.page))
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(s.Close)
-	return s
 }
 
+// fails has the receiver fail from now on, or not any more.
+func (s *site) fails(err error) {
+	if err == nil {
+		s.broken.Store(nil)
+		return
+	}
+	s.broken.Store(&err)
+}
+
+var errLedger = inbox.Discard(errors.New("the ledger is away " + markup))
+
 // receive has the inbox take a notification, and waits until its attempt has ended.
-func (s *site) receive(t *testing.T, broken bool, modify func(n *pixmed.Notification)) *inbox.Event {
+func (s *site) receive(t *testing.T, modify func(n *pixmed.Notification)) *inbox.Event {
 	t.Helper()
-	<-s.broken
-	s.broken <- broken
 	n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
-		n.TransactionID, n.ReceivedAt, n.Raw = enginetest.NewTransaction(), time.Now(), nil
+		n.ReceivedAt = time.Now()
 		modify(n)
 	})
 	if err := s.in.Receive(t.Context(), n); err != nil {
@@ -90,6 +120,16 @@ func (s *site) receive(t *testing.T, broken bool, modify func(n *pixmed.Notifica
 	}
 	return events[len(events)-1]
 }
+
+// dead has the inbox hold a notification that failed for good.
+func (s *site) dead(t *testing.T, err error, modify func(n *pixmed.Notification)) *inbox.Event {
+	t.Helper()
+	s.fails(inbox.Discard(err))
+	defer s.fails(nil)
+	return s.receive(t, modify)
+}
+
+func anything(*pixmed.Notification) {}
 
 // answer is what a browser gets.
 type answer struct {
@@ -130,8 +170,8 @@ func (s *site) do(t *testing.T, method, path string, header http.Header, form ur
 
 var tags = regexp.MustCompile(`<(/?)([a-z][a-z0-9]*)[^<>]*>`)
 
-// balanced returns an error unless every element is closed where it was opened. A
-// template escapes what is no tag, in attributes too.
+// balanced returns an error unless every element is closed where it was opened, and
+// no two have one id. A template escapes what is no tag, in attributes too.
 func balanced(page string) error {
 	var open []string
 	for _, tag := range tags.FindAllStringSubmatch(page, -1) {
@@ -149,12 +189,51 @@ func balanced(page string) error {
 	if len(open) > 0 || strings.ContainsAny(rest, "<>") {
 		return fmt.Errorf("%v stay open, or a bracket is no tag's", open)
 	}
+	seen := make(map[string]bool)
+	for _, id := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		if seen[id[1]] {
+			return fmt.Errorf("two elements have the id %s", id[1])
+		}
+		seen[id[1]] = true
+	}
 	return nil
 }
 
 func (s *site) get(t *testing.T, path string) answer {
 	t.Helper()
 	return s.do(t, http.MethodGet, path, nil, nil)
+}
+
+func (s *site) post(t *testing.T, path string, form url.Values) answer {
+	t.Helper()
+	if form == nil {
+		form = url.Values{}
+	}
+	return s.do(t, http.MethodPost, path, nil, form)
+}
+
+// follow posts, and gets the page that it leads to.
+func (s *site) follow(t *testing.T, path string, form url.Values) answer {
+	t.Helper()
+	a := s.post(t, path, form)
+	if a.status != http.StatusSeeOther {
+		t.Fatalf("POST %s: %d:\n%s", path, a.status, a.body)
+	}
+	return s.get(t, landing(t, path, a))
+}
+
+// landing returns where a redirection leads, relative to the first page.
+func landing(t *testing.T, path string, a answer) string {
+	t.Helper()
+	base, err := url.Parse("http://page" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := base.Parse(a.header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to.RequestURI()
 }
 
 func (a answer) mustHold(t *testing.T, status int, texts ...string) {
@@ -169,338 +248,154 @@ func (a answer) mustHold(t *testing.T, status int, texts ...string) {
 	}
 }
 
-// An operator finds what is dead, looks at it, replays it, and sees it done.
-func TestReplayADeadLetter(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testReplayADeadLetter(t, newSiteIn(t, store)) })
-}
-
-func testReplayADeadLetter(t *testing.T, s *site) {
+func (a answer) mustNotHold(t *testing.T, texts ...string) {
 	t.Helper()
-	e := s.receive(t, true, func(n *pixmed.Notification) {
-		n.Value, n.ExternalID, n.EndToEndID = 123456, markup, endToEnd
-	})
-	s.receive(t, false, func(n *pixmed.Notification) { n.ExternalID = "another" })
-	casePath, eventPath := "/case/"+e.Key.TransactionID, "/event/"+e.ID
-	link := `href="./case/` + e.Key.TransactionID + `"`
-	for _, query := range []string{"", "?state=dead", "?q=" + endToEnd, "?q=" + url.QueryEscape(markup), "?q=" + strings.ToUpper(e.Key.TransactionID), "?state=dead&q=" + endToEnd} {
-		s.get(t, "/"+query).mustHold(t, http.StatusOK, link, "R$ 1.234,56", "ACKNOWLEDGED", `<span class="state dead">dead</span>`, "the ledger is away &lt;script&gt;")
-	}
-	for _, query := range []string{"?state=done", "?state=pending", "?state=quarantined", "?q=another", "?q=nobody"} {
-		if a := s.get(t, "/"+query); a.status != http.StatusOK || strings.Contains(a.body, link) {
-			t.Errorf("%s: %d:\n%s", query, a.status, a.body)
+	for _, text := range texts {
+		if strings.Contains(a.body, text) {
+			t.Errorf("%q is in:\n%s", text, a.body)
 		}
 	}
-	s.get(t, casePath).mustHold(t, http.StatusOK, endToEnd, "R$ 1.234,56", "&lt;script&gt;", `action="../event/`+e.ID+`/replay"`, "&#34;transactionId&#34;: &#34;"+e.Key.TransactionID)
-
-	<-s.broken
-	s.broken <- false
-	a := s.do(t, http.MethodPost, eventPath+"/replay", nil, url.Values{})
-	if a.status != http.StatusSeeOther || a.header.Get("Location") != "../"+e.ID {
-		t.Fatalf("replay: %d, to %q", a.status, a.header.Get("Location"))
-	}
-	enginetest.Await(t, s.in)
-	s.get(t, eventPath).mustHold(t, http.StatusOK, `<span class="state done">done</span>`, `href="../case/`)
-	s.get(t, casePath).mustHold(t, http.StatusOK, `<span class="state done">done</span>`)
-	if a := s.get(t, casePath); strings.Contains(a.body, "<form") {
-		t.Errorf("what is done can be replayed:\n%s", a.body)
-	}
-	s.do(t, http.MethodPost, eventPath+"/replay", nil, url.Values{}).mustHold(t, http.StatusConflict, "neither dead nor quarantined")
 }
 
-// What would undo something newer is replayed only when that is asked for again.
-func TestReplayAnyway(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testReplayAnyway(t, newSiteIn(t, store)) })
-}
-
-func testReplayAnyway(t *testing.T, s *site) {
-	t.Helper()
-	dead := s.receive(t, true, func(*pixmed.Notification) {})
-	s.receive(t, false, func(n *pixmed.Notification) {
-		n.TransactionID, n.MEDStatus = dead.Key.TransactionID, pixmed.Cancelled
-	})
-	path := "/event/" + dead.ID + "/replay"
-	s.do(t, http.MethodPost, path, nil, url.Values{}).mustHold(t, http.StatusConflict,
-		"A newer notification of the case is done", `<input type="hidden" name="force" value="1">`, `action="../../event/`+dead.ID+`/replay"`)
-	if a := s.do(t, http.MethodPost, path, nil, url.Values{"force": {"1"}}); a.status != http.StatusSeeOther {
-		t.Errorf("forced: %d:\n%s", a.status, a.body)
-	}
-	enginetest.Await(t, s.in)
-	s.get(t, "/event/"+dead.ID).mustHold(t, http.StatusOK, "state done")
-}
-
-func TestQuarantine(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testQuarantine(t, newSiteIn(t, store)) })
-}
-
-func testQuarantine(t *testing.T, s *site) {
-	t.Helper()
-	if err := s.in.Quarantine(t.Context(), []byte(`{"medStatus":"`+markup+`"`), errors.New("it ends too early")); err != nil {
-		t.Fatal(err)
-	}
-	events, err := s.in.List(t.Context(), inbox.Filter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := "/event/" + events[0].ID
-	s.get(t, "/?state=quarantined").mustHold(t, http.StatusOK, "it ends too early", `href=".`+path+`"`)
-	s.get(t, path).mustHold(t, http.StatusOK, "it ends too early", "{&#34;medStatus&#34;:&#34;&lt;script&gt;", "/replay")
-	s.do(t, http.MethodPost, path+"/replay", nil, url.Values{}).mustHold(t, http.StatusUnprocessableEntity, "still not valid")
-}
-
-func TestPages(t *testing.T) {
-	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testPages(t, newSiteIn(t, store)) })
-}
-
-func testPages(t *testing.T, s *site) {
-	t.Helper()
-	const n = 53
-	for i := range n {
-		if err := s.in.Receive(t.Context(), pixmedtest.NewNotification(func(n *pixmed.Notification) {
-			n.TransactionID, n.ReceivedAt, n.Raw = enginetest.NewTransaction(), time.Now(), nil
-		})); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.in.Quarantine(t.Context(), []byte("{"+strings.Repeat(" ", i)), errors.New("it ends too early")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	enginetest.Await(t, s.in)
-	links := regexp.MustCompile(`href="\./((?:case|event)/[^"]+)"`)
-	next := regexp.MustCompile(`href="\./(\?[^"]+)" rel="next"`)
-	for _, first := range []string{"/", "/?state=quarantined"} {
-		seen := map[string]bool{}
-		pages := 0
-		for path := first; path != ""; pages++ {
-			a := s.get(t, path)
-			for _, link := range links.FindAllStringSubmatch(a.body, -1) {
-				seen[link[1]] = true
-			}
-			path = ""
-			if m := next.FindStringSubmatch(a.body); m != nil {
-				path = "/" + strings.ReplaceAll(m[1], "&amp;", "&")
-			}
-		}
-		if pages != 2 || len(seen) != n {
-			t.Errorf("%s: %d on %d pages, want %d on 2", first, len(seen), pages, n)
-		}
-	}
-	s.get(t, "/").mustHold(t, http.StatusOK, fmt.Sprintf(": %d</title>", 2*n), `<rect class="done"`, `<rect class="quarantined"`)
-}
-
+// Every answer has its headers, whatever it is.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	none := enginetest.NewTransaction()
-	crossSite := http.Header{"Sec-Fetch-Site": {"cross-site"}}
-	dead := s.receive(t, true, func(*pixmed.Notification) {})
+	dead := s.dead(t, errLedger, anything)
+	guarded := &site{in: s.in, log: s.log}
+	guarded.serve(t, ops.WithBasicAuth("ana", "secret-password"))
+	var throttled answer
+	for range 6 {
+		throttled = guarded.do(t, http.MethodGet, "/", basic("ana", "wrong"), nil)
+	}
 	for name, test := range map[string]struct {
 		got  answer
 		want int
 		text string
 	}{
-		"no case":          {s.get(t, "/case/"+none), http.StatusNotFound, "no such case"},
-		"no event":         {s.get(t, "/event/"+none), http.StatusNotFound, "no such case"},
-		"no id":            {s.get(t, "/event/x"), http.StatusBadRequest, "not right"},
-		"no state":         {s.get(t, "/?state=lost"), http.StatusBadRequest, "no state"},
-		"no cursor":        {s.get(t, "/?after=x"), http.StatusBadRequest, "cursor"},
-		"nothing there":    {s.get(t, "/x"), http.StatusNotFound, ""},
-		"no receipt":       {s.get(t, "/event/"+dead.ID+"/receipt"), http.StatusNotFound, "no receipt"},
-		"style":            {s.get(t, "/style.css"), http.StatusOK, "--ink"},
-		"HEAD":             {s.do(t, http.MethodHead, "/", nil, nil), http.StatusOK, ""},
-		"wrong method":     {s.do(t, http.MethodDelete, "/event/"+dead.ID, nil, nil), http.StatusMethodNotAllowed, ""},
-		"replay no event":  {s.do(t, http.MethodPost, "/event/"+none+"/replay", nil, url.Values{}), http.StatusNotFound, "no such case"},
-		"GET replays none": {s.get(t, "/event/"+dead.ID+"/replay"), http.StatusMethodNotAllowed, ""},
-		"another site":     {s.do(t, http.MethodPost, "/event/"+dead.ID+"/replay", crossSite, url.Values{}), http.StatusForbidden, ""},
-		"another origin":   {s.do(t, http.MethodPost, "/event/"+dead.ID+"/replay", http.Header{"Origin": {"https://evil.example"}}, url.Values{}), http.StatusForbidden, ""},
+		"first":           {s.get(t, "/"), http.StatusOK, "MED inbox"},
+		"no case":         {s.get(t, "/case/"+none), http.StatusNotFound, "Case not found"},
+		"no event":        {s.get(t, "/event/"+none), http.StatusNotFound, "Case not found"},
+		"no id":           {s.get(t, "/event/x"), http.StatusBadRequest, "Invalid address."},
+		"no choice":       {s.get(t, "/cases?show=lost"), http.StatusBadRequest, "Invalid address."},
+		"no cursor":       {s.get(t, "/cases?after=x"), http.StatusBadRequest, "Invalid address."},
+		"no group":        {s.get(t, "/failures/dead/x"), http.StatusNotFound, "any more"},
+		"nothing there":   {s.get(t, "/x"), http.StatusNotFound, "no such page"},
+		"no receipt":      {s.get(t, "/case/"+dead.Key.TransactionID+"/receipt"), http.StatusNotFound, "no receipt for this transaction"},
+		"style":           {s.get(t, "/style.css"), http.StatusOK, "--ink"},
+		"HEAD":            {s.do(t, http.MethodHead, "/", nil, nil), http.StatusOK, ""},
+		"wrong method":    {s.do(t, http.MethodDelete, "/event/"+dead.ID, nil, nil), http.StatusMethodNotAllowed, "does not take"},
+		"act on no case":  {s.post(t, "/case/"+none+"/answer", nil), http.StatusNotFound, "Case not found"},
+		"act on no event": {s.post(t, "/event/"+none+"/replay", nil), http.StatusNotFound, "Case not found"},
+		"act on no group": {s.post(t, "/failures/dead/x/replay", nil), http.StatusNotFound, "any more"},
+		"no case action":  {s.post(t, "/case/"+dead.Key.TransactionID+"/delete", nil), http.StatusNotFound, "no such page"},
+		"no event action": {s.get(t, "/event/"+dead.ID+"/delete"), http.StatusNotFound, "no such page"},
+		"no group action": {s.get(t, "/failures/dead/x/discard"), http.StatusNotFound, "no such page"},
+		"no login":        {guarded.get(t, "/"), http.StatusUnauthorized, "Log in"},
+		"too many logins": {throttled, http.StatusTooManyRequests, "Too many failed logins"},
+		"another site":    {s.do(t, http.MethodGet, "/", http.Header{"Sec-Fetch-Site": {"cross-site"}}, nil), http.StatusForbidden, "Another site"},
 	} {
 		if test.got.status != test.want || !strings.Contains(test.got.body, test.text) {
 			t.Errorf("%s: %d, want %d:\n%s", name, test.got.status, test.want, test.got.body)
 		}
-		for header, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+		for header, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
+			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+		} {
 			if got := test.got.header.Get(header); got != want {
 				t.Errorf("%s: %s is %q", name, header, got)
 			}
 		}
-		if csp := test.got.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") {
+		csp := test.got.header.Get("Content-Security-Policy")
+		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "script-src") {
 			t.Errorf("%s: Content-Security-Policy %q", name, csp)
 		}
 	}
-	if e, err := s.in.Get(t.Context(), dead.ID); err != nil || e.State != inbox.Dead {
-		t.Errorf("it was replayed: %v, %v", e, err)
+	if allow := s.do(t, http.MethodDelete, "/event/"+dead.ID, nil, nil).header.Get("Allow"); allow != "GET, HEAD" {
+		t.Errorf("Allow is %q", allow)
 	}
 }
 
-func TestReadOnly(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, ops.WithReadOnly())
-	dead := s.receive(t, true, func(*pixmed.Notification) {})
-	if a := s.get(t, "/event/"+dead.ID); a.status != http.StatusOK || strings.Contains(a.body, "<form") {
-		t.Errorf("%d:\n%s", a.status, a.body)
-	}
-	if a := s.do(t, http.MethodPost, "/event/"+dead.ID+"/replay", nil, url.Values{}); a.status/100 != 4 {
-		t.Errorf("replay: %d", a.status)
-	}
-}
-
-func TestBasicAuth(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, ops.WithBasicAuth("ana", "secret-password"))
-	dead := s.receive(t, true, func(*pixmed.Notification) {})
-	for _, test := range []struct {
-		user, password string
-		want           int
-	}{
-		{"", "", http.StatusUnauthorized},
-		{"ana", "", http.StatusUnauthorized},
-		{"ana", "secret-passwor", http.StatusUnauthorized},
-		{"bob", "secret-password", http.StatusUnauthorized},
-		{"ana", "secret-password", http.StatusSeeOther},
-	} {
-		r := httptest.NewRequest(http.MethodPost, "/", nil)
-		if test.user != "" {
-			r.SetBasicAuth(test.user, test.password)
-		}
-		a := s.do(t, http.MethodPost, "/event/"+dead.ID+"/replay", r.Header, url.Values{})
-		if a.status != test.want || (a.status == http.StatusUnauthorized) != strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("%+v: %d, %v", test, a.status, a.header)
-		}
-	}
-	s.Close()
-	if log := s.log.String(); !strings.Contains(log, "user=ana") || strings.Contains(log, "secret-password") {
-		t.Errorf("the log is %s", log)
-	}
-}
-
-func TestReceipt(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	s := newSite(t, ops.WithReceipt(func(_ context.Context, i *pixmed.Infraction) (io.ReadCloser, error) {
-		f, err := os.Open(filepath.Join(dir, i.TransactionID))
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, nil //nolint:nilnil // there is none
-		}
-		return f, err
-	}))
-	e := s.receive(t, false, func(*pixmed.Notification) {})
-	path := "/event/" + e.ID + "/receipt"
-	s.get(t, "/event/"+e.ID).mustHold(t, http.StatusOK, `href="..`+path+`"`)
-	s.get(t, path).mustHold(t, http.StatusNotFound, "There is no receipt")
-	pdf := pixmedtest.PDF(pixmedtest.NewInfraction())
-	if err := os.WriteFile(filepath.Join(dir, e.Key.TransactionID), pdf, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a := s.get(t, path)
-	want := http.Header{"Content-Type": {"application/pdf"}, "Content-Disposition": {`inline; filename="` + e.Key.TransactionID + `.pdf"`}}
-	got := http.Header{"Content-Type": a.header["Content-Type"], "Content-Disposition": a.header["Content-Disposition"]}
-	if diff := cmp.Diff(want, got); a.status != http.StatusOK || a.body != string(pdf) || diff != "" {
-		t.Errorf("%d, %d bytes (-want +got):\n%s", a.status, len(a.body), diff)
-	}
-}
-
-func TestLanguages(t *testing.T) {
+// What another site asks for is neither read nor done; a person who followed a link
+// gets on from there.
+func TestFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	for accept, want := range map[string]string{
-		"": "en", "en-US,en;q=0.9": "en", "pt-BR,pt;q=0.9,en;q=0.8": "pt-BR", "pt": "pt-BR", "pt-PT": "pt-BR", "de": "en", "de,pt;q=0.5": "pt-BR", ";;;": "en",
+	dead := s.dead(t, errLedger, anything)
+	casePath, replay := "/case/"+dead.Key.TransactionID, "/event/"+dead.ID+"/replay"
+	for _, test := range []struct {
+		method, path string
+		header       http.Header
+		want         int
+	}{
+		{http.MethodGet, casePath, http.Header{"Sec-Fetch-Site": {"none"}}, http.StatusOK}, // typed, or a bookmark
+		{http.MethodGet, casePath, http.Header{"Sec-Fetch-Site": {"same-origin"}}, http.StatusOK},
+		{http.MethodGet, casePath, http.Header{"Sec-Fetch-Site": {"cross-site"}}, http.StatusForbidden},
+		{http.MethodGet, casePath, http.Header{"Sec-Fetch-Site": {"same-site"}}, http.StatusForbidden},
+		{http.MethodGet, casePath, http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}}, http.StatusForbidden},
+		{http.MethodPost, replay, http.Header{"Sec-Fetch-Site": {"cross-site"}}, http.StatusForbidden},
+		{http.MethodPost, replay, http.Header{"Sec-Fetch-Site": {"same-site"}}, http.StatusForbidden},
+		{http.MethodPost, replay, http.Header{"Origin": {"https://evil.example"}}, http.StatusForbidden},
+		{http.MethodPost, replay, http.Header{"Sec-Fetch-Site": {"same-origin"}}, http.StatusSeeOther},
 	} {
-		a := s.do(t, http.MethodGet, "/", http.Header{"Accept-Language": {accept}}, nil)
-		if !strings.Contains(a.body, `<html lang="`+want+`">`) || !strings.Contains(a.body, ops.Texts[want]["oldest"]) {
-			t.Errorf("%q: not in %s:\n%s", accept, want, a.body)
+		before, err := s.in.Get(t.Context(), dead.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := s.do(t, test.method, test.path, test.header, url.Values{})
+		if a.status != test.want {
+			t.Errorf("%s %v: %d, want %d:\n%s", test.method, test.header, a.status, test.want, a.body)
+		}
+		if a.status != http.StatusForbidden {
+			continue
+		}
+		a.mustNotHold(t, dead.Key.ExternalID, dead.Key.TransactionID+`" class`)
+		if e, err := s.in.Get(t.Context(), dead.ID); err != nil || e.State != before.State {
+			t.Errorf("%s %v: it became %v, %v", test.method, test.header, e, err)
 		}
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(ops.Texts["en"])), slices.Sorted(maps.Keys(ops.Texts["pt-BR"]))); diff != "" {
-		t.Errorf("texts (-en +pt-BR):\n%s", diff)
-	}
-	// A text that no page uses is one too many.
-	var pages strings.Builder
-	for _, pattern := range []string{"pages/*.html", "ops.go"} {
-		names, err := filepath.Glob(pattern)
-		if err != nil || len(names) == 0 {
-			t.Fatalf("%v, %v", names, err)
-		}
-		for _, name := range names {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pages.Write(b)
-		}
-	}
-	for _, m := range regexp.MustCompile(`(?:\$t|\.T)\.([a-z_]+)`).FindAllStringSubmatch(pages.String(), -1) {
-		if ops.Texts["en"][m[1]] == "" {
-			t.Errorf("there is no text %q", m[1])
-		}
-	}
-	for key := range ops.Texts["en"] {
-		if !strings.Contains(pages.String(), "."+key) && !strings.Contains(pages.String(), `"`+key+`"`) {
-			t.Errorf("nothing uses the text %q", key)
-		}
-	}
+	a := s.do(t, http.MethodGet, "/cases?q=a%26b&show=all", http.Header{"Sec-Fetch-Site": {"cross-site"}}, nil)
+	a.mustHold(t, http.StatusForbidden, `href="./cases?q=a%26b&amp;show=all">Open the page`)
+	s.do(t, http.MethodGet, "/", http.Header{"Sec-Fetch-Site": {"cross-site"}}, nil).mustHold(t, http.StatusForbidden, `href="./">Open the page`)
+	s.do(t, http.MethodPost, replay, http.Header{"Sec-Fetch-Site": {"cross-site"}}, url.Values{}).mustNotHold(t, "Open the page")
 }
 
-// failing is an inbox whose database is away.
-type failing struct{ ops.Store }
+var errAway = errors.New("connection refused by 10.0.0.7")
 
-func (failing) Stats(context.Context) (inbox.Stats, error) {
-	return inbox.Stats{}, errors.New("connection refused by 10.0.0.7")
-}
+// away is an inbox whose database is away.
+type away struct{ ops.Store }
 
-func (failing) Get(context.Context, string) (*inbox.Event, error) {
-	return nil, errors.New("connection refused by 10.0.0.7")
-}
+func (away) Stats(context.Context) (inbox.Stats, error) { return inbox.Stats{}, errAway }
 
-func (failing) Replay(context.Context, string, ...inbox.ActionOption) error {
-	return errors.New("connection refused by 10.0.0.7")
-}
+func (away) Cases(context.Context, inbox.CaseFilter) ([]*inbox.Case, error) { return nil, errAway }
 
+func (away) Case(context.Context, string) (*inbox.Case, error) { return nil, errAway }
+
+func (away) Get(context.Context, string) (*inbox.Event, error) { return nil, errAway }
+
+// The page says that something failed, and the log says what.
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	page, err := ops.NewHandlerOf(failing{}, ops.WithAuthenticated(), ops.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	log := new(safeBuffer)
+	page, err := ops.NewHandlerOf(away{}, ops.WithAuthenticated(), ops.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := enginetest.NewTransaction()
-	for _, r := range []*http.Request{
+	for i, r := range []*http.Request{
 		httptest.NewRequest(http.MethodGet, "/", nil),
+		httptest.NewRequest(http.MethodGet, "/cases", nil),
+		httptest.NewRequest(http.MethodGet, "/case/"+id, nil),
 		httptest.NewRequest(http.MethodGet, "/event/"+id, nil),
+		httptest.NewRequest(http.MethodGet, "/failures/dead/x", nil),
 		httptest.NewRequest(http.MethodPost, "/event/"+id+"/replay", nil),
 	} {
-		log.Reset()
 		w := httptest.NewRecorder()
 		page.ServeHTTP(w, r)
 		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "does not answer") ||
-			strings.Contains(w.Body.String(), "10.0.0.7") || !strings.Contains(log.String(), "10.0.0.7") {
-			t.Errorf("%s %s: %d:\n%s\nlog: %s", r.Method, r.URL, w.Code, w.Body, &log)
-		}
-	}
-}
-
-func TestNewHandlerFails(t *testing.T) {
-	t.Parallel()
-	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	for name, test := range map[string]struct {
-		in   *inbox.Inbox
-		opts []ops.Option
-		want []string
-	}{
-		"no authentication": {in, nil, []string{"WithBasicAuth", "WithAuthenticated"}},
-		"no inbox":          {nil, []ops.Option{ops.WithAuthenticated()}, []string{"inbox is nil"}},
-		"all at once": {
-			in,
-			[]ops.Option{nil, ops.WithBasicAuth("", "x"), ops.WithBasicAuth("a:b", "x"), ops.WithReceipt(nil), ops.WithLocation(nil), ops.WithLogger(nil)},
-			[]string{"option is nil", "is empty", "colon", "WithReceipt", "WithLocation", "WithLogger"},
-		},
-	} {
-		_, err := ops.NewHandler(test.in, test.opts...)
-		for _, want := range test.want {
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %q is not in %v", name, want, err)
-			}
+			strings.Contains(w.Body.String(), "10.0.0.7") || strings.Count(log.String(), "10.0.0.7") != i+1 {
+			t.Errorf("%s %s: %d:\n%s\nlog: %s", r.Method, r.URL, w.Code, w.Body, log)
 		}
 	}
 }

@@ -3,101 +3,136 @@ package ops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/pixmed-go/pixmed"
 )
 
-// Option changes what [NewHandler] returns.
-type Option func(*config) error
+// Option configures [NewHandler]. Each may be given once.
+type Option struct {
+	name string
+	set  func(*config) error
+}
 
 type config struct {
 	authenticated bool
-	credentials   pixmed.Verifier // nil without WithBasicAuth
+	login         *login // nil without WithBasicAuth
+	user          func(*http.Request) string
 	receipt       ReceiptFunc
 	location      *time.Location
 	readOnly      bool
 	log           *slog.Logger
+	now           func() time.Time
+}
+
+// newConfig returns what options set.
+func newConfig(opts []Option) (*config, error) {
+	c := &config{location: time.FixedZone("UTC-3", -3*60*60), log: slog.Default(), now: time.Now}
+	var errs []error
+	given := make(map[string]bool)
+	for _, o := range opts {
+		switch {
+		case o.set == nil:
+			errs = append(errs, errors.New("an option is the zero Option"))
+			continue
+		case given[o.name]:
+			errs = append(errs, fmt.Errorf("%s is given twice", o.name))
+		}
+		given[o.name] = true
+		if err := o.set(c); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", o.name, err))
+		}
+	}
+	if !c.authenticated {
+		errs = append(errs, errors.New("the page shows personal data and needs authentication: use WithBasicAuth, or WithAuthenticated if something in front of it lets only operators through"))
+	}
+	return c, errors.Join(errs...)
 }
 
 // WithBasicAuth asks for a user and a password (HTTP Basic), which are compared in
-// constant time. Use it behind https only.
+// constant time. The user is who did what is done, unless [WithUser] is given. Use it
+// behind https only.
 func WithBasicAuth(user, password string) Option {
-	return func(c *config) error {
-		if user == "" || password == "" {
-			return errors.New("ops: WithBasicAuth: the user or the password is empty")
-		}
-		if strings.Contains(user, ":") {
-			return errors.New("ops: WithBasicAuth: the user has a colon, which no browser can send")
-		}
-		c.authenticated, c.credentials = true, pixmed.BasicAuth(user, password)
-		return nil
-	}
+	return Option{"WithBasicAuth", func(c *config) (err error) {
+		c.authenticated = true
+		c.login, err = newLogin(user, password)
+		return err
+	}}
 }
 
-// WithAuthenticated says that something in front of the handler lets only operators
-// through, such as the admin that it is mounted in. Beside [WithBasicAuth] it changes
-// nothing.
+// WithAuthenticated declares that something in front of the handler lets only
+// operators through, such as the admin that it is mounted in. Give [WithUser] too, or
+// nobody's name is kept with what is done. Beside [WithBasicAuth] it changes nothing.
 func WithAuthenticated() Option {
-	return func(c *config) error {
+	return Option{"WithAuthenticated", func(c *config) error {
 		c.authenticated = true
 		return nil
-	}
+	}}
+}
+
+// WithUser sets a function that returns who sent a request, such as the name in a
+// session, or in a header that a proxy sets and nobody else can. The name is kept with
+// the case, shown, and logged; at most 150 bytes of it. Default the user of
+// [WithBasicAuth], or nobody.
+func WithUser(user func(*http.Request) string) Option {
+	return Option{"WithUser", func(c *config) error {
+		if user == nil {
+			return errors.New("the function is nil")
+		}
+		c.user = user
+		return nil
+	}}
 }
 
 // ReceiptFunc opens the receipt of a transaction, as the application has stored it;
-// nil without an error says that there is none. The page closes what it returns.
+// nil without an error means that there is none. The page closes what it returns. It
+// is called, and the receipt closed unread, to know whether there is one.
 type ReceiptFunc func(ctx context.Context, i *pixmed.Infraction) (io.ReadCloser, error)
 
-// WithReceipt shows receipts. The page serves them itself, so that they are behind
-// the same authentication. Default none.
+// WithReceipt offers the receipt of a case for download, if there is one. The page
+// serves it itself, so that it is behind the same authentication. Default none.
 func WithReceipt(open ReceiptFunc) Option {
-	return func(c *config) error {
+	return Option{"WithReceipt", func(c *config) error {
 		if open == nil {
-			return errors.New("ops: WithReceipt: the function is nil")
+			return errors.New("the function is nil")
 		}
 		c.receipt = open
 		return nil
-	}
+	}}
 }
 
-// WithLocation sets in which time zone times and days are shown. Default UTC-3,
-// Brasília's.
+// WithLocation sets the time zone of times and days, and so when today ends. Default
+// UTC-3, Brasília's.
 func WithLocation(l *time.Location) Option {
-	return func(c *config) error {
+	return Option{"WithLocation", func(c *config) error {
 		if l == nil {
-			return errors.New("ops: WithLocation: the location is nil")
+			return errors.New("the location is nil")
 		}
 		c.location = l
 		return nil
-	}
+	}}
 }
 
-// WithReadOnly leaves out replays.
+// WithReadOnly leaves out all actions.
 func WithReadOnly() Option {
-	return func(c *config) error {
+	return Option{"WithReadOnly", func(c *config) error {
 		c.readOnly = true
 		return nil
-	}
+	}}
 }
 
-// WithLogger sets the logger, which is told of replays and of what fails. Default
-// slog.Default().
+// WithLogger sets the logger, which is told of actions, of failed logins and of what
+// fails. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {
-	return func(c *config) error {
+	return Option{"WithLogger", func(c *config) error {
 		if l == nil {
-			return errors.New("ops: WithLogger: the logger is nil")
+			return errors.New("the logger is nil")
 		}
 		c.log = l
 		return nil
-	}
-}
-
-// admitted reports whether a request has the right user and password.
-func (c *config) admitted(r *http.Request) bool {
-	return c.credentials == nil || c.credentials.Verify(r, nil) == nil // which reads no body
+	}}
 }

@@ -27,6 +27,7 @@ func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger
 	c := s.newClaimer(claim)
 	defer func() { c.end(err) }()
 	var added newRows
+	var entered idRows
 	var opens []bool
 	for _, op := range ops {
 		// As Apply will do it, on an event that others may still look at.
@@ -34,6 +35,7 @@ func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger
 		k := ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1})
 		k.Accept(&e)
 		added.add(&e)
+		entered.add(&e)
 		opens = append(opens, k.Changes().Summary.Open)
 	}
 	accepted := make(map[string]bool, len(ops))
@@ -45,7 +47,7 @@ func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger
 			accepted[id] = true
 		}
 		return err
-	}, s.sql.first, append(added.arguments(), opens)...)
+	}, s.sql.first, append(added.arguments(), opens, entered.externals, entered.e2es)...)
 	c.queue(r)
 	r.commit()
 	if err := r.send(ctx, s.conn.Conn()); err != nil {

@@ -37,5 +37,31 @@ func Queries() map[string]string {
 		f.Limit = 50
 		all[name], _ = s.casesQuery(f)
 	}
+	for name, q := range Searches("5") {
+		all[name] = q.SQL
+	}
+	return all
+}
+
+// Query is a statement with its arguments.
+type Query struct {
+	SQL  string
+	Args []any
+}
+
+// Searches are the statements that search for a text.
+func Searches(text string) map[string]Query {
+	s := &store{schema: DefaultSchema}
+	s.sql = newQueries(s.in)
+	all := make(map[string]Query)
+	for name, f := range map[string]ledger.CaseFilter{
+		"search": {}, "search ended": {Ended: true, After: ledger.Cursor{At: time.Now(), ID: "ffffffff-ffff-ffff-ffff-ffffffffffff"}}, "search dead": {State: ledger.Dead},
+	} {
+		f.Search, f.Limit = ledger.NewSearch(text), 50
+		sql, args := s.casesQuery(f)
+		all[name] = Query{sql, args}
+	}
+	sql, args := s.listQuery(ledger.Filter{Search: ledger.NewSearch(text), State: ledger.Done, Limit: 50})
+	all["search events"] = Query{sql, args}
 	return all
 }

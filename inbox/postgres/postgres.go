@@ -182,13 +182,13 @@ type queries struct {
 	settings, session                        string
 	createCases, lockCases, lockCase, exists string
 	events, standing, known, all, byID       string
-	first, write, quarantine, trim, probe    string
-	summary, note, delete                    string
+	first, write, ids, quarantine, trim      string
+	summary, note, delete, probe             string
 	resolveOne, deleteOne, replan, setWindow string
 	claim, heads, next, lowest, release      string
 	oldCases, purgeCases, purgeQuarantined   string
 	event, history, stats, received          string
-	listCases, caseSearch, currents          string
+	listCases, searchCases, currents         string
 	notes, eventNotes, failures              string
 }
 
@@ -197,13 +197,13 @@ func newQueries(in func(string) string) *queries {
 		settings: sqlSettings("true"), session: sqlSettings("false"),
 		createCases: in(sqlCreateCases), lockCases: in(sqlLockCases), lockCase: in(sqlLockCase), exists: in(sqlExists),
 		events: in(sqlEvents), standing: in(sqlStanding), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
-		first: in(sqlFirst), write: in(sqlWrite), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
+		first: in(sqlFirst), write: in(sqlWrite), ids: in(sqlIDs), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
 		summary: in(sqlSummary), note: in(sqlNote), delete: in(sqlDelete),
 		resolveOne: in(sqlResolveOne), deleteOne: in(sqlDeleteOne), replan: in(sqlReplan), setWindow: in(sqlSetDefence),
 		claim: in(sqlClaim), heads: in(sqlHeads), next: in(sqlNext), lowest: in(sqlLowest), release: in(sqlRelease),
 		oldCases: in(sqlOldCases), purgeCases: in(sqlPurgeCases), purgeQuarantined: in(sqlPurgeQuarantined),
 		event: in(sqlEvent), history: in(sqlHistory), stats: in(sqlStats), received: in(sqlReceived),
-		listCases: in(sqlListCases), caseSearch: in(sqlCaseSearch), currents: in(sqlCurrents),
+		listCases: in(sqlListCases), searchCases: in(sqlSearchCases), currents: in(sqlCurrents),
 		notes: in(sqlNotes), eventNotes: in(sqlEventNotes), failures: in(sqlFailures),
 	}
 }

@@ -28,7 +28,8 @@ WITH old AS (
 	WHERE transaction_id = ANY ($1::text[]::uuid[]) AND NOT open AND run_at IS NULL AND updated_at <= clock_timestamp() - $2 * interval '1 microsecond'
 	ORDER BY transaction_id FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM {schema}.cases c USING old WHERE c.transaction_id = old.transaction_id RETURNING c.transaction_id),
-notes AS (DELETE FROM {schema}.notes n USING gone WHERE n.transaction_id = gone.transaction_id)
+notes AS (DELETE FROM {schema}.notes n USING gone WHERE n.transaction_id = gone.transaction_id),
+ids AS (DELETE FROM {schema}.ids i USING gone WHERE i.transaction_id = gone.transaction_id)
 DELETE FROM {schema}.events e USING gone WHERE e.transaction_id = gone.transaction_id`
 
 	sqlPurgeQuarantined = `

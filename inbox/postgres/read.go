@@ -13,11 +13,11 @@ import (
 )
 
 // shown are the columns of an event on a page: when it runs next, and whether it
-// runs, are the case's affair.
+// runs, are the case's affair. For EXISTS a plan might read all cases that are held.
 const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
 	SELECT FROM {schema}.events b WHERE b.transaction_id = e.transaction_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
 	FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id) END,
-	e.state = 'pending' AND EXISTS (SELECT FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id AND c.held AND c.running = e.seq)`
+	e.state = 'pending' AND coalesce((SELECT c.held AND c.running = e.seq FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id), false)`
 
 const (
 	sqlEvent   = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
@@ -37,13 +37,24 @@ FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(rec
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
 FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`
 
-	sqlListCases = `
+	// sqlMatches finds the transactions of a search, by no more of each index than it
+	// has to read of them.
+	sqlMatches = `(
+	(SELECT transaction_id FROM {schema}.ids WHERE external_key >= $1::bytea AND external_key <= $2::bytea ORDER BY external_key LIMIT ` + ledger.MaxMatches + `) UNION
+	(SELECT transaction_id FROM {schema}.ids WHERE e2e_key >= $1::bytea AND e2e_key <= $2::bytea ORDER BY e2e_key LIMIT ` + ledger.MaxMatches + `) UNION
+	(SELECT transaction_id FROM {schema}.cases WHERE transaction_id BETWEEN $3::text::uuid AND $4::text::uuid ORDER BY transaction_id LIMIT ` + ledger.MaxMatches + `))`
+	// Of the tables they read the rows that were found. OFFSET keeps a plan from
+	// reading all in the order of the list, to stop when the page is full: most of
+	// them may match nothing.
+	sqlMatchingCases  = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.cases x WHERE x.transaction_id = m.transaction_id OFFSET 0) c`
+	sqlMatchingEvents = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.events x WHERE x.transaction_id = m.transaction_id OFFSET 0) e`
+
+	sqlCaseColumns = `
 SELECT c.transaction_id::text, c.updated_at, c.dead, c.next_seq - 1, c.remind_at, (SELECT coalesce(defence, 0) FROM {schema}.settings WHERE one),
-	(SELECT count(*) FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending'), e.status, e.external_id, ` + summary + `
-FROM {schema}.cases c JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.status_seq WHERE true`
-	// Not with OR, for which all events would be read for each case.
-	sqlCaseSearch = `c.transaction_id IN (SELECT nullif($1::text, '')::uuid UNION
-	SELECT e.transaction_id FROM {schema}.events e WHERE e.external_id = $2::bytea OR position($2::bytea IN e.raw) > 0)`
+	(SELECT count(*) FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending'), e.status, e.external_id, ` + summary
+	sqlCaseStatus  = ` JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.status_seq WHERE true`
+	sqlListCases   = sqlCaseColumns + ` FROM {schema}.cases c` + sqlCaseStatus
+	sqlSearchCases = sqlCaseColumns + sqlMatchingCases + sqlCaseStatus
 	// sqlCurrents reads what cases are at: the first event that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
@@ -104,11 +115,19 @@ func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 
 // List implements [ledger.Reader].
 func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
-	columns := whole
+	query, args := s.listQuery(f)
+	return s.events(ctx, query, args...)
+}
+
+func (s *store) listQuery(f ledger.Filter) (query string, args []any) {
+	columns, from := whole, ` FROM {schema}.events e`
 	if f.Bare {
 		columns = bare
 	}
-	query, args := s.in("SELECT "+columns+shown+" FROM {schema}.events e WHERE true"), []any{}
+	if f.Search != nil {
+		from, args = sqlMatchingEvents, searchArgs(f.Search)
+	}
+	query = s.in("SELECT " + columns + shown + from + " WHERE true")
 	where := func(condition, value string) {
 		if value != "" {
 			args = append(args, value)
@@ -124,13 +143,11 @@ func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, err
 	}
 	where("e.state = $%d", string(f.State))
 	where("position($%d IN e.last_error) > 0", f.Error)
-	if f.Search != "" {
-		args = append(args, []byte(f.Search))
-		query += fmt.Sprintf(" AND (e.external_id = $%[1]d OR position($%[1]d IN e.raw) > 0)", len(args))
-	}
 	args = append(args, f.Limit)
-	return s.events(ctx, fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args...)
+	return fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args
 }
+
+func searchArgs(s *ledger.Search) []any { return []any{s.FromKey, s.ToKey, s.FromID, s.ToID} }
 
 // History implements [ledger.Reader].
 func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
@@ -145,6 +162,9 @@ func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseR
 
 func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	query = s.sql.listCases
+	if f.Search != nil {
+		query, args = s.sql.searchCases, searchArgs(f.Search)
+	}
 	where := func(condition string, values ...any) {
 		args = append(args, values...)
 		query += " AND " + strings.NewReplacer("$1", fmt.Sprintf("$%d", len(args)-len(values)+1), "$2", fmt.Sprintf("$%d", len(args))).Replace(condition)
@@ -168,9 +188,6 @@ func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	case ledger.Done:
 		where("c.event_at IS NULL AND c.dead = 0")
 	default:
-	}
-	if f.Search != "" {
-		where(s.sql.caseSearch, f.TransactionID, []byte(f.Search))
 	}
 	order := "c.opened_at, c.transaction_id"
 	if f.Ended {

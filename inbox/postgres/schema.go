@@ -83,6 +83,15 @@ CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead'
 CREATE INDEX events_dead ON {schema}.events (transaction_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE transaction_id IS NULL;
 
+CREATE TABLE {schema}.ids ( -- what a search finds cases by; see ledger.Key
+	transaction_id uuid  NOT NULL,
+	external_key   bytea NOT NULL,
+	e2e_key        bytea NOT NULL,
+	PRIMARY KEY (transaction_id, external_key, e2e_key)
+);
+CREATE INDEX ids_external ON {schema}.ids (external_key);
+CREATE INDEX ids_e2e ON {schema}.ids (e2e_key);
+
 CREATE TABLE {schema}.notes ( -- what persons have done, and what reminders were called
 	id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	transaction_id uuid,       -- NULL of what is quarantined

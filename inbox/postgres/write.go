@@ -25,12 +25,19 @@ WITH c AS (
 	INSERT INTO {schema}.cases (transaction_id, next_seq, event_at, remind_at, run_at, open, status_seq, value, opened_at, ended_at)
 	SELECT t.id, 2, clock_timestamp(), r.at, clock_timestamp(), t.open, 1, t.value, CASE WHEN t.open THEN t.at END, CASE WHEN NOT t.open THEN t.at END
 	FROM unnest($2::text[]::uuid[], $6::bigint[], $9::timestamptz[], $12::boolean[]) t (id, value, at, open),
-		LATERAL (SELECT CASE WHEN t.open THEN ` + plannedOf + `t.at` + plannedAfter + `NULL::timestamptz` + plannedEnd + ` END AS at) r ORDER BY t.id ON CONFLICT DO NOTHING RETURNING transaction_id)
+		LATERAL (SELECT CASE WHEN t.open THEN ` + plannedOf + `t.at` + plannedAfter + `NULL::timestamptz` + plannedEnd + ` END AS at) r ORDER BY t.id ON CONFLICT DO NOTHING RETURNING transaction_id),
+i AS (
+	INSERT INTO {schema}.ids (transaction_id, external_key, e2e_key)
+	SELECT transaction_id, k.external_key, k.e2e_key FROM unnest($2::text[]::uuid[], $13::bytea[], $14::bytea[]) k (transaction_id, external_key, e2e_key) JOIN c USING (transaction_id))
 INSERT INTO {schema}.events (id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing)
 SELECT e.id, c.transaction_id, e.external_id, e.external_digest, e.status, e.value, e.raw, e.digest, 1, 'pending', e.received_at, e.metadata, e.standing
 FROM unnest($1::text[]::uuid[], $2::text[]::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bytea[], $8::bytea[], $9::timestamptz[], $10::bytea[], $11::smallint[])
 	e (id, transaction_id, external_id, external_digest, status, value, raw, digest, received_at, metadata, standing) JOIN c USING (transaction_id)
 RETURNING id::text`
+
+	// sqlIDs keeps what a search finds cases by, most of which is there already.
+	sqlIDs = `
+INSERT INTO {schema}.ids (transaction_id, external_key, e2e_key) SELECT * FROM unnest($1::text[]::uuid[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING`
 
 	// sqlSummary writes what a case is as a whole. It leaves run_at to sqlWrite,
 	// which follows.
@@ -78,7 +85,8 @@ DELETE FROM {schema}.events e WHERE transaction_id = $1::text::uuid AND seq >= $
 	sqlNote = `INSERT INTO {schema}.notes (transaction_id, event_id, action, by, note) VALUES (nullif($1::text, '')::uuid, nullif($2::text, '')::uuid, $3, $4, $5)`
 
 	sqlDelete = `
-WITH e AS (DELETE FROM {schema}.events WHERE transaction_id = $1::text::uuid), n AS (DELETE FROM {schema}.notes WHERE transaction_id = $1::text::uuid)
+WITH e AS (DELETE FROM {schema}.events WHERE transaction_id = $1::text::uuid), n AS (DELETE FROM {schema}.notes WHERE transaction_id = $1::text::uuid),
+i AS (DELETE FROM {schema}.ids WHERE transaction_id = $1::text::uuid)
 DELETE FROM {schema}.cases WHERE transaction_id = $1::text::uuid`
 
 	sqlProbe = `UPDATE {schema}.settings SET probed_at = clock_timestamp() RETURNING (SELECT max(version) FROM {schema}.inbox_migrations)`
@@ -91,6 +99,7 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 	}
 	var added newRows
 	var changed changedRows
+	var entered idRows
 	var rows caseRows
 	var summaries summaryRows
 	for id, c := range cases {
@@ -104,6 +113,9 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 		}
 		for _, e := range ch.Changed {
 			changed.add(e)
+		}
+		for _, e := range ch.Entered {
+			entered.add(e)
 		}
 		if ch.RowChanged {
 			rows.add(id, ch)
@@ -122,6 +134,9 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 		args := append(added.arguments(), added.seqs)
 		args = append(args, changed.arguments()...)
 		r.exec(r.s.sql.write, append(args, rows.ids, rows.nextSeqs, rows.dues, rows.delays, rows.released, rows.dead)...)
+	}
+	if len(entered.transactions) > 0 {
+		r.exec(r.s.sql.ids, entered.transactions, entered.externals, entered.e2es)
 	}
 	for id, c := range cases {
 		if ch := c.Changes(); ch.TrimTo > 0 {
@@ -160,6 +175,17 @@ func (r *newRows) add(e *ledger.Event) {
 
 func (r *newRows) arguments() []any {
 	return []any{r.ids, r.transactions, r.externalIDs, r.digests, r.statuses, r.values, r.raws, r.sums, r.receivedAt, r.metadata, r.standings}
+}
+
+// idRows are what a search finds cases by.
+type idRows struct {
+	transactions    []string
+	externals, e2es [][]byte
+}
+
+func (r *idRows) add(e *ledger.Event) {
+	r.transactions = append(r.transactions, e.TransactionID)
+	r.externals, r.e2es = append(r.externals, ledger.Key(e.ExternalID)), append(r.e2es, ledger.Key(e.EndToEndID))
 }
 
 // changedRows are the columns of events to update.

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"database/sql"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,50 +31,89 @@ func TestPlans(t *testing.T) {
 		"open with dead": {"cases_dead"}, "open that wait": {"cases_waiting"}, "ended with dead": {"cases_dead"}, "ended that wait": {"cases_waiting"},
 		"notes": {"notes_case"}, "event notes": {"notes_event"}, "failures": {"events_rest"},
 		"trim": {"(case_id=? AND seq>? AND seq<?)", "events_key"},
+		"search": {
+			"ids_external (external_key>? AND external_key<?)", "ids_e2e (e2e_key>? AND e2e_key<?)", "(transaction_id>? AND transaction_id<?)",
+			"c USING INTEGER PRIMARY KEY (rowid=?)",
+		},
+		"search ended": {"ids_external (", "ids_e2e (", "c USING INTEGER PRIMARY KEY (rowid=?)"}, "search events": {"ids_external (", "ids_e2e (", "SEARCH e USING INDEX"},
 	}
 	s := enginetest.SQLite(t)
 	s.Open(t, ignore)
 	db := s.DB(t)
 	parameter := regexp.MustCompile(`\?\d*`)
 	for name, query := range sqlite.Queries() {
-		n := len(parameter.FindAllString(query, -1))
-		if strings.Contains(query, "?1") { // they are numbered
-			seen := make(map[string]bool)
-			for _, p := range parameter.FindAllString(query, -1) {
-				seen[p] = true
+		seen := make(map[string]bool) // those that have a number
+		n := 0
+		for _, p := range parameter.FindAllString(query, -1) {
+			if p == "?" || !seen[p] {
+				n++
 			}
-			n = len(seen)
+			seen[p] = true
 		}
 		args := make([]any, n)
 		for i := range args {
 			args[i] = "{}"
 		}
-		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		var plan []string
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
-			plan = append(plan, detail)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
+		plan := explain(t, db, name, query, args)
 		text := strings.Join(plan, "\n")
 		for _, part := range want[name] {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s: no %q in\n%s", name, part, text)
 			}
 		}
-		for _, line := range plan {
-			if regexp.MustCompile(`^SCAN [a-z]`).MatchString(line) && !strings.Contains(line, "INDEX") && !strings.Contains(line, "VIRTUAL TABLE") && !regexp.MustCompile(`^SCAN (m|mine)\b`).MatchString(line) {
-				t.Errorf("%s reads a whole table: %s", name, line)
+		checkScans(t, name, plan)
+	}
+}
+
+// With very many cases, and statistics of them, a search reads no more of an index
+// than it finds.
+func TestSearchPlans(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	s.Open(t, ignore)
+	s.Fill(t, 100_000)
+	db := s.DB(t)
+	for _, text := range []string{"order-77777", "order-", "0"} {
+		for name, q := range sqlite.Searches(text) {
+			plan := explain(t, db, name, q.SQL, q.Args)
+			checkScans(t, name, plan)
+			for _, part := range []string{"ids_external (external_key>? AND external_key<?)", "ids_e2e (e2e_key>? AND e2e_key<?)", "(transaction_id>? AND transaction_id<?)"} {
+				if !strings.Contains(strings.Join(plan, "\n"), part) {
+					t.Errorf("%s of %q: no %q in\n%s", name, text, part, strings.Join(plan, "\n"))
+				}
 			}
+		}
+	}
+}
+
+// explain returns the plan of a query.
+func explain(t *testing.T, db *sql.DB, name, query string, args []any) (plan []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, detail)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// checkScans fails if a plan reads a whole table.
+func checkScans(t *testing.T, name string, plan []string) {
+	t.Helper()
+	for _, line := range plan {
+		if regexp.MustCompile(`^SCAN [a-z]`).MatchString(line) && !strings.Contains(line, "INDEX") && !strings.Contains(line, "VIRTUAL TABLE") && !regexp.MustCompile(`^SCAN (m|mine)\b`).MatchString(line) {
+			t.Errorf("%s reads a whole table: %s", name, line)
 		}
 	}
 }

@@ -22,6 +22,7 @@ ORDER BY updated_at, transaction_id LIMIT ?5`
 	sqlPurgeable   = `SELECT transaction_id FROM cases WHERE transaction_id IN (SELECT value FROM json_each(?1)) AND NOT open AND run_at IS NULL AND updated_at <= ?2`
 	sqlPurgeNotes  = `DELETE FROM notes WHERE transaction_id IN (` + sqlPurgeable + `)`
 	sqlPurgeEvents = `DELETE FROM events WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (` + sqlPurgeable + `))`
+	sqlPurgeIDs    = `DELETE FROM ids WHERE case_id IN (SELECT id FROM cases WHERE transaction_id IN (` + sqlPurgeable + `))`
 	sqlPurgeCases  = `DELETE FROM cases WHERE transaction_id IN (` + sqlPurgeable + `)`
 
 	sqlOldQuarantined       = `SELECT id FROM events WHERE transaction_id IS NULL AND (state = 'resolved' OR ?3) AND last_at <= ?1 LIMIT ?2`
@@ -97,6 +98,9 @@ func (s *store) purgeCases(ids []string, before int64) (deleted int64, err error
 			return err
 		}
 		if deleted, err = t.remove(sqlPurgeEvents, string(list), before); err != nil {
+			return err
+		}
+		if _, err = t.remove(sqlPurgeIDs, string(list), before); err != nil {
 			return err
 		}
 		_, err = t.remove(sqlPurgeCases, string(list), before)

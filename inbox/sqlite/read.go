@@ -38,11 +38,19 @@ SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done')
 FROM settings s CROSS JOIN cases c INDEXED BY cases_open WHERE s.one = 1 AND c.open`
 	sqlReceived = `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`
 
-	sqlListCases = `
+	// sqlMatches finds the cases of a search, by no more of each index than it has to
+	// read of them.
+	sqlMatches = `(
+	SELECT * FROM (SELECT case_id AS number FROM ids INDEXED BY ids_external WHERE external_key >= ?1 AND external_key <= ?2 ORDER BY external_key LIMIT ` + ledger.MaxMatches + `) UNION
+	SELECT * FROM (SELECT case_id FROM ids INDEXED BY ids_e2e WHERE e2e_key >= ?1 AND e2e_key <= ?2 ORDER BY e2e_key LIMIT ` + ledger.MaxMatches + `) UNION
+	SELECT * FROM (SELECT id FROM cases WHERE transaction_id BETWEEN ?3 AND ?4 ORDER BY transaction_id LIMIT ` + ledger.MaxMatches + `))`
+
+	sqlCaseColumns = `
 SELECT c.transaction_id, c.updated_at, c.dead, c.next_seq - 1, coalesce(c.remind_at, 0), (SELECT defence FROM settings WHERE one = 1),
-	(SELECT count(*) FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending'), e.status, e.external_id, ` + summary + `
-FROM cases c CROSS JOIN events e ON e.case_id = c.id AND e.seq = c.status_seq WHERE true`
-	sqlCaseSearch = `c.id IN (SELECT id FROM cases WHERE transaction_id = ? UNION SELECT case_id FROM events WHERE external_id = ? OR instr(raw, ?) > 0)`
+	(SELECT count(*) FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending'), e.status, e.external_id, ` + summary
+	sqlCaseStatus  = ` CROSS JOIN events e ON e.case_id = c.id AND e.seq = c.status_seq WHERE true`
+	sqlListCases   = sqlCaseColumns + ` FROM cases c` + sqlCaseStatus
+	sqlSearchCases = sqlCaseColumns + ` FROM ` + sqlMatches + ` m CROSS JOIN cases c ON c.id = m.number` + sqlCaseStatus
 	// sqlCurrents reads what cases are at: the first event that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
@@ -98,11 +106,19 @@ func shownEvents(rows *sql.Rows, err error) (events []*ledger.Event, _ error) {
 
 // List implements [ledger.Reader].
 func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
-	columns := whole
+	query, args := listQuery(f)
+	return r.events(ctx, query, args...)
+}
+
+func listQuery(f ledger.Filter) (query string, args []any) {
+	columns, from := whole, " FROM events e"
 	if f.Bare {
 		columns = bare
 	}
-	query, args := "SELECT "+columns+shown+" FROM events e WHERE true", []any{}
+	if f.Search != nil {
+		from, args = " FROM "+sqlMatches+" m CROSS JOIN events e ON e.case_id = m.number", searchArgs(f.Search)
+	}
+	query = "SELECT " + columns + shown + from + " WHERE true"
 	where := func(condition, value string) {
 		if value != "" {
 			query += " AND " + condition
@@ -118,12 +134,10 @@ func (r *reader) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, er
 	}
 	where("state = ?", string(f.State))
 	where("instr(last_error, ?) > 0", f.Error)
-	if f.Search != "" {
-		query += " AND (external_id = ? OR instr(raw, ?) > 0)"
-		args = append(args, f.Search, []byte(f.Search))
-	}
-	return r.events(ctx, query+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
+	return query + " ORDER BY e.id DESC LIMIT ?", append(args, f.Limit)
 }
+
+func searchArgs(s *ledger.Search) []any { return []any{s.FromKey, s.ToKey, s.FromID, s.ToID} }
 
 // History implements [ledger.Reader].
 func (r *reader) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
@@ -138,11 +152,18 @@ func (r *reader) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.Case
 
 func casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	query = sqlListCases
+	if f.Search != nil {
+		query, args = sqlSearchCases, searchArgs(f.Search)
+	}
 	where := func(condition string, values ...any) {
 		query += " AND " + condition
 		args = append(args, values...)
 	}
-	by := func(index string) { query = strings.Replace(query, "cases c ", "cases c INDEXED BY "+index+" ", 1) }
+	by := func(index string) {
+		if f.Search == nil {
+			query = strings.Replace(query, "cases c ", "cases c INDEXED BY "+index+" ", 1)
+		}
+	}
 	switch f.State { // and not by when they opened: few are in it
 	case ledger.Pending:
 		by("cases_waiting")
@@ -165,9 +186,6 @@ func casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	}
 	if !f.DueBefore.IsZero() {
 		where("c.opened_at < (SELECT ? - defence FROM settings WHERE one = 1 AND defence > 0)", f.DueBefore.UnixMicro())
-	}
-	if f.Search != "" {
-		where(sqlCaseSearch, f.TransactionID, f.Search, []byte(f.Search))
 	}
 	order := "c.opened_at, c.transaction_id"
 	if f.Ended {

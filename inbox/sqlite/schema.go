@@ -89,6 +89,15 @@ CREATE INDEX events_rest ON events (state, id) WHERE state <> 'done';
 CREATE INDEX events_dead ON events (case_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON events (digest) WHERE transaction_id IS NULL;
 
+CREATE TABLE ids ( -- what a search finds cases by; see ledger.Key
+	case_id      integer NOT NULL,
+	external_key blob    NOT NULL,
+	e2e_key      blob    NOT NULL,
+	PRIMARY KEY (case_id, external_key, e2e_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ids_external ON ids (external_key);
+CREATE INDEX ids_e2e ON ids (e2e_key);
+
 CREATE TABLE notes ( -- what persons have done, and what reminders were called
 	id             integer PRIMARY KEY,
 	transaction_id text,    -- NULL of what is quarantined
@@ -131,7 +140,7 @@ type statements struct {
 	updateEvent, updateCase, quarantine, trim *sql.Stmt
 	due, claim, heads, next                   *sql.Stmt
 
-	insertEvents, insertCases bulk
+	insertEvents, insertCases, insertIDs bulk
 }
 
 // bulk is an INSERT of several rows; there is a statement for each of bulkRows: to
@@ -177,6 +186,7 @@ func (s *store) prepare(ctx context.Context) error {
 	}{
 		{&s.stmts.insertEvents, sqlInsertEvents, sqlEventRow},
 		{&s.stmts.insertCases, sqlInsertCases, sqlCaseRow},
+		{&s.stmts.insertIDs, sqlInsertIDs, sqlIDRow},
 	} {
 		p.bulk.columns = strings.Count(p.row, "?")
 		for i, rows := range bulkRows {

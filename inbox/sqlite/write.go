@@ -15,6 +15,10 @@ const (
 	sqlInsertEvents = "INSERT OR ROLLBACK INTO events (id, case_id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing) VALUES "
 	sqlEventRow     = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+	// Most of them are there already, unless the case is new.
+	sqlInsertIDs = "INSERT OR IGNORE INTO ids (case_id, external_key, e2e_key) VALUES "
+	sqlIDRow     = "(?, ?, ?)"
+
 	// The time of a case's first reminder after a time: when the case opened, and
 	// that time, stand between the three.
 	plannedOf    = `(SELECT min(p.at) FROM (SELECT `
@@ -62,7 +66,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 	if err := l.row(stmts.lastCase).Scan(&lastCase); err != nil {
 		return err
 	}
-	var events, cases []any
+	var events, cases, entered []any
 	written := make(map[string]bool) // new cases of which there is no more to write
 	for _, id := range slices.Sorted(maps.Keys(l.cases)) {
 		ch := l.cases[id].Changes()
@@ -90,6 +94,9 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 			events = append(events, e.ID, l.ids[id], id, e.ExternalID, ledger.ExternalDigest(e.ExternalID), e.Status, e.Value,
 				nonNil(e.Raw), e.Digest, e.Seq, string(e.State), e.ReceivedAt.UnixMicro(), e.Metadata, int(e.Standing))
 		}
+		for _, e := range ch.Entered {
+			entered = append(entered, l.ids[id], ledger.Key(e.ExternalID), ledger.Key(e.EndToEndID))
+		}
 		for _, e := range ch.Changed {
 			if err := l.exec(stmts.updateEvent, e.ID, l.ids[id], id, e.ExternalID, ledger.ExternalDigest(e.ExternalID), e.Status, e.Value, e.Seq,
 				string(e.State), e.Attempts, e.Failures, e.Discarded, e.LastError, l.now, int(e.Standing)); err != nil {
@@ -101,6 +108,9 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 		return err
 	}
 	if err := l.insert(&stmts.insertEvents, events); err != nil {
+		return err
+	}
+	if err := l.insert(&stmts.insertIDs, entered); err != nil {
 		return err
 	}
 	for id, c := range l.cases {
@@ -171,6 +181,7 @@ func (t *txn) delete(id string, number int64) error {
 	}{
 		{"DELETE FROM events WHERE case_id = ?", number},
 		{"DELETE FROM notes WHERE transaction_id = ?", id},
+		{"DELETE FROM ids WHERE case_id = ?", number},
 		{"DELETE FROM cases WHERE id = ?", number},
 	} {
 		if _, err := t.tx.ExecContext(context.Background(), d.query, d.arg); err != nil {

@@ -54,6 +54,7 @@ func (c *Case) enter(e *Event) {
 	e.Failures, e.Discarded = 0, false
 	c.row.NextSeq++
 	c.changes.RowChanged = true
+	c.changes.Entered = append(c.changes.Entered, e)
 	c.events[e.ID] = e
 	if last := c.last[e.ExternalID]; last != nil {
 		last.Standing = Superseded

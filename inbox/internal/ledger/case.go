@@ -70,8 +70,9 @@ type Changes struct {
 	Deleted bool // all of it
 
 	Added, Changed []*Event
-	TrimFrom       int64 // done events in these places are deleted,
-	TrimTo         int64 // unless they are the last of their external id
+	Entered        []*Event // those of both that got a place
+	TrimFrom       int64    // done events in these places are deleted,
+	TrimTo         int64    // unless they are the last of their external id
 }
 
 // Due is what becomes of the time at which the lowest pending event runs.

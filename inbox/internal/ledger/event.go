@@ -34,6 +34,7 @@ type Event struct {
 	ID            string // UUID version 7, made before the first try to store it
 	TransactionID string // in lower case; "" while it is quarantined
 	ExternalID    string
+	EndToEndID    string // while it is accepted: it is stored as a key of its case alone
 	Status        string
 	Value         int64  // in centavos
 	Raw           []byte // not loaded where nobody needs it
@@ -93,12 +94,12 @@ type Attempt struct {
 
 // Filter selects events for a list, the newest first.
 type Filter struct {
-	State         State  // "" for all
-	TransactionID string // "" for all
-	From, To      string // ids: From <= id < To, "" for no bound
-	Before        string // only ids below this one: the next page
-	Search        string // the external id, or a part of the body; "" for all
-	Error         string // a part of the last error; "" for all
+	State         State   // "" for all
+	TransactionID string  // "" for all
+	From, To      string  // ids: From <= id < To, "" for no bound
+	Before        string  // only ids below this one: the next page
+	Search        *Search // nil for all
+	Error         string  // a part of the last error; "" for all
 	Limit         int
 	Bare          bool // without the bodies
 }
@@ -106,14 +107,13 @@ type Filter struct {
 // CaseFilter selects cases for a list: those that are open, what opened first
 // first, or those that have ended, what changed last first.
 type CaseFilter struct {
-	Ended         bool
-	Unanswered    bool      // only those that nobody has answered
-	DueBefore     time.Time // only those that are due before; zero for all
-	State         State     // Pending and Dead for those that hold one, Done for those that hold neither; "" for all
-	Search        string    // as in Filter; "" for all
-	TransactionID string    // what Search would be as such, "" if it is none
-	After         Cursor    // only those after this place; the zero cursor for all
-	Limit         int
+	Ended      bool
+	Unanswered bool      // only those that nobody has answered
+	DueBefore  time.Time // only those that are due before; zero for all
+	State      State     // Pending and Dead for those that hold one, Done for those that hold neither; "" for all
+	Search     *Search   // nil for all
+	After      Cursor    // only those after this place; the zero cursor for all
+	Limit      int
 }
 
 // CaseRow is a case in a list.

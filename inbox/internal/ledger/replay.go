@@ -36,7 +36,7 @@ func (c *Case) Replay(id string, key Event, force bool) Replayed {
 	if last := c.last[key.ExternalID]; !force && last != nil && key.repeats(last) {
 		return ReplayDuplicate
 	}
-	e.ExternalID, e.Status, e.Value = key.ExternalID, key.Status, key.Value
+	e.ExternalID, e.EndToEndID, e.Status, e.Value = key.ExternalID, key.EndToEndID, key.Status, key.Value
 	c.enter(e)
 	c.change(e)
 	return ReplayStarted

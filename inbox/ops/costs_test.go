@@ -1,0 +1,255 @@
+package ops_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/ops"
+	"github.com/pixmed-go/pixmed/pixmedtest"
+)
+
+func TestShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		s := ops.NewShared(3*time.Second, time.Now, func(context.Context) (int, error) {
+			time.Sleep(time.Second)
+			return int(calls.Add(1)), nil
+		})
+		var waiting sync.WaitGroup
+		ask := func(want int) {
+			waiting.Go(func() {
+				if n, err := s.Get(t.Context()); n != want || err != nil {
+					t.Errorf("got %d, %v, want %d", n, err, want)
+				}
+			})
+		}
+		for range 100 {
+			ask(1) // all at once
+		}
+		waiting.Wait()
+		ask(1) // it is kept
+		waiting.Wait()
+		time.Sleep(3 * time.Second)
+		ask(2)
+		synctest.Wait()
+		s.Forget() // while it is computed: who asks from now on gets one that began later
+		ask(3)
+		waiting.Wait()
+		s.Forget()
+		ask(4)
+		waiting.Wait()
+	})
+}
+
+// Who hangs up does not end what others wait for, and need not wait for it.
+func TestSharedHangUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := ops.NewShared(time.Hour, time.Now, func(ctx context.Context) (int, error) {
+			time.Sleep(time.Second)
+			return 1, ctx.Err()
+		})
+		gone, hangUp := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() {
+			_, err := s.Get(gone)
+			first <- err
+		}()
+		synctest.Wait()
+		second := make(chan error, 1)
+		go func() {
+			_, err := s.Get(gone)
+			second <- err
+		}()
+		synctest.Wait()
+		hangUp()
+		if err := <-second; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if n, err := s.Get(t.Context()); n != 1 || err != nil {
+			t.Errorf("got %d, %v", n, err)
+		}
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An error is not kept, and a panic leaves nobody waiting.
+func TestSharedFails(t *testing.T) {
+	t.Parallel()
+	var calls int
+	s := ops.NewShared(time.Hour, time.Now, func(context.Context) (int, error) {
+		switch calls++; calls {
+		case 1:
+			return 0, errAway
+		case 2:
+			panic("broken")
+		}
+		return calls, nil
+	})
+	if _, err := s.Get(t.Context()); !errors.Is(err, errAway) {
+		t.Errorf("got %v", err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was lost")
+			}
+		}()
+		_, _ = s.Get(t.Context())
+	}()
+	if n, err := s.Get(t.Context()); n != 3 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+}
+
+// slow is an inbox in which counts and searches hang.
+type slow struct {
+	*inbox.Inbox
+
+	counting, searching busy
+	release             chan struct{}
+}
+
+func newSlow(in *inbox.Inbox) *slow {
+	return &slow{Inbox: in, release: make(chan struct{}), counting: newBusy(), searching: newBusy()}
+}
+
+// busy knows how many are at it.
+type busy struct {
+	now, most *atomic.Int64
+	begun     chan struct{} // closed by the first
+}
+
+func newBusy() busy { return busy{new(atomic.Int64), new(atomic.Int64), make(chan struct{})} }
+
+func (s *slow) hang(ctx context.Context, b busy) error {
+	n := b.now.Add(1)
+	defer b.now.Add(-1)
+	if b.most.CompareAndSwap(0, 1) {
+		close(b.begun)
+	}
+	for old := b.most.Load(); n > old; old = b.most.Load() {
+		b.most.CompareAndSwap(old, n)
+	}
+	select {
+	case <-s.release:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slow) Stats(ctx context.Context) (inbox.Stats, error) {
+	if err := s.hang(ctx, s.counting); err != nil {
+		return inbox.Stats{}, err
+	}
+	return s.Inbox.Stats(ctx)
+}
+
+func (s *slow) Cases(ctx context.Context, f inbox.CaseFilter) ([]*inbox.Case, error) {
+	if f.Search != "" {
+		if err := s.hang(ctx, s.searching); err != nil {
+			return nil, err
+		}
+	}
+	return s.Inbox.Cases(ctx, f)
+}
+
+// However many ask for counts and searches, and however long these take, one of each
+// runs, and notifications are accepted and processed, and the inbox is ready.
+func TestCostsAreBounded(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, testCostsAreBounded)
+}
+
+func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
+	t.Helper()
+	done := make(chan struct{}, 1)
+	s := newSlow(store.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+		done <- struct{}{}
+		return nil
+	})))
+	page, err := ops.NewHandlerOf(s, ops.WithAuthenticated(), ops.WithLogger(enginetest.Logger(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	codes := make(chan int, 100)
+	for i := range cap(codes) {
+		path := "/"
+		if i%2 == 1 {
+			path = "/cases?q=anything"
+		}
+		asking.Go(func() {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			page.ServeHTTP(w, r)
+			codes <- w.Code
+		})
+	}
+	<-s.counting.begun
+	<-s.searching.begun
+	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	if err := s.Receive(ctx, pixmedtest.NewNotification()); err != nil {
+		t.Errorf("not accepted: %v", err)
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		t.Error("nothing is processed")
+	}
+	close(s.release)
+	asking.Wait()
+	close(codes)
+	got := make(map[int]int)
+	for code := range codes {
+		got[code]++
+	}
+	if n := got[http.StatusOK] + got[http.StatusServiceUnavailable]; n != cap(codes) || got[http.StatusOK] == 0 {
+		t.Errorf("answers by status: %v", got)
+	}
+	if s.counting.most.Load() != 1 || s.searching.most.Load() != 1 {
+		t.Errorf("%d counted and %d searched at once", s.counting.most.Load(), s.searching.most.Load())
+	}
+}
+
+// A search ends after three seconds, and so does one that waits for it.
+func TestSearchDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		page, err := ops.NewHandlerOf(newSlow(nil), ops.WithAuthenticated(), ops.WithLogger(enginetest.Logger(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		var asking sync.WaitGroup
+		for range 2 {
+			asking.Go(func() {
+				w := httptest.NewRecorder()
+				page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/cases?q=anything", nil))
+				answer{w.Code, w.Header(), w.Body.String()}.mustHold(t, http.StatusServiceUnavailable, "The search takes too long, or another one runs.")
+			})
+		}
+		asking.Wait()
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
