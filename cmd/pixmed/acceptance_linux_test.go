@@ -63,9 +63,10 @@ func TestAcceptance(t *testing.T) {
 			}
 			_, page := get(t, http.DefaultClient, http.MethodGet, s.admin+"/ops/case/"+sample.TransactionID, opsPass)
 			contains(t, page, sample.TransactionID, "ACKNOWLEDGED")
-			contains(t, run("inbox", "stats"), "done\t1")
+			contains(t, run("inbox", "stats", "--json"), `"doneOfLastDay":1`)
 			contains(t, run("inbox", "list"), sample.TransactionID, "ACKNOWLEDGED", "done")
-			contains(t, run("inbox", "show", sample.TransactionID), sample.TransactionID, `"medStatus": "ACKNOWLEDGED"`)
+			contains(t, run("inbox", "show", sample.TransactionID), "case           open", "ACKNOWLEDGED 18.00")
+			contains(t, run("inbox", "cases"), sample.TransactionID)
 			contains(t, run("send", s.webhook+webhookPath), "200 OK") // a duplicate
 			await(t, s.admin+"/metrics", `pixmed_webhook_requests_total{result="duplicate"} 1`)
 			s.end(t)

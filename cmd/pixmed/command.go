@@ -17,6 +17,7 @@ const (
 	exitFailed      = 1   // it was tried and failed; the text says what
 	exitUsage       = 2   // the command line or the settings are wrong; nothing was tried
 	exitRefused     = 3   // the other side rejected the credentials
+	exitDiffers     = 4   // the inbox and the list that it is compared with are not the same
 	exitInterrupted = 130 // by a signal, before it was done
 )
 
@@ -25,6 +26,7 @@ const exitCodes = `Exit codes:
   1    failed
   2    the command line or the settings are wrong, and nothing was tried
   3    the other side rejected the credentials
+  4    the inbox and the list that it is compared with differ
   130  interrupted
 `
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -35,12 +34,6 @@ const (
 	queueNotifications = "notifications"
 	queueReceipts      = "receipts"
 )
-
-// addDatabase adds the settings of commands that work on an inbox.
-func addDatabase(cmd *cobra.Command) {
-	addSettings(cmd, inboxQueue)
-	addSettings(cmd, databaseSettings...)
-}
 
 // database is where an inbox is.
 type database struct {

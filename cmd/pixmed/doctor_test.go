@@ -56,7 +56,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 					t.Error("what the doctor posts is signed")
 				}
 			}
-			if got := try(t, env, "inbox", "stats"); !strings.Contains(got.out, "quarantined\t0") {
+			if got := try(t, env, "inbox", "stats", "--json"); !strings.Contains(got.out, `"quarantined":0`) {
 				t.Errorf("the doctor has left something: %+v", got)
 			}
 		})

@@ -1,145 +1,165 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"maps"
+	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// filledInbox is the environment of an inbox that has a done case, a dead
-// notification, and something in quarantine.
-func filledInbox(t *testing.T, database string) (env map[string]string, done, dead pixmed.Infraction) {
-	t.Helper()
-	gateway := newGateway(t)
-	env = settings(gateway, database, t.TempDir())
-	env["PIXMED_ATTEMPTS"] = "1"
-	app := newApplication(t, answerWith(http.StatusOK), answerWith(http.StatusTeapot))
-	env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
-	s := start(t, env)
-	done, dead = pixmedtest.NewInfraction(), pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.ExternalID = "\x1b[2J\u202e"; i.MEDStatus = pixmed.Debited })
-	gateway.AddReceipt(done)
-	for i, line := range []string{`pixmed_inbox_notifications{state="done"} 1`, `pixmed_inbox_notifications{state="dead"} 1`} {
-		if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, []pixmed.Infraction{done, dead}[i]); err != nil {
-			t.Fatal(err)
-		}
-		await(t, s.admin+"/metrics", line)
-	}
-	if a := gateway.Post(t.Context(), s.webhook+webhookPath, []byte("{\"transactionId\": \"\x1b]0;x\a\"")); a.StatusCode != http.StatusOK {
-		t.Fatal(a)
-	}
-	if strings.HasPrefix(database, "postgres") {
-		t.Cleanup(func() { s.end(t) }) // the commands work beside a running server
-	} else {
-		if got := try(t, env, "inbox", "purge", "--older-than", "1d"); got.code != exitFailed || !strings.Contains(got.err, "is open in another process") {
-			t.Errorf("beside a running server: %+v", got)
-		}
-		s.end(t)
-	}
-	return env, done, dead
+// window is until when cases of a filledInbox have to be answered.
+const window = 72 * time.Hour
+
+// filled is an inbox with something of each kind in it.
+type filled struct {
+	env                            map[string]string
+	open, ended, dead              pixmed.Infraction // cases: the last one's notification is dead
+	deadEvent, doneEvent, notValid string            // notifications
 }
 
-func TestInbox(t *testing.T) {
-	t.Parallel()
+// strange is an external id that a terminal must not obey.
+const strange = "\x1b[2J\u202e"
+
+// fillInbox opens an inbox as a service of somebody's own would, with a window, has it
+// work, and closes it. more is done before.
+func fillInbox(t *testing.T, database string, more ...func(context.Context, *inbox.Inbox)) *filled {
+	t.Helper()
+	ctx := t.Context()
+	f := &filled{env: map[string]string{"PIXMED_DB": database}}
+	f.open, f.ended = pixmedtest.NewInfraction(), pixmedtest.NewInfraction()
+	f.dead = pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.ExternalID, i.Value = strange, 123456 })
+	in, closeIt := openService(t, database, func(_ context.Context, n *pixmed.Notification) error {
+		if n.ExternalID == strange {
+			return errors.New("the application answered 418 \x1b]0;x\a")
+		}
+		return nil
+	})
+	if err := in.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ended := f.ended
+	ended.MEDStatus = pixmed.Cancelled
+	for _, i := range []pixmed.Infraction{f.open, f.dead, f.ended, ended} {
+		if err := in.Receive(ctx, &pixmed.Notification{Infraction: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := in.Quarantine(ctx, []byte("{\"transactionId\": \"\x1b]0;x\a\""), errors.New("malformed JSON")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inboxtest.Idle(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	for _, do := range more {
+		do(ctx, in)
+	}
+	for state, id := range map[inbox.State]*string{inbox.Dead: &f.deadEvent, inbox.Done: &f.doneEvent, inbox.Quarantined: &f.notValid} {
+		events, err := in.List(ctx, inbox.Filter{State: state, Limit: 1})
+		if err != nil || len(events) != 1 {
+			t.Fatal(events, err)
+		}
+		*id = events[0].ID
+	}
+	closeIt()
+	return f
+}
+
+// openService opens an inbox that gives up at the first failure. It has to be closed.
+func openService(t *testing.T, at string, receiver pixmed.ReceiverFunc) (in *inbox.Inbox, closeIt func()) {
+	t.Helper()
+	v := newTestValues(t, map[string]string{"PIXMED_DB": at}, nil, databaseSettings...)
+	return openDatabase(t, readDatabase(v), receiver)
+}
+
+func openDatabase(t *testing.T, db *database, receiver pixmed.ReceiverFunc) (in *inbox.Inbox, closeIt func()) {
+	t.Helper()
+	in, closePool, err := db.open(t.Context(), receiver, 2, inbox.WithMaxAttempts(1), inbox.WithDefence(window, nil), inbox.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in, func() {
+		t.Helper()
+		if err := in.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+		closePool()
+	}
+}
+
+// inbox runs pixmed inbox, and fails the test if the exit code is another one or if a
+// terminal would obey what it prints.
+func (f *filled) inbox(t *testing.T, code int, args ...string) outcome {
+	t.Helper()
+	got := try(t, f.env, append([]string{"inbox"}, args...)...)
+	if got.code != code || strings.ContainsAny(got.out+got.err, "\x1b\a\u202e") {
+		t.Errorf("pixmed inbox %s: %+v, want code %d", strings.Join(args, " "), got, code)
+	}
+	return got
+}
+
+// onBoth runs a test with a filled inbox on each engine.
+func onBoth(t *testing.T, test func(t *testing.T, f *filled)) {
+	t.Helper()
 	for name, database := range databases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env, done, dead := filledInbox(t, database(t))
-			inbox := func(code int, args ...string) outcome {
-				t.Helper()
-				got := try(t, env, append([]string{"inbox"}, args...)...)
-				if got.code != code || strings.ContainsAny(got.out+got.err, "\x1b\a\u202e") {
-					t.Errorf("pixmed inbox %s: %+v, want code %d", strings.Join(args, " "), got, code)
-				}
-				return got
-			}
-			contains(t, inbox(exitOK, "stats").out, "pending\t0", "done\t1, of those received in the last 24 hours", "dead\t1", "quarantined\t1")
-			contains(t, inbox(exitOK, "stats", "--json").out, `{"dead":1,"doneOfLastDay":1,"oldestPendingSeconds":0,"pending":0,"quarantined":1}`)
-
-			list := inbox(exitOK, "list").out
-			contains(t, list, "EVENT", done.TransactionID, dead.TransactionID, "ACKNOWLEDGED", "DEBITED", "not forwarded: the application answered 418", "malformed JSON")
-			for args, want := range map[string]int{
-				"--state dead": 1, "--state done": 1, "--state pending": 0, "--limit 2": 2, "--since 1d": 3, "--until 2026-01-01": 0, "--since 2000-01-01T00:00:00Z": 3,
-				"--search " + string(done.EndToEndID): 1,
-			} {
-				lines := inbox(exitOK, append([]string{"list", "--json"}, strings.Fields(args)...)...).out
-				if got := strings.Count(lines, "\n"); got != want {
-					t.Errorf("list %s: %d events, want %d: %s", args, got, want, lines)
-				}
-				for line := range strings.Lines(lines) {
-					var e struct{ ID, State string }
-					if err := json.Unmarshal([]byte(line), &e); err != nil || e.ID == "" || e.State == "" {
-						t.Errorf("%s: %v", line, err)
-					}
-				}
-			}
-			contains(t, inbox(exitOK, "show", strings.ToUpper(dead.TransactionID)).out, "state        dead", `external id  "\x1b[2J\u202e"`, "attempts     1", "not forwarded: the application answered 418", `"medStatus": "DEBITED"`)
-
-			id := regexp.MustCompile(`(?m)^(\S+)  quarantined`).FindStringSubmatch(list)[1]
-			contains(t, inbox(exitOK, "show", id).out, "state        quarantined", `\u001b]0;x\u0007`)
-			contains(t, inbox(exitOK, "show", "--json", id).out, `"state":"quarantined"`)
-			contains(t, inbox(exitFailed, "show", "00000000-0000-4000-8000-000000000000").err, "there is no transaction and no notification")
-
-			contains(t, inbox(exitFailed, "replay", id).out, id+"\tleft alone: it is not valid: ")
-			contains(t, inbox(exitFailed, "replay", "00000000-0000-4000-8000-000000000000").out, "there is no such notification")
-			doneID := regexp.MustCompile(`(?m)^(\S+)  done`).FindStringSubmatch(list)[1]
-			contains(t, inbox(exitFailed, "replay", doneID).out, "left alone: it is neither dead nor quarantined")
-			contains(t, inbox(exitOK, "replay", "--dead", "--error", "another").err, "0 replayed, 0 left alone")
-			dry := inbox(exitOK, "replay", "--dead", "--dry-run", "--error", "418", "--since", "1d")
-			contains(t, dry.out, "would be replayed")
-			contains(t, dry.err, "1 would be replayed")
-			contains(t, inbox(exitOK, "stats").out, "dead\t1")
-			contains(t, inbox(exitOK, "replay", "--dead", "--error", "418").err, "1 replayed, 0 left alone")
-			if name == "sqlite" { // and now the server works it
-				contains(t, inbox(exitOK, "stats").out, "pending\t1", "The oldest that is pending was received ")
-				s := start(t, env)
-				await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 2`)
-				s.end(t)
-			} else {
-				for !strings.Contains(inbox(exitOK, "stats").out, "done\t2") && t.Context().Err() == nil {
-					continue
-				}
-			}
-			contains(t, inbox(exitOK, "purge", "--older-than", "1d").out, "notifications deleted: 0")
-			contains(t, inbox(exitOK, "purge", "--older-than", "0").out, "notifications deleted: 1") // the other's case is open
-			contains(t, inbox(exitOK, "purge", "--older-than", "0", "--include-dead").out, "notifications deleted: 1")
-			contains(t, inbox(exitOK, "stats").out, "done\t1", "quarantined\t0")
+			test(t, fillInbox(t, database(t)))
 		})
 	}
 }
 
-// A newer notification that is done keeps an older one from being replayed, unless
-// somebody insists.
-func TestInboxReplaySuperseded(t *testing.T) {
+func TestInboxStats(t *testing.T) {
 	t.Parallel()
-	gateway := newGateway(t)
-	app := newApplication(t, answerWith(http.StatusTeapot))
-	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
-	maps.Copy(env, map[string]string{"PIXMED_ATTEMPTS": "1", "PIXMED_FORWARD": app.url, "PIXMED_FORWARD_SECRETS": forwardSecret})
-	s := start(t, env)
-	i := pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.MEDStatus = pixmed.Debited })
-	for n, status := range []pixmed.MEDStatus{pixmed.Debited, pixmed.Cancelled} {
-		i.MEDStatus = status
-		if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
-			t.Fatal(err)
+	onBoth(t, func(t *testing.T, f *filled) {
+		t.Helper()
+		out := strings.Join(strings.Fields(f.inbox(t, exitOK, "stats").out), " ")
+		contains(t, out, "open cases 2", "blocked R$ 1.252,56", "overdue 0", "next due 20", "pending 0", "dead 1", "quarantined 1", "done 3, of those received in the last 24 hours")
+		var got struct {
+			Open, Overdue, Pending, Dead, Quarantined, DoneOfLastDay int
+			Blocked                                                  pixmed.Amount
+			NearestDue                                               time.Time
 		}
-		await(t, s.admin+"/metrics", []string{`pixmed_inbox_notifications{state="dead"} 1`, `pixmed_inbox_notifications{state="done"} 1`}[n])
+		text := f.inbox(t, exitOK, "stats", "--json").out
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got.Open != 2 || got.Blocked != 125256 || got.Dead != 1 || got.Quarantined != 1 || got.DoneOfLastDay != 3 {
+			t.Errorf("%s: %v", text, err)
+		}
+		if left := time.Until(got.NearestDue); left < window-time.Hour || left > window {
+			t.Errorf("the nearest is due in %v", left)
+		}
+	})
+}
+
+func withoutGateway(env map[string]string) {
+	for _, name := range []string{"PIXMED_GATEWAY", "PIXMED_GATEWAY_KEY", "PIXMED_GATEWAY_SECRET"} {
+		delete(env, name)
 	}
+}
+
+// The commands need only what is in the file: a server works what they leave it.
+func TestInboxThenServe(t *testing.T) {
+	t.Parallel()
+	f := fillInbox(t, filepath.Join(t.TempDir(), "inbox.db"))
+	f.inbox(t, exitOK, "replay", f.deadEvent)
+	contains(t, f.inbox(t, exitOK, "stats").out, "The oldest that is pending was received ")
+	env := settings(newGateway(t), f.env["PIXMED_DB"], t.TempDir())
+	withoutGateway(env)
+	app := newApplication(t, answerWith(http.StatusOK))
+	env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
+	s := start(t, env)
+	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 4`)
 	s.end(t)
-	if got := try(t, env, "inbox", "replay", "--dead"); got.code != exitFailed || !strings.Contains(got.out, "a newer notification of the transaction is done; look at it, then use --force") {
-		t.Errorf("%+v", got)
-	}
-	if got := try(t, env, "inbox", "replay", "--dead", "--force"); got.code != exitOK || !strings.Contains(got.err, "1 replayed") {
-		t.Errorf("%+v", got)
-	}
+	contains(t, f.inbox(t, exitOK, "show", f.dead.TransactionID).out, "replayed by ", "done, 2 attempts")
 }
 
 func TestInboxMistakes(t *testing.T) {
@@ -150,16 +170,24 @@ func TestInboxMistakes(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":      {nil, nil},
-		"no such":      {[]string{"stat"}, []string{"pixmed inbox: there is no command of this name; did you mean stats?"}},
-		"no file":      {[]string{"stats", "--db", none}, []string{"--db: there is no file " + none}},
-		"no id":        {[]string{"show"}, []string{"want an id, and not 0"}},
-		"bad id":       {[]string{"show", "\x1b"}, []string{`argument 1: "\"\\x1b\"" is not an id`}},
-		"no ids":       {[]string{"replay"}, []string{"no ids: give some, or --dead"}},
-		"both":         {[]string{"replay", id, "--dead"}, []string{"--dead: give ids or this, not both"}},
-		"no choice":    {[]string{"replay", id, "--error", "x"}, []string{"choose among --dead"}},
-		"no age":       {[]string{"purge"}, []string{"--older-than: say how old"}},
-		"bad settings": {[]string{"list", "--state", "lost", "--since", "yesterday", "--limit", "0"}, []string{"--state: want pending or done or dead or quarantined", "--since: want a time", "--limit: want"}},
+		"nothing":        {nil, nil},
+		"no such":        {[]string{"stat"}, []string{"pixmed inbox: there is no command of this name; did you mean stats?"}},
+		"no file":        {[]string{"stats", "--db", none}, []string{"--db: there is no file " + none}},
+		"no id":          {[]string{"show"}, []string{"want an id, and not 0"}},
+		"bad id":         {[]string{"show", "\x1b"}, []string{`argument 1: "\"\\x1b\"" is not an id`}},
+		"no ids":         {[]string{"replay"}, []string{"no ids: give some, or --state"}},
+		"none":           {[]string{"answered"}, []string{"want from 1 to 1000 ids, and not 0"}},
+		"both":           {[]string{"replay", id, "--state", "dead"}, []string{"--state: give ids or this, not both"}},
+		"no choice":      {[]string{"replay", id, "--error", "x"}, []string{"--error, --since, --until and --yes go with --state"}},
+		"all of what":    {[]string{"resolve", "--state", "done", "--yes"}, []string{"--state: want dead or quarantined, not \"done\""}},
+		"nobody":         {[]string{"answered", id, "--by", ""}, []string{"--by: it is empty"}},
+		"somebody":       {[]string{"answered", id, "--by", strange, "--note", strings.Repeat("x", 5000)}, []string{"--by: want a name", "--note: want at most 4096 bytes"}},
+		"no age":         {[]string{"purge"}, []string{"--older-than: say how old"}},
+		"bad settings":   {[]string{"list", "--state", "lost", "--since", "yesterday", "--limit", "0"}, []string{"--state: want pending or done or dead or quarantined or resolved", "--since: want a time", "2d for two days ago", "--limit: want"}},
+		"bad case":       {[]string{"cases", "--state", "resolved", "--due-before", "soon"}, []string{"--state: want pending or dead or done", "--due-before: want a time", "2d for two days from now"}},
+		"ended and open": {[]string{"cases", "--ended", "--unanswered"}, []string{"--ended: --unanswered and --due-before are for open cases"}},
+		"no list":        {[]string{"import"}, []string{"want a file, and not 0"}},
+		"list is none":   {[]string{"import", none + ".csv"}, []string{none + ".csv: no such file or directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +203,7 @@ func TestInboxMistakes(t *testing.T) {
 	}
 }
 
-func TestSince(t *testing.T) {
+func TestMoments(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Time{
 		"": {}, "2026-01-31": time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC), "2026-01-31T12:00:00-03:00": time.Date(2026, 1, 31, 15, 0, 0, 0, time.UTC),
@@ -185,8 +213,11 @@ func TestSince(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, got, v.err())
 		}
 	}
-	v := newTestValues(t, nil, []string{"--since", "2d"}, listSince)
+	v := newTestValues(t, nil, []string{"--since", "2d", "--due-before", "2d"}, listSince, casesDueBefore)
 	if ago := time.Since(v.since(listSince)); ago < 2*day || ago > 2*day+time.Minute {
 		t.Errorf("2d: %v ago", ago)
+	}
+	if left := time.Until(v.until(casesDueBefore)); left > 2*day || left < 2*day-time.Minute {
+		t.Errorf("2d: in %v", left)
 	}
 }

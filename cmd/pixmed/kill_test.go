@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/pixmed-go/pixmed/pixmedtest"
@@ -57,30 +56,4 @@ func TestKilled(t *testing.T) {
 			s.end(t)
 		})
 	}
-}
-
-// Reading works beside a server that has the SQLite file open, and changing says why
-// it does not.
-func TestInboxBesideServer(t *testing.T) {
-	t.Parallel()
-	gateway := newGateway(t)
-	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
-	s := startProcess(t, env)
-	i := pixmedtest.NewInfraction()
-	gateway.AddReceipt(i)
-	if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
-		t.Fatal(err)
-	}
-	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
-	for _, args := range [][]string{{"stats"}, {"list"}, {"show", i.TransactionID}} {
-		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitOK || !strings.Contains(got.out, "done") {
-			t.Errorf("pixmed inbox %v: %+v", args, got)
-		}
-	}
-	for _, args := range [][]string{{"replay", "--dead"}, {"purge", "--older-than", "1d"}} {
-		if got := try(t, env, append([]string{"inbox"}, args...)...); got.code != exitFailed || !strings.Contains(got.err, "is open in another process, and only one may have it open: is pixmed serve running?") {
-			t.Errorf("pixmed inbox %v: %+v", args, got)
-		}
-	}
-	s.end(t)
 }

@@ -1,0 +1,439 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
+)
+
+var (
+	importApply = &setting{flag: "apply", usage: "receive what is missing or differs, as if the gateway had sent it now"}
+	importAsOf  = &setting{flag: "as-of", arg: "TIME", usage: "when the gateway made the list: what the inbox has received since is newer, and stays; when the file was last changed, unless set"}
+)
+
+func newInboxImport(p *process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "import FILE", Short: "Compare the inbox with the gateway's list of cases, and receive what is missing",
+		Long: `Compares the inbox with a list of cases from the gateway, and says what is missing here,
+what differs in status or value, and which open cases the list does not have. With
+--apply it receives what is missing or differs, in the list's order; pixmed serve works
+it once it runs. To do so twice changes nothing more.
+
+FILE is in UTF-8. It is a table (CSV) with commas or semicolons, whose first line names
+the columns as the webhook names its fields, in any letter case and order:
+
+  transactionId, value, medStatus     have to be there
+  externalId                          is needed to receive what is missing
+  e2e_id, transactionType, transactionStatus, openedAt
+                                      may be; others are ignored
+
+or it has a JSON object a line, in the form of the webhook; transactionType and
+transactionStatus may be left out. It is a file and no pipe, since it is read twice.
+
+In a table 1.234,56 and 1234,56 and 1234.56 and 1234 are amounts in reais, with R$ or
+without. 1.234 is refused: it could be either. In JSON an amount is as in the webhook:
+1234.56.
+
+openedAt, such as 2026-01-31 or 2026-01-31T12:00:00-03:00, is when the case was opened at
+the gateway. Until when it has to be answered counts from then; without openedAt, from
+the moment it is received here.
+
+Each case of the list stands there once. What the inbox has received since the list was
+made stays as it is: see --as-of. What it has purged is missing too, and would be worked
+again: let the list begin later than that. If a line is wrong, nothing is compared or
+received.
+
+The exit code is 0 if both agree, and 4 if they do not: with --apply, if they still do
+not.`,
+		Example: `  pixmed inbox import cases.csv
+  pixmed inbox import cases.csv --apply
+  jq -c '.data[]' answer.json > cases.jsonl && pixmed inbox import cases.jsonl --json`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError(fmt.Errorf("want a file, and not %d", len(args)))
+			}
+			return nil
+		},
+	}
+	addSettings(cmd, importApply, importAsOf, asJSON)
+	return onCases(p, cmd, func(v *values, args []string) operation {
+		c := &comparison{out: p.out, encode: v.on(asJSON), asOf: v.since(importAsOf)}
+		apply := v.on(importApply)
+		if err := c.open(args[0]); err != nil {
+			v.errs = append(v.errs, err)
+			c.close()
+		}
+		compare := func(ctx context.Context, in reader) error {
+			defer c.close()
+			if err := c.run(ctx, in); err != nil {
+				return err
+			}
+			if err := c.report(p.err); err != nil {
+				return err
+			}
+			if c.differ() {
+				return &exit{code: exitDiffers}
+			}
+			return nil
+		}
+		if !apply {
+			return reading(compare)
+		}
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
+			c.receive = in.Receive
+			return compare(ctx, in)
+		})
+	})
+}
+
+// comparison compares a list with an inbox.
+type comparison struct {
+	out    io.Writer
+	encode bool
+	asOf   time.Time
+
+	name    string
+	file    *os.File
+	index   listIndex
+	receive func(context.Context, *pixmed.Notification) error // nil to compare alone
+
+	counts compared
+	found  []*finding // the first ones of each kind
+	since  int        // how many were received as if they had opened now
+}
+
+// compared counts lines and cases.
+type compared struct {
+	Listed   int `json:"listed"`
+	Equal    int `json:"equal"`
+	Missing  int `json:"missing"`
+	Differ   int `json:"differ"`
+	Only     int `json:"only"`
+	Newer    int `json:"newer"`
+	Repeated int `json:"repeated"`
+	Others   int `json:"others"`
+	Received int `json:"received"`
+}
+
+// A finding is a case in which list and inbox are not the same.
+type finding struct {
+	Kind          findingKind `json:"kind"`
+	Line          int         `json:"line,omitempty"`
+	TransactionID string      `json:"transactionId"`
+	ExternalID    string      `json:"externalId"`
+	List          *said       `json:"list,omitempty"`
+	Inbox         *said       `json:"inbox,omitempty"`
+	Received      bool        `json:"received,omitempty"`
+	Problem       string      `json:"problem,omitempty"` // why it is not received
+}
+
+// said is what the list or the inbox says of a case.
+type said struct {
+	Status pixmed.MEDStatus `json:"medStatus"`
+	Value  pixmed.Amount    `json:"value"`
+}
+
+type findingKind string
+
+const (
+	isMissing findingKind = "missing" // in the inbox
+	differs   findingKind = "differs"
+	isOnly    findingKind = "only"  // in the inbox, and open
+	isNewer   findingKind = "newer" // in the inbox
+)
+
+// maxShown is how many findings of a kind are shown, unless as JSON.
+const maxShown = 100
+
+// maxProblems is how many bad lines are shown.
+const maxProblems = 20
+
+// open reads the list for the first time: it finds all that is wrong with it.
+func (c *comparison) open(name string) (err error) {
+	c.name = name
+	if c.file, err = openRegular(name); err != nil {
+		return err
+	}
+	info, err := c.file.Stat()
+	if err != nil {
+		return err
+	}
+	if c.asOf.IsZero() {
+		c.asOf = info.ModTime()
+	}
+	c.index.lines = make([]listLine, 0, min(info.Size()/int64(len(uuid.Nil.String()))+1, maxLines)) // no line is shorter
+	var problems []error
+	bad := 0
+	problem := func(err error) {
+		if bad++; bad <= maxProblems {
+			problems = append(problems, fmt.Errorf("%s, %w", name, err))
+		}
+	}
+	err = c.each(func(l *listed, err error) error {
+		switch {
+		case err != nil:
+			problem(err)
+		case len(c.index.lines) == maxLines:
+			return fmt.Errorf("it has more than %d cases: divide it", maxLines)
+		default:
+			c.index.add(l)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.index.sort(problem)
+	if bad > maxProblems {
+		problems = append(problems, fmt.Errorf("%s: and %d more lines are wrong", name, bad-maxProblems))
+	}
+	if bad == 0 && len(c.index.lines) == 0 {
+		problems = append(problems, fmt.Errorf("%s: there is no case in it", name))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *comparison) close() {
+	if c.file != nil {
+		_ = c.file.Close()
+	}
+}
+
+// each calls do with all lines of the list, or with what is wrong with a line.
+func (c *comparison) each(do func(*listed, error) error) error {
+	if _, err := c.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	lines, err := newList(c.file, time.Now())
+	if err != nil {
+		return err
+	}
+	c.counts.Others = 0
+	for {
+		l, err := lines.next()
+		switch bad, isBad := errors.AsType[*lineError](err); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, pixmed.ErrNotInfraction):
+			c.counts.Others++
+			continue
+		case isBad:
+			err = do(nil, bad)
+		case err == nil:
+			err = do(l, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// run compares, and receives if it has to.
+func (c *comparison) run(ctx context.Context, in reader) error {
+	err := c.each(func(l *listed, err error) error {
+		if err != nil {
+			return fmt.Errorf("%s was changed meanwhile: %w", c.name, err)
+		}
+		if c.index.repeats(l) {
+			c.counts.Repeated++
+			return nil
+		}
+		return c.compare(ctx, in, l)
+	})
+	if err != nil {
+		return err
+	}
+	f := inbox.CaseFilter{Open: true, Limit: math.MaxInt}
+	return eachCase(ctx, in, f, func(k *inbox.Case) error {
+		if c.index.has(k.TransactionID) {
+			return nil
+		}
+		found := &finding{Kind: isOnly, TransactionID: k.TransactionID, ExternalID: k.ExternalID, Inbox: &said{k.Status, k.Value}}
+		if k.OpenedAt.After(c.asOf) {
+			found.Kind = isNewer
+		}
+		return c.add(found)
+	})
+}
+
+// compare compares a line with the last notification here of the same external id.
+func (c *comparison) compare(ctx context.Context, in reader, l *listed) error {
+	c.counts.Listed++
+	history, err := in.History(ctx, l.infraction.TransactionID)
+	if err != nil {
+		return err
+	}
+	found := &finding{
+		Line: l.line, TransactionID: l.infraction.Key().TransactionID, ExternalID: l.infraction.ExternalID,
+		List: &said{l.infraction.MEDStatus, l.infraction.Value},
+	}
+	if len(history) == 0 {
+		found.Kind = isMissing
+		if !l.external {
+			found.Problem = "the list has no externalId, and the next webhook would be taken for another case's"
+		}
+		return c.settle(ctx, l, found, time.Time{})
+	}
+	last := history[len(history)-1]
+	several := slices.ContainsFunc(history, func(e *inbox.Event) bool { return e.Key.ExternalID != last.Key.ExternalID })
+	switch at := slices.IndexFunc(history, func(e *inbox.Event) bool { return e.Key.ExternalID == l.infraction.ExternalID }); {
+	case l.external && at < 0:
+		found.Kind = isMissing
+		if e := c.unlisted(history); e != nil { // a spreadsheet has made 42 of 0042
+			found.Problem = "the external id in the inbox is " + dash(printable(e.Key.ExternalID, 100))
+		}
+		return c.settle(ctx, l, found, time.Time{})
+	case l.external:
+		for _, e := range history[at:] {
+			if e.Key.ExternalID == l.infraction.ExternalID {
+				last = e
+			}
+		}
+	case several:
+		found.Problem = "the inbox has several external ids of it, and the list none"
+	}
+	found.Inbox = &said{last.Status, last.Value}
+	switch {
+	case *found.List == *found.Inbox:
+		c.counts.Equal++
+		return nil
+	case last.ReceivedAt.After(c.asOf):
+		found.Kind = isNewer
+		return c.add(found)
+	}
+	found.Kind = differs
+	l.infraction.ExternalID = last.Key.ExternalID // which is the list's, if that has one and it is here
+	return c.settle(ctx, l, found, last.ReceivedAt)
+}
+
+// unlisted returns a notification whose external id the list does not have.
+func (c *comparison) unlisted(history []*inbox.Event) *inbox.Event {
+	for _, e := range history {
+		if !c.index.hasKey(e.Key) {
+			return e
+		}
+	}
+	return nil
+}
+
+// settle receives a line, if that is wanted and safe. last is when the inbox received
+// the one before it.
+func (c *comparison) settle(ctx context.Context, l *listed, found *finding, last time.Time) error {
+	if c.receive != nil && found.Problem == "" {
+		n := &pixmed.Notification{Infraction: l.infraction, Raw: l.raw}
+		if !l.external {
+			n.Raw = nil // it would say that there is no external id
+		}
+		if opens := !n.MEDStatus.Final(); opens && l.openedAt.After(last) {
+			n.ReceivedAt = l.openedAt
+		} else if opens {
+			c.since++
+		}
+		if err := c.receive(ctx, n); err != nil && !errors.Is(err, pixmed.ErrDuplicate) {
+			return fmt.Errorf("%s, line %d, after %d were received: %w; once that is repaired, do the same again", c.name, l.line, c.counts.Received, err)
+		}
+		found.Received = true
+		c.counts.Received++
+	}
+	return c.add(found)
+}
+
+// add counts a finding, and keeps or prints it.
+func (c *comparison) add(f *finding) error {
+	n := map[findingKind]*int{isMissing: &c.counts.Missing, differs: &c.counts.Differ, isOnly: &c.counts.Only, isNewer: &c.counts.Newer}[f.Kind]
+	*n++
+	if c.encode {
+		return json.NewEncoder(c.out).Encode(f)
+	}
+	if *n <= maxShown {
+		c.found = append(c.found, f)
+	}
+	return nil
+}
+
+// differ reports whether list and inbox are not the same, what was received included.
+func (c *comparison) differ() bool {
+	return c.counts.Missing+c.counts.Differ+c.counts.Only > c.counts.Received
+}
+
+// report says how many are what, and which.
+func (c *comparison) report(errs io.Writer) error {
+	if c.since > 0 {
+		fmt.Fprintf(errs, "%s as opened now, for want of openedAt in the list: the gateway may want an answer earlier than the inbox says\n", plural(c.since, "case counts", "cases count"))
+	}
+	if c.encode {
+		return json.NewEncoder(c.out).Encode(struct {
+			Kind string `json:"kind"`
+			compared
+		}{"counts", c.counts})
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "equal\t%d\nmissing in the inbox\t%d\ndiffer\t%d\nonly in the inbox, and open\t%d\n", c.counts.Equal, c.counts.Missing, c.counts.Differ, c.counts.Only)
+	for _, rare := range []struct {
+		name string
+		n    int
+	}{
+		{"received here after " + when(c.asOf) + ", and left alone", c.counts.Newer},
+		{"in the list twice", c.counts.Repeated},
+		{"in the list, and no infraction", c.counts.Others},
+	} {
+		if rare.n > 0 {
+			fmt.Fprintf(w, "%s\t%d\n", rare.name, rare.n)
+		}
+	}
+	if c.receive != nil {
+		fmt.Fprintf(w, "received\t%d\n", c.counts.Received)
+	}
+	if err := w.Flush(); err != nil || len(c.found) == 0 {
+		return err
+	}
+	fmt.Fprint(w, "\n\tLINE\tTRANSACTION\tIN THE LIST\tIN THE INBOX\tEXTERNAL ID\n")
+	slices.SortStableFunc(c.found, func(a, b *finding) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, f := range c.found {
+		line, done := "-", f.Problem
+		if f.Line > 0 {
+			line = strconv.Itoa(f.Line)
+		}
+		switch {
+		case f.Received:
+			done = "received"
+		case done != "" && c.receive != nil:
+			done = "left alone: " + done
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Kind, line, f.TransactionID, f.List, f.Inbox, dash(printable(f.ExternalID, 100)), done)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if left := c.counts.Missing + c.counts.Differ + c.counts.Only + c.counts.Newer - len(c.found); left > 0 {
+		fmt.Fprintf(c.out, "... and %d more, which --json prints\n", left)
+	}
+	return nil
+}
+
+func rank(f *finding) int {
+	return slices.Index([]findingKind{isMissing, differs, isOnly, isNewer}, f.Kind)
+}
+
+// String is empty for nothing.
+func (s *said) String() string {
+	if s == nil {
+		return "-"
+	}
+	return dash(printable(string(s.Status), 64)) + " " + s.Value.String()
+}
