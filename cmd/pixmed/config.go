@@ -26,6 +26,7 @@ var (
 	adminCert      = &setting{flag: "admin-tls-cert", variable: "PIXMED_ADMIN_TLS_CERT", arg: "FILE", usage: "serve --admin over https with this certificate (PEM)"}
 	adminKey       = &setting{flag: "admin-tls-key", variable: "PIXMED_ADMIN_TLS_KEY", arg: "FILE", usage: "that certificate's private key (PEM)"}
 	opsUser        = &setting{flag: "ops-user", variable: "PIXMED_OPS_USER", arg: "NAME", value: "ops", usage: "user name for the operations page at /ops/"}
+	opsUserHeader  = &setting{flag: "ops-user-header", variable: "PIXMED_OPS_USER_HEADER", arg: "NAME", usage: "header in which a proxy in front of the operations page, and nobody else, names who is logged in: what is done is recorded under that name, and under --ops-user unless set"}
 	opsPassword    = &setting{variable: "PIXMED_OPS_PASSWORD", usage: "password for the operations page; without one there is no page"}
 	opsPlain       = &setting{flag: "ops-plain-http", variable: "PIXMED_OPS_PLAIN_HTTP", usage: "allow the operations page over http:// to other hosts, for example behind a proxy that speaks https"}
 	forwardTo      = &setting{flag: "forward", variable: "PIXMED_FORWARD", arg: "URL", usage: "post every notification and reminder to this URL of your own application"}
@@ -45,7 +46,7 @@ var (
 
 var serveSettings = []*setting{
 	serveListen, servePath, serveCert, serveKey, serveNetworks, serveProxies, serveOthers,
-	adminListen, adminCert, adminKey, opsUser, opsPlain, opsPassword,
+	adminListen, adminCert, adminKey, opsUser, opsUserHeader, opsPlain, opsPassword,
 	forwardTo, forwardPlain, forwardLimit, forwardSecrets, serveDefence, serveRemind,
 	receiptsDir, serveWorkers, serveAttempts, serveRetention, serveDrain, serveTraces, logLevel, logFormat,
 }
@@ -68,6 +69,7 @@ type config struct {
 	defence           time.Duration   // 0 if cases are never due
 	remind            []time.Duration // before they are
 	opsUser, opsPass  string
+	opsUserHeader     string // empty for none
 	workers, attempts int
 	retention, drain  time.Duration
 	traces            string
@@ -188,6 +190,9 @@ func (c *config) readDefence(v *values) {
 
 func (c *config) readOps(v *values) {
 	c.opsUser, c.opsPass = v.user(opsUser), v.hidden(opsPassword)
+	if v.text(opsUserHeader) != "" {
+		c.opsUserHeader = v.header(opsUserHeader)
+	}
 	plain := v.on(opsPlain)
 	if c.opsPass == "" {
 		return

@@ -66,11 +66,11 @@ func TestConfig(t *testing.T) {
 			map[string]string{"PIXMED_WEBHOOK_SECRETS": " ", "PIXMED_OPS_PASSWORD": "hidden", "PIXMED_DRAIN": "soon", "PIXMED_DB": "mysql://u:" + webhookSecret + "@h/db", "PIXMED_RETENTION": "1h"},
 			[]string{
 				"--listen", "x", "--admin", "y", "--tls-cert", "/does/not/exist", "--gateway", "ftp://" + webhookSecret, "--traces", "collector", "--ops-user", "a:b",
-				"--log-level", "loud", "--log-format", "xml", "--workers", "0", "--attempts", "-1", "--receipts", "", "--admin-tls-key", "x", "--forward-timeout", "1h",
+				"--ops-user-header", "a b", "--log-level", "loud", "--log-format", "xml", "--workers", "0", "--attempts", "-1", "--receipts", "", "--admin-tls-key", "x", "--forward-timeout", "1h",
 			},
 			[]string{
 				`--listen: "x" is not an address`, `--admin: "y" is not an address`, "--tls-cert: it needs --tls-key", "--admin-tls-key: it needs --admin-tls-cert", "PIXMED_DRAIN: want a time", "--gateway: it should look like",
-				"--traces: want a URL", "--ops-user: a user", "PIXMED_WEBHOOK_SECRETS: it is empty", "PIXMED_OPS_PASSWORD: it has fewer than 16", "--log-level: want", "--log-format: want",
+				"--traces: want a URL", "--ops-user: a user", `--ops-user-header: "a b" is not`, "PIXMED_WEBHOOK_SECRETS: it is empty", "PIXMED_OPS_PASSWORD: it has fewer than 16", "--log-level: want", "--log-format: want",
 				"--workers: want", "--attempts: want", "--receipts: it is empty", "PIXMED_DB: want the path of a file or a postgres:// URL", "PIXMED_RETENTION: want a time", "--forward-timeout: want",
 			},
 		},

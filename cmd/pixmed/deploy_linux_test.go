@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -52,6 +53,9 @@ func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	m, in := newMetrics(), openInbox(t)
 	m.watch(in, in)
+	if _, err := newOps(&config{opsUser: "ops", opsPass: opsPass}, in, nil, m, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
