@@ -152,7 +152,7 @@ func TestImportOrder(t *testing.T) {
 		fmt.Fprintf(&text, "%s\n", strings.Join(strings.Fields(string(pixmedtest.Payload(one))), ""))
 	}
 	got := f.inbox(t, exitDiffers, "import", "--apply", writeList(t, text.String())) // one is only here
-	contains(t, got.err, "40 cases count as opened now, for want of openedAt in the list")
+	contains(t, got.err, "40 cases count as opened now, because the list has no openedAt")
 	var order []string
 	in, closeIt := openService(t, f.env["PIXMED_DB"], func(_ context.Context, n *pixmed.Notification) error {
 		order = append(order, n.ExternalID)
@@ -200,8 +200,8 @@ func TestImportLeavesAlone(t *testing.T) {
 		problem    string
 	}{
 		"another external id": {table(t, "", with(f.open, func(i *pixmed.Infraction) { i.ExternalID = "378" })), "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 2}, "the external id in the inbox is T&ste378"},
-		"no external id":      {withoutIDs + otherID + ",18,ACKNOWLEDGED\n", "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 3}, "the list has no externalId, and the next webhook would be taken for another case's"},
-		"which external id":   {withoutIDs + listID + ",18,CANCELLED\n", "", exitDiffers, compared{Listed: 1, Differ: 1, Only: 2}, "the inbox has several external ids of it, and the list none"},
+		"no external id":      {withoutIDs + otherID + ",18,ACKNOWLEDGED\n", "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 3}, "the list has no externalId, and later webhooks of the case would not match it"},
+		"which external id":   {withoutIDs + listID + ",18,CANCELLED\n", "", exitDiffers, compared{Listed: 1, Differ: 1, Only: 2}, "the inbox has several external ids for it, and the list has none"},
 		"newer than the list": {table(t, "", with(f.open, cancelled)), old, exitOK, compared{Listed: 1, Newer: 3}, ""},
 		"all without ids":     {all(withoutIDs), "", exitOK, compared{Listed: 3, Equal: 3}, ""},
 		"twice":               {all(withoutIDs) + listID + ",18.0,ACKNOWLEDGED\n", "", exitOK, compared{Listed: 3, Equal: 3, Repeated: 1}, ""},
@@ -252,7 +252,7 @@ func TestImportMistakes(t *testing.T) {
 	}{
 		"two lines":      {listStart + good + "x,,18,ACKNOWLEDGED\n" + listID + ",,1.234,ACKNOWLEDGED\n", []string{"cases.csv, line 3: transactionId must be", "cases.csv, line 4: value is"}},
 		"very many":      {long, []string{"line 21: ", "cases.csv: and 10 more lines are wrong"}},
-		"contradictions": {listStart + good + listID + ",Y,18,CANCELLED\n" + strings.ToUpper(good[:36]) + ",X,18,CANCELLED\n", []string{"cases.csv, line 4: line 2 is of the same transaction and external id, and says something else: leave the one that holds"}},
+		"contradictions": {listStart + good + listID + ",Y,18,CANCELLED\n" + strings.ToUpper(good[:36]) + ",X,18,CANCELLED\n", []string{"cases.csv, line 4: line 2 has the same transaction and external id with another status or value: keep the right one"}},
 		"no cases":       {listStart, []string{"cases.csv: there is no case in it"}},
 		"no list":        {"\n", []string{"cases.csv: it is empty"}},
 	} {
@@ -294,7 +294,7 @@ func TestImportCutShort(t *testing.T) {
 	c := &comparison{name: "cases.csv", receive: func(context.Context, *pixmed.Notification) error { return pixmed.ErrBusy }, counts: compared{Received: 2}}
 	l := &listed{line: 4, infraction: pixmedtest.NewInfraction(), external: true}
 	err := c.settle(t.Context(), l, &finding{Kind: isMissing}, time.Time{})
-	if want := "cases.csv, line 4, after 2 were received: busy; once that is repaired, do the same again"; err == nil || err.Error() != want {
+	if want := "cases.csv, line 4, after 2 were received: the inbox cannot take it: busy; run this again when that is fixed"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	c.receive = func(context.Context, *pixmed.Notification) error { return pixmed.ErrDuplicate } // somebody else was faster

@@ -25,8 +25,8 @@ type BlockedValue struct {
 	Centavos      int64
 }
 
-// book is the callback. GORM gets the inbox's transaction as its connection, and
-// whether it would begin one of its own makes no difference.
+// book is the callback. GORM gets the inbox's transaction as its connection, so it
+// makes no difference whether GORM begins a transaction of its own.
 func book(ctx context.Context, n *pixmed.Notification) error {
 	tx, err := postgres.SQLTx(ctx)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Command quickstart shows pixmed at work in a second or two, on real sockets: a
+// Command quickstart shows pixmed at work in a second or two, over the network: a
 // fake gateway posts infraction webhooks to a handler, which stores them in a
-// durable inbox and answers at once; a callback behind the inbox then downloads
-// the transaction's receipt, and is called again when that fails.
+// durable inbox and answers at once. Behind the inbox one callback blocks the value
+// and another downloads the transaction's receipt, again if that fails.
 //
 //	go run ./examples/quickstart
-//	go run ./examples/quickstart -db inbox.db             # twice: the second goes on where the first stopped
-//	go run ./examples/quickstart -db postgres://…         # the inbox that several processes may share
-//	go run ./examples/quickstart -listen 127.0.0.1:8080   # and keep serving, for curl
+//	go run ./examples/quickstart -db inbox.db             # twice: the second run continues where the first stopped
+//	go run ./examples/quickstart -db postgres://…         # an inbox that several processes may share
+//	go run ./examples/quickstart -listen 127.0.0.1:8080   # then keep serving, for curl
 package main
 
 import (
@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,8 +46,8 @@ const (
 )
 
 const usage = `Shows pixmed at work: a fake gateway posts infraction webhooks to a handler, which
-stores them in a durable inbox. A callback downloads the transaction's receipt and
-saves the PDF.
+stores them in a durable inbox. One callback blocks the value, another downloads the
+transaction's receipt and saves the PDF.
 
 Usage: quickstart [-db PATH|URL] [-listen ADDR] [-out DIR]
 
@@ -96,15 +97,15 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	say := &narrator{Logger: log.New(out, "", 0)}
 
-	// The gateway, a fake one: it has receipts, and asks for the key.
+	// The gateway, a fake one: it serves receipts and asks for the key.
 	gateway := pixmedtest.NewGateway(
 		pixmedtest.WithCredential("api_key", apiKey),
 		pixmedtest.WithSigner(pixmedtest.HeaderSecret(secretHeader, webhookSecret)),
 	)
 	defer gateway.Close()
 
-	// Your side: a client for receipts, callbacks, the inbox that calls them, and
-	// a handler that fills the inbox.
+	// Your side: a client for receipts, callbacks, two inboxes that call them, and a
+	// handler that fills the first inbox.
 	client, err := pixmed.NewClient(gateway.URL(),
 		pixmed.WithHeader("api_key", apiKey),
 		pixmed.WithRetries(0), // the inbox tries again, and needs no worker while it waits
@@ -112,20 +113,21 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	in, closeInbox, err := openInbox(ctx, *db, newCallbacks(client, *dir, say), say)
+	in, receipts, closeInboxes, err := openInboxes(ctx, *db, newCallbacks(say), newReceipts(client, *dir, say), say)
 	if err != nil {
 		return err
 	}
-	// Deferred, so that it comes after the server's end: no request finds it closed.
+	// Deferred before the server's end, so it runs after it: no request finds an inbox
+	// closed.
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		err = errors.Join(err, closeInbox(ctx))
+		err = errors.Join(err, closeInboxes(ctx))
 	}()
 	handler, err := pixmed.NewHandler(in,
 		pixmed.WithVerifier(pixmed.HeaderSecret(secretHeader, webhookSecret)),
 		pixmed.WithInvalid(in.Quarantine),
-		pixmed.WithLogger(slog.New(slog.DiscardHandler)), // the observer tells it all
+		pixmed.WithLogger(slog.New(slog.DiscardHandler)), // the observer prints everything
 		pixmed.WithObserver(say.outcome),
 	)
 	if err != nil {
@@ -139,7 +141,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, stopServer()) }()
 
-	story := &story{gateway: gateway, inbox: in, url: url, say: say}
+	story := &story{gateway: gateway, inbox: in, receipts: receipts, url: url, say: say}
 	if err := story.resume(ctx); err != nil {
 		return err
 	}
@@ -158,23 +160,16 @@ curl -i -H '%s: %s' '%s' -d '%s'
 }
 
 // newCallbacks is what an application writes. The gateway has its answer already
-// when they are called, so they may take their time, and they may fail: the inbox
-// calls them again. It calls them at least once, so what they do must bear being
-// done again; examples/scaleout shows how PostgreSQL makes that exactly once.
-func newCallbacks(client *pixmed.Client, dir string, say *narrator) pixmed.Callbacks {
+// when a callback is called, so it may take its time and it may fail: the inbox calls
+// it again. It is called at least once, so it must be idempotent; examples/scaleout
+// shows how PostgreSQL makes that exactly once.
+func newCallbacks(say *narrator) pixmed.Callbacks {
 	return pixmed.Callbacks{
-		Acknowledged: func(ctx context.Context, n *pixmed.Notification) error {
+		Acknowledged: func(_ context.Context, n *pixmed.Notification) error {
 			say.callback("%v: block the value", n)
 			if n.MaybeReopened() {
 				say.callback("the case had ended with %s: it may be open again", n.Previous)
 			}
-			file := filepath.Join(dir, n.Key().TransactionID+".pdf")
-			receipt, err := client.SaveReceipt(ctx, n.TransactionID, file)
-			if err != nil {
-				say.callback("failed, so the inbox will call again: %v", err)
-				return err
-			}
-			say.callback("saved the receipt, %d bytes: %s", receipt.Size, file)
 			return nil
 		},
 		Cancelled: func(_ context.Context, n *pixmed.Notification) error {
@@ -192,49 +187,77 @@ func newCallbacks(client *pixmed.Client, dir string, say *narrator) pixmed.Callb
 	}
 }
 
-// openInbox opens the inbox in PostgreSQL if db is such a URL, and in a file of
-// SQLite's otherwise. It is yet to be started.
-func openInbox(ctx context.Context, db string, callbacks pixmed.Receiver, say *narrator) (*inbox.Inbox, func(context.Context) error, error) {
+// newReceipts is the second step, with an inbox and attempts of its own: a receipt
+// that is not there yet must not keep the value from being blocked.
+func newReceipts(client *pixmed.Client, dir string, say *narrator) pixmed.Callbacks {
+	return pixmed.Callbacks{
+		Acknowledged: func(ctx context.Context, n *pixmed.Notification) error {
+			file := filepath.Join(dir, n.Key().TransactionID+".pdf")
+			receipt, err := client.SaveReceipt(ctx, n.TransactionID, file)
+			if err != nil {
+				say.callback("no receipt, so the inbox will call again: %v", err)
+				return err
+			}
+			say.callback("saved the receipt, %d bytes: %s", receipt.Size, file)
+			return nil
+		},
+		Cancelled: pixmed.Ignore,
+		Debited:   pixmed.Ignore,
+		Other:     pixmed.Ignore,
+	}
+}
+
+// openInboxes opens the inboxes of both steps, in PostgreSQL if db is such a URL and
+// in SQLite files otherwise. The first one hands each notification to the second.
+// Neither is started yet.
+func openInboxes(ctx context.Context, db string, callbacks, receipts pixmed.Receiver, say *narrator) (first, second *inbox.Inbox, closeBoth func(context.Context) error, err error) {
+	scheme, _, isURL := strings.Cut(db, "://")
+	if isURL && scheme != "postgres" && scheme != "postgresql" {
+		return nil, nil, nil, fmt.Errorf("-db: want the path of a file or a postgres:// URL, not a URL of %s", scheme)
+	}
 	const workers = 10
 	options := []inbox.Option{
 		inbox.WithWorkers(workers),
-		// Short, since somebody is watching: unless set, the inbox waits for 1 s after
+		// Short, because somebody is watching: unless set, the inbox waits for 1 s after
 		// the first failure and for 4 h at most, and an attempt may take 30 s.
 		inbox.WithBackoff(100*time.Millisecond, 2*time.Second),
 		inbox.WithAttemptTimeout(2 * time.Second),
 		inbox.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
 	}
-	scheme, _, isURL := strings.Cut(db, "://")
-	if !isURL {
-		in, err := sqlite.Open(ctx, db, callbacks, options...)
+	open := func(suffix string, receiver pixmed.Receiver) (*inbox.Inbox, error) {
+		return sqlite.Open(ctx, strings.TrimSuffix(db, filepath.Ext(db))+suffix+filepath.Ext(db), receiver, options...)
+	}
+	where, closePool := "the file "+db, func() {}
+	if isURL {
+		config, err := pgxpool.ParseConfig(db)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, fmt.Errorf("-db: %w", err)
 		}
-		say.Printf("The inbox is the file %s.", db)
-		return in, in.Stop, nil
+		config.MaxConns = max(config.MaxConns, workers+6) // each inbox takes three for itself
+		pool, err := pgxpool.NewWithConfig(ctx, config)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		// Schemas of their own: the callbacks here must not get what is in a real inbox.
+		open = func(suffix string, receiver pixmed.Receiver) (*inbox.Inbox, error) {
+			return postgres.Open(ctx, pool, receiver, append(slices.Clip(options), postgres.WithSchema("pixmed_quickstart"+suffix))...)
+		}
+		where = fmt.Sprintf("the schema pixmed_quickstart of the database %s at %s", config.ConnConfig.Database, config.ConnConfig.Host)
+		closePool = pool.Close // the inboxes leave it open: it may be the application's
 	}
-	if scheme != "postgres" && scheme != "postgresql" {
-		return nil, nil, fmt.Errorf("-db: want the path of a file or a postgres:// URL, not a URL of %s", scheme)
+	if second, err = open("_receipts", receipts); err != nil {
+		closePool()
+		return nil, nil, nil, err
 	}
-	config, err := pgxpool.ParseConfig(db)
-	if err != nil {
-		return nil, nil, fmt.Errorf("-db: %w", err)
+	if first, err = open("", inbox.Then(callbacks, second)); err != nil {
+		err = errors.Join(err, second.Stop(ctx))
+		closePool()
+		return nil, nil, nil, err
 	}
-	config.MaxConns = max(config.MaxConns, workers+4) // the inbox takes four for itself
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, nil, err
-	}
-	// A schema of its own: the callbacks here must not get what is in a real inbox.
-	in, err := postgres.Open(ctx, pool, callbacks, append(options, postgres.WithSchema("pixmed_quickstart"))...)
-	if err != nil {
-		pool.Close()
-		return nil, nil, err
-	}
-	say.Printf("The inbox is the schema pixmed_quickstart of the database %s at %s.", config.ConnConfig.Database, config.ConnConfig.Host)
-	return in, func(ctx context.Context) error {
-		err := in.Stop(ctx)
-		pool.Close() // the inbox leaves it open: it may be the application's
+	say.Printf("The inbox is %s.", where)
+	return first, second, func(ctx context.Context) error {
+		err := errors.Join(first.Stop(ctx), second.Stop(ctx))
+		closePool()
 		return err
 	}, nil
 }
@@ -270,9 +293,9 @@ func serve(ctx context.Context, address string, handler http.Handler) (url strin
 	return "http://" + net.JoinHostPort(host, port) + path, stop, nil
 }
 
-// narrator prints what happens, in an order that can be read: a callback runs as
-// soon as its notification is stored, often before the handler has written its
-// answer, but speaks when no request is being answered any more.
+// narrator prints what happens in a readable order: a callback runs as soon as its
+// notification is stored, often before the handler has written its answer, but prints
+// only when no request is being answered.
 type narrator struct {
 	*log.Logger
 	answering sync.RWMutex

@@ -27,18 +27,17 @@ const firstTime = `It is empty.
 1. The gateway posts the specification's sample: ACKNOWLEDGED.
    handler:  200, accepted
    callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00): block the value
-   callback: failed, so the inbox will call again: ERROR
-   callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), attempt 2: block the value
+   callback: no receipt, so the inbox will call again: ERROR
    callback: saved the receipt, N bytes: FILE
 2. It posts the same again, as gateways do. The callback is not called.
    handler:  200, duplicate
-3. It posts a broken body. A gateway may give up on what it gets no 200 for, so it is kept, for a person.
+3. It posts a broken body. A gateway may give up without a 200, so the body is kept for a person.
    handler:  200, invalid (malformed JSON at byte 100: the body ends too early)
 4. It posts CANCELLED for the same transaction.
    handler:  200, accepted
    callback: MED CANCELLED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after ACKNOWLEDGED: release the value
 What an operator sees: 2 done, 0 pending, 0 dead, 1 in quarantine. The transaction's history:
-   1. ACKNOWLEDGED done, attempts: 2
+   1. ACKNOWLEDGED done, attempts: 1
    2. CANCELLED    done, attempts: 1
 `
 
@@ -49,21 +48,19 @@ const secondTime = `It holds 3 notifications from before: 2 done, 0 pending, 0 d
    handler:  200, accepted
    callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after CANCELLED: block the value
    callback: the case had ended with CANCELLED: it may be open again
-   callback: failed, so the inbox will call again: ERROR
-   callback: MED ACKNOWLEDGED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after CANCELLED, attempt 2: block the value
-   callback: the case had ended with CANCELLED: it may be open again
+   callback: no receipt, so the inbox will call again: ERROR
    callback: saved the receipt, N bytes: FILE
 3. It posts the same again, as gateways do. The callback is not called.
    handler:  200, duplicate
-4. It posts a broken body. A gateway may give up on what it gets no 200 for, so it is kept, for a person.
+4. It posts a broken body. A gateway may give up without a 200, so the body is kept for a person.
    handler:  200, invalid (malformed JSON at byte 100: the body ends too early)
 5. It posts CANCELLED for the same transaction.
    handler:  200, accepted
    callback: MED CANCELLED for transaction 5a94d48d-c9f3-46be-8448-83510ca42bde (R$ 18,00), after ACKNOWLEDGED: release the value
 What an operator sees: 4 done, 0 pending, 0 dead, 1 in quarantine. The transaction's history:
-   1. ACKNOWLEDGED done, attempts: 2
+   1. ACKNOWLEDGED done, attempts: 1
    2. CANCELLED    done, attempts: 1
-   3. ACKNOWLEDGED done, attempts: 2
+   3. ACKNOWLEDGED done, attempts: 1
    4. CANCELLED    done, attempts: 1
 `
 
@@ -171,7 +168,7 @@ func TestListen(t *testing.T) {
 	unknown := pixmedtest.NewInfraction()
 	go post(string(pixmedtest.Payload(unknown)))
 	find("handler:  200, accepted")
-	find(`callback: failed, so the inbox will call again: .* 404`)
+	find(`callback: no receipt, so the inbox will call again: .* 404`)
 	if status := <-answered; status != http.StatusOK {
 		t.Errorf("status %d, want 200", status)
 	}
@@ -189,9 +186,9 @@ func TestListen(t *testing.T) {
 	if err := run(t.Context(), []string{"-out", dir, "-db", db}, &next); err != nil {
 		t.Fatal(err)
 	}
-	if !regexp.MustCompile(`(?s)5 notifications from before: 3 done, 1 pending, .*` +
+	if !regexp.MustCompile(`(?s)5 notifications from before: 4 done, 0 pending, .*` +
 		regexp.QuoteMeta(filepath.Join(dir, unknown.TransactionID)) + `\.pdf\n1\. `).MatchString(next.String()) {
-		t.Errorf("the next one does not begin with what was pending:\n%s", next.String())
+		t.Errorf("the next one does not begin with the receipt that was missing:\n%s", next.String())
 	}
 }
 
@@ -237,7 +234,7 @@ func TestArguments(t *testing.T) {
 		{[]string{"-nonsense"}, "-nonsense"},
 		{[]string{"-listen", "nonsense"}, "nonsense"},
 		{[]string{"-out", "main.go"}, "main.go"},
-		{[]string{"-db", filepath.Join(dir, "missing", "inbox.db")}, filepath.Join(dir, "missing", "inbox.db")},
+		{[]string{"-db", filepath.Join(dir, "missing", "inbox.db")}, filepath.Join(dir, "missing", "inbox")},
 		{[]string{"-db", "mysql://me:hunter2@127.0.0.1/pix"}, "want the path of a file or a postgres:// URL"},
 		{[]string{"-db", "postgres://me:hunter2@127.0.0.1:none/pix"}, "-db: cannot parse"},
 		{[]string{"-db", "postgres://me:hunter2@127.0.0.1:1/pix"}, "failed to connect"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,14 +16,14 @@ import (
 // story is what happens around your side: what the gateway posts, and what an
 // operator sees.
 type story struct {
-	gateway *pixmedtest.Gateway
-	inbox   *inbox.Inbox
-	url     string
-	say     *narrator
+	gateway  *pixmedtest.Gateway
+	inbox    *inbox.Inbox
+	receipts *inbox.Inbox // that of the second step
+	url      string
+	say      *narrator
 }
 
-// resume starts the inbox and waits until what an earlier process has left is
-// done.
+// resume starts the inboxes and waits until what an earlier process has left is done.
 func (s *story) resume(ctx context.Context) error {
 	stats, err := s.count(ctx)
 	if err != nil {
@@ -33,18 +34,22 @@ func (s *story) resume(ctx context.Context) error {
 	} else {
 		s.say.Printf("It is empty.")
 	}
-	pending, err := s.inbox.List(ctx, inbox.Filter{State: inbox.Pending, Limit: 1000})
-	if err != nil {
-		return err
+	var pending []*inbox.Event
+	for _, in := range []*inbox.Inbox{s.inbox, s.receipts} {
+		events, err := in.List(ctx, inbox.Filter{State: inbox.Pending, Limit: 1000})
+		if err != nil {
+			return err
+		}
+		pending = append(pending, events...)
 	}
 	for _, event := range pending {
 		infraction, err := event.Infraction()
 		if err != nil {
 			return err
 		}
-		s.gateway.AddReceipt(*infraction) // whatever it had no receipt of, by now it has
+		s.gateway.AddReceipt(*infraction) // by now the gateway has the receipts that were missing
 	}
-	if err := s.inbox.Start(ctx); err != nil {
+	if err := errors.Join(s.receipts.Start(ctx), s.inbox.Start(ctx)); err != nil {
 		return err
 	}
 	for _, event := range pending {
@@ -75,7 +80,7 @@ func (s *story) tell(ctx context.Context) error {
 	steps := []step{
 		{"The gateway posts the specification's sample: ACKNOWLEDGED.", []byte(pixmedtest.Sample)},
 		{"It posts the same again, as gateways do. The callback is not called.", []byte(pixmedtest.Sample)},
-		{"It posts a broken body. A gateway may give up on what it gets no 200 for, so it is kept, for a person.", []byte(pixmedtest.Sample)[:100]},
+		{"It posts a broken body. A gateway may give up without a 200, so the body is kept for a person.", []byte(pixmedtest.Sample)[:100]},
 		{"It posts CANCELLED for the same transaction.", with(pixmed.Cancelled)},
 	}
 	before, err := s.inbox.History(ctx, sample.TransactionID)
@@ -115,25 +120,28 @@ func (s *story) tell(ctx context.Context) error {
 	return nil
 }
 
-// await waits until nothing of a transaction is pending. Services need not: this
-// is for the order of the lines.
+// await waits until nothing of a transaction is pending, in either step. A service
+// does not need this: here it keeps the lines in order.
 func (s *story) await(ctx context.Context, transactionID string) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
-	for {
-		events, err := s.inbox.History(ctx, transactionID)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(events, func(e *inbox.Event) bool { return e.State == inbox.Pending }) {
-			return nil
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return ctx.Err()
+	for _, in := range []*inbox.Inbox{s.inbox, s.receipts} {
+		for {
+			events, err := in.History(ctx, transactionID)
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(events, func(e *inbox.Event) bool { return e.State == inbox.Pending }) {
+				break
+			}
+			select {
+			case <-poll.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
+	return nil
 }
 
 // count counts what the inbox holds.

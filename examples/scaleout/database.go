@@ -21,11 +21,11 @@ import (
 
 const effectsTable = "effects"
 
-// patience is how long the last callbacks may take, and the end of a schema.
+// patience is how long the last callbacks, and dropping the schema, may take.
 const patience = time.Minute
 
 // openDatabase returns the URL it is given or, if that is empty, the one of a new
-// server that is big enough for the replicas.
+// server with enough connections for the replicas.
 func openDatabase(ctx context.Context, url string, replicas int, say func(string, ...any)) (string, func() error, error) {
 	if url != "" {
 		return url, func() error { return nil }, nil
@@ -41,8 +41,8 @@ func openDatabase(ctx context.Context, url string, replicas int, say func(string
 	return server.URL(), server.Close, nil
 }
 
-// stage is a schema with a table for the effects and with an inbox, which it looks
-// into as an operator does: it does not start it.
+// stage is a schema with a table for the effects and an inbox. It reads the inbox as
+// an operator does, without starting it.
 type stage struct {
 	pool   *pgxpool.Pool
 	schema string
@@ -70,7 +70,7 @@ func newStage(ctx context.Context, url string) (*stage, error) {
 }
 
 func (s *stage) create(ctx context.Context) error {
-	// Nothing in the table keeps an effect from coming twice.
+	// Nothing in the table prevents a second effect.
 	_, err := s.pool.Exec(ctx, "CREATE SCHEMA "+s.schema+`;
 		CREATE TABLE `+s.table+` (
 			place          bigint GENERATED ALWAYS AS IDENTITY,
@@ -86,7 +86,7 @@ func (s *stage) create(ctx context.Context) error {
 	return err
 }
 
-// close drops the schema with all that is in it.
+// close drops the schema with everything in it.
 func (s *stage) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -121,7 +121,7 @@ func (s *stage) drained(ctx context.Context) error {
 }
 
 // effects returns the rows of the table in the order in which they were written,
-// and how many each replica has written, as a text.
+// and a text that says how many each replica has written.
 func (s *stage) effects(ctx context.Context) ([]notification, string, error) {
 	rows, err := s.pool.Query(ctx, "SELECT transaction_id, status FROM "+s.table+" ORDER BY place")
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *stage) effects(ctx context.Context) ([]notification, string, error) {
 	return effects, strings.Join(byReplica, ", "), err
 }
 
-// cutOff counts the attempts that did not come to their end.
+// cutOff counts the attempts that were interrupted.
 func (s *stage) cutOff(ctx context.Context) (int, error) {
 	filter := inbox.Filter{Limit: 1000}
 	total := 0

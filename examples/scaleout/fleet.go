@@ -17,17 +17,17 @@ import (
 	"time"
 )
 
-// fleet is the replicas and the load balancer in front of them.
+// fleet is the replicas, and the load balancer in front of them.
 type fleet struct {
 	environment []string
-	failed      context.CancelCauseFunc // told when a replica ends by itself
+	failed      context.CancelCauseFunc // called when a replica ends by itself
 
 	mu       sync.Mutex
 	replicas []*process
 	next     int // whose turn it is
 }
 
-// process is a replica. It is this program again, with another environment.
+// process is a replica: this program again, with another environment.
 type process struct {
 	url    *url.URL
 	cmd    *exec.Cmd
@@ -70,7 +70,7 @@ func (f *fleet) start(ctx context.Context, i int) error {
 	}
 	p.url = &url.URL{Scheme: "http", Host: strings.TrimSpace(address)}
 	go func() {
-		_ = p.cmd.Wait() // its state tells as much
+		_ = p.cmd.Wait() // its state says the same
 		if !isClosed(p.ending) {
 			f.failed(fmt.Errorf("replica %d ended by itself: %v", i+1, p.cmd.ProcessState))
 		}
@@ -82,7 +82,7 @@ func (f *fleet) start(ctx context.Context, i int) error {
 	return nil
 }
 
-// kill ends a replica as a crash does: it learns nothing of it.
+// kill ends a replica as a crash does, without warning.
 func (f *fleet) kill(i int) error {
 	f.mu.Lock()
 	p := f.replicas[i]
@@ -95,7 +95,7 @@ func (f *fleet) kill(i int) error {
 	return nil
 }
 
-// stop ends all replicas in good order, and those that take too long by force.
+// stop lets all replicas end, and kills those that take too long.
 func (f *fleet) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,8 +130,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// balancer passes requests on to the replicas in turn, also to one that is dead:
-// like a real one, it takes a while to notice. Then the gateway gets a 502.
+// balancer passes requests on to the replicas in turn, even to one that is dead: like
+// a real one, it takes a while to notice. The gateway gets a 502 then.
 func (f *fleet) balancer() http.Handler {
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: senders},

@@ -1,13 +1,12 @@
 // Command scaleout shows several processes at work on one inbox in PostgreSQL, and
-// proves what the inbox promises: while a gateway posts to all of them in turn, one
-// is killed in the middle of its work and started again, and in the end nothing is
-// lost, nothing has happened twice and nothing out of order. It takes about ten
-// seconds.
+// checks what the inbox promises: while a gateway posts to all of them in turn, one is
+// killed in the middle of its work and started again. In the end nothing is lost,
+// nothing has happened twice and nothing out of order. It takes about ten seconds.
 //
 //	go run ./examples/scaleout                     # starts a PostgreSQL of its own, if one is installed
 //	go run ./examples/scaleout -db postgres://…    # in a schema of its own, which it drops at the end
 //
-// What an application writes is in replica.go.
+// What an application would contain is in replica.go.
 package main
 
 import (
@@ -27,7 +26,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// statuses are what the gateway posts of each transaction, in this order.
+// statuses are what the gateway posts for each transaction, in this order.
 var statuses = []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled, pixmed.Debited}
 
 const usage = `Shows several processes at work on one inbox in PostgreSQL, kills one of them in
@@ -62,7 +61,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
-	db := flags.String("db", "", "the postgres:// `URL` of a database; a new schema is made in it, and dropped at the end;\na new server on this machine unless set")
+	db := flags.String("db", "", "the postgres:// `URL` of a database; a new schema is created in it, and dropped at the end;\na new server on this machine unless set")
 	n := flags.Int("n", 800, "how many `TRANSACTIONS` the gateway has, with three notifications each")
 	replicas := flags.Int("replicas", 3, "how many processes share the inbox")
 	if err := flags.Parse(args); err != nil {
@@ -85,7 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	return proof.run(ctx, url)
 }
 
-// proof is one run of the show.
+// proof is one run of the program.
 type proof struct {
 	transactions, replicas int
 	out                    io.Writer

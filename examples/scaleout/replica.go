@@ -36,9 +36,9 @@ const (
 	conns        = workers + 3 // one for each callback's transaction, and three for the inbox
 )
 
-// replica is one process of the service: what an application writes, and runs as
-// often as it likes. It serves until its standard input ends, which it also does
-// when the program that started it is gone.
+// replica is one process of the service, which an application may run as often as it
+// likes. It serves until its standard input ends, which also happens when the program
+// that started it is gone.
 func replica() (err error) {
 	signal.Ignore(os.Interrupt) // Ctrl-C reaches all processes; the first one decides
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,8 +66,9 @@ func replica() (err error) {
 		pixmed.Callbacks{Other: effects.record}, // every status alike
 		postgres.WithSchema(schema),
 		inbox.WithWorkers(workers),
-		// How soon the others take over what a killed process was doing. Here that is
-		// to be seen; unless set, an attempt may take 30 s and is given up after 45 s.
+		// How soon the others take over what a killed process was doing: soon, because
+		// somebody is watching. Unless set, an attempt may take 30 s and is given up
+		// after 45 s.
 		inbox.WithAttemptTimeout(time.Second),
 		inbox.WithOverdue(1500*time.Millisecond),
 		inbox.WithLogger(logger),
@@ -107,16 +108,16 @@ func replica() (err error) {
 	return errors.Join(err, server.Shutdown(end), in.Stop(end))
 }
 
-// effects is where the callbacks leave their mark: one row for each notification,
-// in a table that would take a second one without a word.
+// effects is where the callbacks leave their mark: one row for each notification, in
+// a table that would accept a second one.
 type effects struct {
 	table   string
 	replica string
 }
 
-// record writes the row in the transaction in which the inbox commits that the
-// notification is done. So there is either both or none of it, whenever the
-// process is killed.
+// record writes the row in the transaction in which the inbox records that the
+// notification is done. So either both are there or neither is, whenever the process
+// is killed.
 func (e *effects) record(ctx context.Context, n *pixmed.Notification) error {
 	tx, ok := postgres.Tx(ctx)
 	if !ok {

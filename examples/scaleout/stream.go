@@ -8,7 +8,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// senders is how many transactions the gateway has in hand at a time.
+// senders is how many transactions the gateway delivers at a time.
 const senders = 30
 
 // stream is what the gateway delivers.
@@ -21,11 +21,11 @@ type stream struct {
 	again int // notifications that were not answered 200 at the first attempt
 }
 
-// newStream begins to deliver. The notifications of one transaction come one by
-// one: the next when the one before was answered 200.
+// newStream begins to deliver. The notifications of one transaction come one by one:
+// each after the one before was answered 200.
 func newStream(ctx context.Context, failed context.CancelCauseFunc, gateway *pixmedtest.Gateway, url string, transactions int) *stream {
 	s := &stream{
-		answered: make(chan notification, transactions*len(statuses)), // nobody waits for who counts
+		answered: make(chan notification, transactions*len(statuses)), // so that no sender waits for the reader
 		closed:   make(chan struct{}),
 	}
 	todo := make(chan pixmed.Infraction, transactions)

@@ -19,9 +19,9 @@ type notification struct {
 type tally struct {
 	answered   int // notifications that were answered 200
 	effects    int // rows that the callbacks have written
-	lost       int // answered, and without an effect
-	twice      int // effects of what had one already
-	disordered int // effects that come after one of a later notification of the transaction
+	lost       int // answered, but without an effect
+	twice      int // effects of notifications that had one already
+	disordered int // effects that came after that of a later notification of the transaction
 	unknown    int // effects of what was not answered 200
 }
 
@@ -58,7 +58,7 @@ func count(answered, effects []notification) tally {
 	return t
 }
 
-// err says what does not hold, if anything.
+// err returns an error if the tally is not as promised.
 func (t tally) err(posted int) error {
 	if t.answered != posted || t.lost+t.twice+t.disordered+t.unknown > 0 || t.answered != t.effects {
 		return fmt.Errorf("the tally does not hold: %d posted, %+v", posted, t)

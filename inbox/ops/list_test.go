@@ -53,7 +53,11 @@ func testCases(t *testing.T, s *site) {
 		"?q=" + endToEnd:                        {"later-1"},
 		"?q=" + all["late-1"].Key.TransactionID: {"late-1"},
 		"?q=+" + strings.ToUpper(all["late-1"].Key.TransactionID) + "+": {"late-1"},
-		"?q=nobody": {},
+		"?q=LATE-": {"late-1"},
+		"?q=-1":    {}, // not the beginning of any
+		"?q=" + all["today-1"].Key.TransactionID[:18]: {"today-1"},
+		"?q=" + strings.ToLower(endToEnd[:30]):        {"later-1"},
+		"?q=nobody":                                   {},
 	} {
 		a := s.get(t, "/cases"+query)
 		var got []string

@@ -1,10 +1,10 @@
-// Command replay makes dead notifications pending again, once the cause is gone:
-// all whose last error holds a text.
+// Command replay makes dead notifications pending again once their cause is gone: all
+// those whose last error contains a text.
 //
 //	PIXMED_DB=postgres://… go run ./examples/docs/replay -since 2026-01-31T00:00:00Z -error 'no such column'
 //
-// It is for an inbox in PostgreSQL, which other processes are working meanwhile. A
-// file of SQLite's is open in the service alone: call replay from within it.
+// It is for an inbox in PostgreSQL, at which other processes are at work. A SQLite
+// file is open in the service alone: stop it, and use pixmed inbox replay.
 package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 
 func run(ctx context.Context, args []string, url string) (err error) {
 	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
-	cause := flags.String("error", "", "replay what failed with an error that holds this `TEXT`")
+	cause := flags.String("error", "", "replay what failed with an error that contains this `TEXT`")
 	by := flags.String("by", os.Getenv("USER"), "your `NAME`, which is kept with the cases")
 	schema := flags.String("schema", postgres.DefaultSchema, "the inbox's schema")
 	var since time.Time
@@ -47,13 +47,13 @@ func run(ctx context.Context, args []string, url string) (err error) {
 	if err != nil {
 		return fmt.Errorf("PIXMED_DB: %w", err)
 	}
-	config.MaxConns = max(config.MaxConns, 5) // what an inbox with one worker asks for
+	config.MaxConns = max(config.MaxConns, 4) // what an inbox with one worker needs
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	// It is never started, so it calls nothing: the service does the work.
+	// It is never started, so it calls nobody: the service does the work.
 	in, err := postgres.Open(ctx, pool, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithWorkers(1), postgres.WithSchema(*schema))
 	if err != nil {
 		return err

@@ -10,8 +10,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox"
 )
 
-// books are where the merchant keeps what is blocked. The inbox calls at least
-// once, so each method must bear being called again with the same arguments.
+// books record what is blocked. The inbox calls at least once, so each method must be
+// idempotent: it may be called again with the same arguments.
 type books interface {
 	Block(ctx context.Context, k pixmed.Key, value pixmed.Amount) error
 	Release(ctx context.Context, k pixmed.Key) error
@@ -32,7 +32,7 @@ func (d *desk) callbacks() pixmed.Callbacks {
 		Cancelled:    func(ctx context.Context, n *pixmed.Notification) error { return d.books.Release(ctx, n.Key()) },
 		Debited:      func(ctx context.Context, n *pixmed.Notification) error { return d.books.WriteOff(ctx, n.Key()) },
 		Other: func(_ context.Context, n *pixmed.Notification) error {
-			return inbox.Discard(errors.New("a status that this program does not know")) // kept as dead, for a person
+			return inbox.Discard(errors.New("a status that this program does not know")) // kept as dead for a person
 		},
 	}
 }

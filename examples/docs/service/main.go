@@ -22,14 +22,14 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// settings are what differs between deployments.
+// settings are what differs from one deployment to another.
 type settings struct {
 	webhookSecrets []string // all of them are accepted
 	gatewayURL     string
 	apiKey         string
 	apiSecret      string
 	database       string // the inbox's file
-	evidenceInbox  string // that of the second step's
+	evidenceInbox  string // the second step's
 	evidence       string // the folder for receipts
 }
 

@@ -1,5 +1,5 @@
-// Command bodyread shows what happens when a middleware has read the body before
-// pixmed's handler, and the way out: the middleware puts it back.
+// Command bodyread shows what happens when a middleware reads the body before pixmed's
+// handler does, and how to avoid it: the middleware puts the body back.
 package main
 
 import (
@@ -35,8 +35,8 @@ func newWebhook(secrets []string, receive pixmed.ReceiverFunc) (*pixmed.Handler,
 	return pixmed.NewHandler(receive, pixmed.WithVerifier(pixmed.HeaderSecret("X-Webhook-Secret", secrets...)))
 }
 
-// swallow reads the body, as a logger of bodies or a form parser does. Nothing is
-// left for the next handler.
+// swallow reads the body, as a logger of bodies or a form parser does, and leaves
+// nothing for the next handler.
 func swallow(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -44,8 +44,8 @@ func swallow(next http.Handler) http.Handler {
 	})
 }
 
-// audit reads the body too, no more of it than it can hold, and puts it back as it
-// was: a signature is over these very bytes.
+// audit reads the body too, up to a limit, and puts it back unchanged: a signature is
+// over these very bytes.
 func audit(next http.Handler) http.Handler {
 	const limit = 64 << 10
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +58,7 @@ func audit(next http.Handler) http.Handler {
 			http.Error(w, "the body was cut off", http.StatusBadRequest)
 			return
 		}
-		log.Printf("%s: %d bytes", r.URL.Path, len(body)) // and not what they are: personal data
+		log.Printf("%s: %d bytes", r.URL.Path, len(body)) // not the bytes: they are personal data
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, r)
 	})

@@ -59,7 +59,7 @@ func withTenant(c *gin.Context) {
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), tenantKey{}, c.Param("tenant")))
 }
 
-// limitBody stands in for what gin does not have.
+// limitBody limits the body's size, for which gin has no middleware.
 func limitBody(bytes int64) gin.HandlerFunc {
 	return func(c *gin.Context) { c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, bytes) }
 }

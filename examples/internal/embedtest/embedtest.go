@@ -17,7 +17,7 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-// Receive is what a server is to call with a tenant's notification.
+// Receive is what a server must call with a tenant's notification.
 type Receive = func(ctx context.Context, tenant string, n *pixmed.Notification) error
 
 // Serve starts a server on a listener. Its webhook, with a secret in the header
@@ -121,7 +121,7 @@ func Run(t *testing.T, serve Serve) {
 		}
 	}
 
-	// The framework's own limit, which may well break the connection.
+	// The framework's own limit, which may break the connection.
 	big := webhook(bytes.Repeat([]byte(" "), 2<<20), secret)
 	if response, err := transport.RoundTrip(big); err == nil {
 		_ = response.Body.Close()
