@@ -119,6 +119,23 @@ func TestDeployAlerts(t *testing.T) {
 	command(t, "prometheus", "promtool", "test", "rules", "alerts_test.yml")
 }
 
+// The guides say where each metric comes from.
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	for _, page := range []string{"inbox.md", "inbox.pt-BR.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range exportedMetrics(t) {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			if strings.HasPrefix(name, "pixmed_") && !strings.Contains(string(text), "`"+base+"{") && !strings.Contains(string(text), "`"+base+"`") {
+				t.Errorf("%s does not name %s", page, base)
+			}
+		}
+	}
+}
+
 // Each query of the dashboard parses, and is about metrics that there are.
 func TestDeployDashboard(t *testing.T) {
 	t.Parallel()
