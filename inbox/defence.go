@@ -14,7 +14,7 @@ import (
 // WithDefence sets until when a case has to be answered, a window after it opened,
 // and has remind called at each of the given times before that, unless the case was
 // answered ([Inbox.MarkAnswered]) or has ended by then. Institutions close a case
-// against whoever does not answer within some days, and gateways remind nobody.
+// against whoever does not answer within some days, and the webhook does not say when.
 //
 // remind gets the case with its notifications. An error or a panic is a failed
 // attempt; there are as many, and they are as far apart, as [WithMaxAttempts] and

@@ -301,7 +301,7 @@ func TestImportMistakes(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	contains(t, f.inbox(t, exitUsage, "import", t.TempDir()).err, "it is no regular file")
+	contains(t, f.inbox(t, exitUsage, "import", t.TempDir()).err, "it is not a regular file")
 	contains(t, f.inbox(t, exitFailed, "show", otherID).err, "there is no case")
 }
 

@@ -2,7 +2,6 @@ package ops_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -17,103 +16,6 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/ops"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
-
-func TestShared(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var calls atomic.Int64
-		s := ops.NewShared(3*time.Second, time.Now, func(context.Context) (int, error) {
-			time.Sleep(time.Second)
-			return int(calls.Add(1)), nil
-		})
-		var waiting sync.WaitGroup
-		ask := func(want int) {
-			waiting.Go(func() {
-				if n, err := s.Get(t.Context()); n != want || err != nil {
-					t.Errorf("got %d, %v, want %d", n, err, want)
-				}
-			})
-		}
-		for range 100 {
-			ask(1) // all at once
-		}
-		waiting.Wait()
-		ask(1) // it is kept
-		waiting.Wait()
-		time.Sleep(3 * time.Second)
-		ask(2)
-		synctest.Wait()
-		s.Forget() // while it is computed: who asks from now on gets one that began later
-		ask(3)
-		waiting.Wait()
-		s.Forget()
-		ask(4)
-		waiting.Wait()
-	})
-}
-
-// Who hangs up does not end what others wait for, and need not wait for it.
-func TestSharedHangUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := ops.NewShared(time.Hour, time.Now, func(ctx context.Context) (int, error) {
-			time.Sleep(time.Second)
-			return 1, ctx.Err()
-		})
-		gone, hangUp := context.WithCancel(t.Context())
-		first := make(chan error, 1)
-		go func() {
-			_, err := s.Get(gone)
-			first <- err
-		}()
-		synctest.Wait()
-		second := make(chan error, 1)
-		go func() {
-			_, err := s.Get(gone)
-			second <- err
-		}()
-		synctest.Wait()
-		hangUp()
-		if err := <-second; !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-		if n, err := s.Get(t.Context()); n != 1 || err != nil {
-			t.Errorf("got %d, %v", n, err)
-		}
-		if err := <-first; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// An error is not kept, and a panic leaves nobody waiting.
-func TestSharedFails(t *testing.T) {
-	t.Parallel()
-	var calls int
-	s := ops.NewShared(time.Hour, time.Now, func(context.Context) (int, error) {
-		switch calls++; calls {
-		case 1:
-			return 0, errAway
-		case 2:
-			panic("broken")
-		}
-		return calls, nil
-	})
-	if _, err := s.Get(t.Context()); !errors.Is(err, errAway) {
-		t.Errorf("got %v", err)
-	}
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic was lost")
-			}
-		}()
-		_, _ = s.Get(t.Context())
-	}()
-	if n, err := s.Get(t.Context()); n != 3 || err != nil {
-		t.Errorf("got %d, %v", n, err)
-	}
-}
 
 // slow is an inbox in which counts and searches hang.
 type slow struct {
