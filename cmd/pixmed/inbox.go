@@ -59,6 +59,8 @@ func newInboxStats(p *process) *cobra.Command {
 		Use: "stats", Short: "Count open cases, and notifications by state", Args: noArgs,
 		Long: `Counts open cases and their value, and notifications by state. A case can be due if the
 service sets a deadline, as pixmed serve --defence does.`,
+		Example: `  pixmed inbox stats
+  pixmed inbox stats --json --queue receipts`,
 	}
 	addSettings(cmd, asJSON)
 	return onInbox(p, cmd, func(v *values, _ []string) operation {

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -174,26 +173,6 @@ func TestErrorsAreListed(t *testing.T) {
 			if !strings.Contains(page, "`"+m[1]+"`") {
 				t.Errorf("errors.md does not name %s of api/%s", m[1], surface)
 			}
-		}
-	}
-}
-
-// The alerts are about metrics that pixmed serve exports.
-func TestAlertsNameMetrics(t *testing.T) {
-	t.Parallel()
-	exported := markdown.Read(t, "../../cmd/pixmed/metrics.go")
-	rules := markdown.Snippets(readPage(t, "inbox.md"), "yaml")
-	if len(rules) != 1 {
-		t.Fatalf("inbox.md has %d blocks of YAML, want the alerts alone", len(rules))
-	}
-	metric := regexp.MustCompile(`pixmed_[a-z_]+`)
-	names := metric.FindAllString(rules[0], -1)
-	if len(names) == 0 {
-		t.Fatal("the alerts name no metric")
-	}
-	for _, name := range names {
-		if base := strings.TrimSuffix(name, "_bucket"); !strings.Contains(exported, fmt.Sprintf("%q", base)) {
-			t.Errorf("the alerts use %s, which pixmed serve does not export", name)
 		}
 	}
 }
