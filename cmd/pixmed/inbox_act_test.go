@@ -11,6 +11,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 )
 
 const nothing = "00000000-0000-4000-8000-000000000000"
@@ -103,12 +104,8 @@ func TestInboxOrder(t *testing.T) {
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for pending := int64(1); pending > 0; {
-		s, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pending = s.Pending
+	if _, err := inboxtest.Idle(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 	closeIt()
 	const newer = "left alone: a newer notification of the transaction is done; look at it, then use --force"

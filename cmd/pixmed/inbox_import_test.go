@@ -16,6 +16,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -164,16 +165,45 @@ func TestImportOrder(t *testing.T) {
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for pending := int64(1); pending > 0; {
-		s, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pending = s.Pending
+	if _, err := inboxtest.Idle(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 	closeIt()
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// When a case was opened counts for what opens it, and if it is news.
+func TestImportOpenedAt(t *testing.T) {
+	t.Parallel()
+	f := fillInbox(t, filepath.Join(t.TempDir(), "inbox.db"))
+	start := time.Now().Truncate(time.Second)
+	before, after := start.Add(-2*day), start.Add(time.Hour)
+	opens, ends, unsaid := pixmedtest.NewInfraction(), with(pixmedtest.NewInfraction(), cancelled), pixmedtest.NewInfraction()
+	_, ended, _ := strings.Cut(table(t, when(before), ends), "\n")
+	_, again, _ := strings.Cut(table(t, when(after), f.ended), "\n")
+	_, sometime, _ := strings.Cut(table(t, "", unsaid), "\n")
+	got := f.inbox(t, exitOK, "import", "--apply", writeList(t, table(t, when(before), opens, f.open, f.dead)+ended+again+sometime))
+	contains(t, got.err, "1 case counts as opened now, because the list has no openedAt")
+	contains(t, strings.Join(strings.Fields(got.out), " "), "equal 2", "received 4")
+	received := func(i pixmed.Infraction) (at, opened time.Time) {
+		var c inbox.Case
+		if err := json.Unmarshal([]byte(f.inbox(t, exitOK, "show", "--json", i.TransactionID).out), &c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Events[len(c.Events)-1].ReceivedAt, c.OpenedAt
+	}
+	if _, at := received(opens); !at.Equal(before) {
+		t.Errorf("opened at %v, want %v", at, before)
+	}
+	if _, at := received(f.ended); !at.Equal(after) {
+		t.Errorf("opened again at %v, want %v", at, after)
+	}
+	for _, i := range []pixmed.Infraction{ends, unsaid} {
+		if at, _ := received(i); at.Before(start) {
+			t.Errorf("%s was received at %v, want now", i.MEDStatus, at)
+		}
 	}
 }
 
@@ -235,6 +265,15 @@ func TestImportLeavesAlone(t *testing.T) {
 	list := writeList(t, withoutIDs+f.open.TransactionID+",18,CANCELLED\n")
 	contains(t, f.inbox(t, exitDiffers, "import", "--apply", list).out, "received")
 	contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           ended", "external id    T&ste378", "notifications  2,")
+	list = writeList(t, fmt.Sprintf("{\"transactionId\":%q,\"value\":1234.56,\"medStatus\":\"CANCELLED\"}\n", f.dead.TransactionID))
+	contains(t, f.inbox(t, exitDiffers, "import", "--apply", list).out, "received")
+	var c inbox.Case
+	if err := json.Unmarshal([]byte(f.inbox(t, exitOK, "show", "--json", f.dead.TransactionID).out), &c); err != nil || c.Open || len(c.Events) != 2 {
+		t.Fatalf("%+v: %v", c, err)
+	}
+	if body, err := pixmed.ParseInfraction(c.Events[1].Raw); err != nil || body.ExternalID != strange {
+		t.Errorf("the body does not say which external id it is of: %s, %v", c.Events[1].Raw, err)
+	}
 }
 
 // If a line is wrong nothing is received, and each is named.
