@@ -63,8 +63,8 @@ func TestNoSecretInHelp(t *testing.T) {
 	}
 }
 
-// What helps and files tell people to type is a command with flags, or a variable,
-// that there is; and every command that does something has an example of itself.
+// What helps and files tell people to type is a command with flags that there are, and
+// every command that does something has an example of itself.
 func TestNamedCommands(t *testing.T) {
 	t.Parallel()
 	texts := map[string]string{}
@@ -100,14 +100,6 @@ func TestNamedCommands(t *testing.T) {
 				if cmd.Flags().Lookup(flag[1]) == nil && flag[1] != "help" {
 					t.Errorf("%s: %s has no flag --%s", where, cmd.CommandPath(), flag[1])
 				}
-			}
-		}
-	}
-	known := knownVariables(newTestRoot())
-	for where, text := range texts {
-		for _, variable := range regexp.MustCompile(`\bPIXMED_[A-Z_]*[A-Z]\b`).FindAllString(text, -1) {
-			if !known[strings.TrimSuffix(variable, fileSuffix)] && !strings.HasPrefix(variable, "PIXMED_TEST_") && !ofKubernetes.MatchString(variable) {
-				t.Errorf("%s: there is no variable %s", where, variable)
 			}
 		}
 	}

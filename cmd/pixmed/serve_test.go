@@ -304,9 +304,7 @@ func TestServeOtherEvents(t *testing.T) {
 	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
 	delete(env, "PIXMED_ACKNOWLEDGE_OTHER_EVENTS")
 	env["PIXMED_LOG_FORMAT"] = "text"
-	delete(env, "PIXMED_GATEWAY")
-	delete(env, "PIXMED_GATEWAY_KEY")
-	delete(env, "PIXMED_GATEWAY_SECRET")
+	withoutGateway(env)
 	s := start(t, env)
 	if a := gateway.Post(t.Context(), s.webhook+webhookPath, []byte(`{"transactionStatus":"PAID"}`)); a.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("%v", a)

@@ -120,9 +120,7 @@ func TestReminders(t *testing.T) {
 			open, ended := pixmedtest.NewInfraction(), pixmedtest.NewInfraction(func(i *pixmed.Infraction) { i.MEDStatus = pixmed.Cancelled })
 			app := newApplication(t, answerWith(http.StatusOK), answerWith(http.StatusAccepted), answerWith(http.StatusServiceUnavailable))
 			env := settings(gateway, database(t), t.TempDir())
-			delete(env, "PIXMED_GATEWAY")
-			delete(env, "PIXMED_GATEWAY_KEY")
-			delete(env, "PIXMED_GATEWAY_SECRET")
+			withoutGateway(env)
 			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
 			env["PIXMED_DEFENCE"] = "1h"
 			s := start(t, env)
