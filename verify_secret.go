@@ -12,7 +12,7 @@ import (
 // HeaderSecret verifies that a header holds one of the secrets. Several are
 // accepted at once, so that a secret can be rotated without downtime:
 //
-//	pixmed.HeaderSecret("X-Webhook-Secret", strings.Fields(os.Getenv("WEBHOOK_SECRETS"))...)
+//	pixmed.HeaderSecret("X-Webhook-Secret", strings.Fields(os.Getenv("PIXMED_WEBHOOK_SECRETS"))...)
 //
 // All secrets are compared, in constant time, every time. A secret that is empty
 // or has white space around it, as a file's last line break leaves it, is an

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,9 +27,9 @@ import (
 
 const benchConnections = 64
 
-// BenchmarkAccept measures durable accepts: a handler over loopback, 64
-// connections, each notification of another transaction. one-by-one is the same
-// protocol with batches of one; bare is a handler that only reads the body.
+// BenchmarkAccept measures what it gains to commit notifications together: a handler
+// over loopback, 64 connections, each notification of another transaction. one-by-one
+// is the same protocol with batches of one; bare is a handler that stores nothing.
 //
 //	go test -run='^$' -bench=Accept -benchtime=5s -count=3 ./inbox
 func BenchmarkAccept(b *testing.B) {
@@ -86,8 +85,8 @@ func benchHandler(b *testing.B, engine string, opts ...inbox.Option) http.Handle
 	return handler
 }
 
-// post sends b.N notifications and wants 200 for each. The client is as lean as
-// can be, since it shares the processors with the server.
+// post sends b.N notifications and expects 200 for each. The client is minimal, since
+// it shares the processors with the server.
 func post(b *testing.B, handler http.Handler) {
 	b.Helper()
 	server := httptest.NewServer(handler)
@@ -138,61 +137,15 @@ func postUntilNone(address string, left *atomic.Int64) error {
 	return nil
 }
 
-// BenchmarkLone measures one sender that waits for each answer.
-func BenchmarkLone(b *testing.B) {
-	for _, engine := range []string{"sqlite", "postgres"} {
-		b.Run(engine, func(b *testing.B) {
-			in := benchStore(b, engine).Open(b, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithLogger(slog.New(slog.DiscardHandler)))
-			var accepts []time.Duration
-			for b.Loop() {
-				n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-				start := time.Now()
-				if err := in.Receive(b.Context(), n); err != nil {
-					b.Fatal(err)
-				}
-				accepts = append(accepts, time.Since(start))
-			}
-			b.ReportMetric(float64(median(accepts).Microseconds()), "µs-accept")
-		})
-	}
-}
-
-// BenchmarkLatency measures how long it takes from the answer to the callback,
-// one notification at a time.
-func BenchmarkLatency(b *testing.B) {
-	for _, engine := range []string{"sqlite", "postgres"} {
-		b.Run(engine, func(b *testing.B) {
-			called := make(chan time.Time, 1)
-			receiver := pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
-				called <- time.Now()
-				return nil
-			})
-			s := benchStore(b, engine)
-			in := s.Start(b, receiver, enginetest.Configure(func(c *config.Config) { c.PollInterval = time.Second }), inbox.WithLogger(slog.New(slog.DiscardHandler)))
-			var took []time.Duration
-			for b.Loop() {
-				if err := in.Receive(b.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
-					b.Fatal(err)
-				}
-				answered := time.Now()
-				took = append(took, max((<-called).Sub(answered), 0))
-				enginetest.Await(b, in) // low load
-			}
-			b.ReportMetric(median(took).Seconds()*1000, "ms-median")
-			b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "ms-p99")
-		})
-	}
-}
-
-// BenchmarkWork measures how fast a backlog is worked by callbacks that do nothing;
-// on PostgreSQL also while somebody holds a snapshot, as a long query or a backup
-// does, so that nothing that is dead can be removed.
+// BenchmarkWork measures how fast a backlog is worked on PostgreSQL by callbacks that
+// do nothing, also while somebody holds a snapshot, as a long query or a backup does,
+// so that dead rows cannot be removed. Module benchmarks compares the inbox with
+// others.
 func BenchmarkWork(b *testing.B) {
-	for _, name := range []string{"sqlite", "postgres", "postgres-snapshot"} {
+	for _, name := range []string{"postgres", "postgres-snapshot"} {
 		b.Run(name, func(b *testing.B) {
-			engine, _, snapshot := strings.Cut(name, "-")
-			s := benchStore(b, engine)
-			if snapshot {
+			s := enginetest.Postgres(b)
+			if name == "postgres-snapshot" {
 				holdSnapshot(b, s)
 			}
 			var left atomic.Int64
@@ -228,13 +181,18 @@ func BenchmarkWork(b *testing.B) {
 	}
 }
 
-// BenchmarkMillion measures reads for pages at a million cases.
+// BenchmarkMillion measures reads for pages at a million cases, or 10,000 with -short:
+// to fill the store takes minutes.
 func BenchmarkMillion(b *testing.B) {
+	cases := 1_000_000
+	if testing.Short() {
+		cases = 10_000
+	}
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
 			s := benchStore(b, engine)
 			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore))
-			s.Fill(b, 1_000_000, 10)
+			s.Fill(b, cases, 10)
 			for _, text := range []string{"order-777777", "order-7", "order-", "E90400888", "E9040088800000000000000000777777", "0", "nothing"} {
 				b.Run("Search-"+strings.ReplaceAll(text, "-", "_"), func(b *testing.B) {
 					for b.Loop() {
@@ -269,7 +227,7 @@ func BenchmarkMillion(b *testing.B) {
 	}
 }
 
-// holdSnapshot keeps a snapshot until the end.
+// holdSnapshot holds a snapshot until the benchmark ends.
 func holdSnapshot(b *testing.B, s *enginetest.Store) {
 	b.Helper()
 	tx, err := s.Pool(b).BeginTx(context.WithoutCancel(b.Context()), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
@@ -280,10 +238,4 @@ func holdSnapshot(b *testing.B, s *enginetest.Store) {
 	if _, err := tx.Exec(b.Context(), "SELECT count(*) FROM pg_class"); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// median sorts.
-func median(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
 }

@@ -14,7 +14,7 @@ import (
 // WithDefence sets until when a case has to be answered, a window after it opened,
 // and has remind called at each of the given times before that, unless the case was
 // answered ([Inbox.MarkAnswered]) or has ended by then. Institutions close a case
-// against whoever does not answer within some days, and gateways remind nobody.
+// against whoever does not answer within some days, and the webhook does not say when.
 //
 // remind gets the case with its notifications. An error or a panic is a failed
 // attempt; there are as many, and they are as far apart, as [WithMaxAttempts] and
@@ -34,7 +34,7 @@ import (
 // be rid of them.
 func WithDefence(window time.Duration, remind func(context.Context, *Case) error, before ...time.Duration) Option {
 	return option("WithDefence", func(c *config.Config) error {
-		before = slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
+		before := slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
 		switch {
 		case window < time.Second || window > longest || window%time.Microsecond != 0:
 			return fmt.Errorf("the window, %v, is shorter than a second or longer than 100 years, or no whole number of microseconds", window)

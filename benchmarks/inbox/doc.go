@@ -38,7 +38,7 @@
 //
 // # Work
 //
-// BenchmarkWork sends 5,000 notifications, or as many as -backlog says, while no
+// BenchmarkWork sends 3,000 notifications, or as many as -backlog says, while no
 // callback returns, and then measures how fast the rest is worked when callbacks do
 // nothing, with 10 and with 50 workers. It reports
 //

@@ -14,6 +14,10 @@ import (
 // BenchmarkLatency measures how long it takes until the callback is called, one
 // notification at a time.
 func BenchmarkLatency(b *testing.B) {
+	count := 300
+	if testing.Short() {
+		count = 20
+	}
 	for _, engine := range engines() {
 		b.Run("engine="+engine.name, func(b *testing.B) {
 			for _, i := range engine.working() {
@@ -21,7 +25,7 @@ func BenchmarkLatency(b *testing.B) {
 					database := databaseServer(b, engine.name)
 					var all latency
 					for b.Loop() {
-						l, err := runLatency(b.Context(), i, b.TempDir(), database, 300)
+						l, err := runLatency(b.Context(), i, b.TempDir(), database, count)
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -24,7 +24,7 @@ const urlVariable = "PIXMED_TEST_DATABASE_URL"
 
 var (
 	burstSize   = flag.Int("burst", 20_000, "the notifications of BenchmarkBurst")
-	backlogSize = flag.Int("backlog", 5000, "the notifications of BenchmarkWork")
+	backlogSize = flag.Int("backlog", 3000, "the notifications of BenchmarkWork")
 )
 
 // server is the package's PostgreSQL server, started when it is first needed.

@@ -12,12 +12,12 @@ import (
 
 // BenchmarkWork measures how fast a backlog is worked.
 func BenchmarkWork(b *testing.B) {
-	size := *backlogSize
+	size, workers := *backlogSize, []int{10, 50}
 	if testing.Short() {
-		size = min(size, 500)
+		size, workers = min(size, 200), workers[:1]
 	}
 	for _, engine := range engines() {
-		for _, workers := range []int{10, 50} {
+		for _, workers := range workers {
 			b.Run(fmt.Sprintf("engine=%s/workers=%d", engine.name, workers), func(b *testing.B) {
 				for _, i := range engine.working() {
 					b.Run("impl="+i.name, func(b *testing.B) {

@@ -42,7 +42,7 @@ func TestAcceptance(t *testing.T) {
 
 			// The application is down.
 			s := startProcess(t, env)
-			contains(t, run("send", s.webhook+webhookPath), "200 OK", "1 sent, 1 as they should be")
+			contains(t, run("send", s.webhook+webhookPath), "200 OK", "1 sent, 1 as expected")
 			await(t, s.admin+"/metrics", `pixmed_receipt_downloads_total{result="saved"} 1`)
 			await(t, s.admin+"/metrics", `pixmed_forwards_total{result="failed"} 1`)
 			s.end(t) // SIGTERM

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,7 @@ func (s *service) routes(mux *http.ServeMux, draining *atomic.Bool) {
 			respond(w, http.StatusServiceUnavailable, "draining")
 		case err != nil:
 			s.log.WarnContext(ctx, "pixmed: not ready", "error", err)
-			respond(w, http.StatusServiceUnavailable, "the inbox accepts nothing; the log says why")
+			respond(w, http.StatusServiceUnavailable, "the inbox accepts no notifications; the log says why")
 		default:
 			respond(w, http.StatusOK, "ready")
 		}
@@ -47,6 +48,9 @@ func newOps(c *config, in *inbox.Inbox, files *evidence, metrics *metrics, log *
 	options := []ops.Option{ops.WithBasicAuth(c.opsUser, c.opsPass), ops.WithLogger(log)}
 	if files != nil {
 		options = append(options, ops.WithReceipt(files.open))
+	}
+	if c.opsUserHeader != "" {
+		options = append(options, ops.WithUser(func(r *http.Request) string { return cmp.Or(r.Header.Get(c.opsUserHeader), c.opsUser) }))
 	}
 	page, err := ops.NewHandler(in, options...)
 	if err != nil {

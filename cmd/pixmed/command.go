@@ -16,7 +16,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // it was tried and failed; the text says what
 	exitUsage       = 2   // the command line or the settings are wrong; nothing was tried
-	exitRefused     = 3   // the other side refuses the credentials
+	exitRefused     = 3   // the other side rejected the credentials
 	exitDiffers     = 4   // the inbox and the list that it is compared with are not the same
 	exitInterrupted = 130 // by a signal, before it was done
 )
@@ -25,7 +25,7 @@ const exitCodes = `Exit codes:
   0    done
   1    failed
   2    the command line or the settings are wrong, and nothing was tried
-  3    the other side refuses the credentials
+  3    the other side rejected the credentials
   4    the inbox and the list that it is compared with differ
   130  interrupted
 `
@@ -85,10 +85,10 @@ func newRoot(p *process) *cobra.Command {
 		Long: `pixmed receives a payment gateway's MED (Pix infraction) webhooks, sends test
 deliveries, downloads receipts, operates the inbox, and checks a configuration.
 
-A flag with a name in brackets behind it can be set by the environment variable of
-that name; a flag wins over its variable. Secrets are read from variables only, since everybody on
-the machine can see a command's arguments. Each secret's variable has a twin that
-ends in _FILE and names a file with the secret in it.`,
+A flag followed by a name in brackets can also be set by the environment variable of
+that name; the flag wins. Secrets are read from variables only, because everybody on
+the machine can see a command's arguments. To read a secret from a file, add _FILE to
+the variable's name and set it to the file's path.`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	asGroup(root)

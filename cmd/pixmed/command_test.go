@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -58,6 +60,51 @@ func TestNoSecretInHelp(t *testing.T) {
 				t.Errorf("pixmed %s: exit code %d, want %d: %+v", strings.Join(args, " "), got.code, want, got)
 			}
 		}
+	}
+}
+
+// What helps and files tell people to type is a command with flags that there are, and
+// every command that does something has an example of itself.
+func TestNamedCommands(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{}
+	for _, pattern := range []string{"deploy/*", "deploy/*/*", "README*.md", "docs/*.md"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern)))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil && filepath.Ext(file) != ".png" { // not a folder
+				texts[filepath.ToSlash(file)] = string(text)
+			}
+		}
+	}
+	for _, cmd := range commands(newTestRoot()) {
+		texts[cmd.CommandPath()+" --help"] = cmd.Long + "\n" + cmd.Example
+		if runs := cmd.Args != nil || cmd.ValidArgsFunction != nil; runs && !cmd.HasSubCommands() && cmd.Name() != "version" && !strings.Contains(cmd.Example, "  "+cmd.CommandPath()) {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+	}
+	found := 0
+	for where, text := range texts {
+		for _, m := range regexp.MustCompile("(?:^|[\"`(; ])pixmed((?: [a-z]+)+)((?: [^`;|&#\n,.]*)?)").FindAllStringSubmatch(text, -1) {
+			cmd, rest, err := newTestRoot().Find(strings.Fields(m[1]))
+			if err != nil || cmd.Name() == "pixmed" {
+				continue // "pixmed serves", as in a sentence
+			}
+			found++
+			if cmd.HasSubCommands() && len(rest) > 0 {
+				t.Errorf("%s: there is no command pixmed%s", where, m[1])
+			}
+			for _, flag := range regexp.MustCompile(`(?:^| )--([a-z-]+)`).FindAllStringSubmatch(m[2], -1) {
+				if cmd.Flags().Lookup(flag[1]) == nil && flag[1] != "help" {
+					t.Errorf("%s: %s has no flag --%s", where, cmd.CommandPath(), flag[1])
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d commands were found", found)
 	}
 }
 

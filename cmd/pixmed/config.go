@@ -15,37 +15,38 @@ import (
 )
 
 var (
-	serveListen    = &setting{flag: "listen", variable: "PIXMED_LISTEN", arg: "ADDR", value: ":8080", usage: "where the webhook listens"}
-	servePath      = &setting{flag: "path", variable: "PIXMED_PATH", arg: "PATH", value: "/webhooks/infraction", usage: "the webhook's path"}
-	serveCert      = &setting{flag: "tls-cert", variable: "PIXMED_TLS_CERT", arg: "FILE", usage: "serve the webhook over https with this certificate, in PEM"}
-	serveKey       = &setting{flag: "tls-key", variable: "PIXMED_TLS_KEY", arg: "FILE", usage: "the certificate's private key, in PEM"}
-	serveNetworks  = &setting{flag: "networks", variable: "PIXMED_NETWORKS", arg: "CIDR,...", usage: "networks: where the gateway's requests come from, such as 203.0.113.0/24"}
-	serveProxies   = &setting{flag: "trusted-proxies", variable: "PIXMED_TRUSTED_PROXIES", arg: "CIDR,...", usage: "networks: the proxies whose X-Forwarded-For is believed"}
-	serveOthers    = &setting{flag: "acknowledge-other-events", variable: "PIXMED_ACKNOWLEDGE_OTHER_EVENTS", usage: "answer 200 to cash-in and other events on the same URL, which are handled elsewhere; 422 unless set"}
-	adminListen    = &setting{flag: "admin", variable: "PIXMED_ADMIN", arg: "ADDR", value: "127.0.0.1:9090", usage: "where /metrics, /healthz, /readyz and the operations page listen"}
-	adminCert      = &setting{flag: "admin-tls-cert", variable: "PIXMED_ADMIN_TLS_CERT", arg: "FILE", usage: "serve those over https with this certificate, in PEM"}
-	adminKey       = &setting{flag: "admin-tls-key", variable: "PIXMED_ADMIN_TLS_KEY", arg: "FILE", usage: "that certificate's private key, in PEM"}
-	opsUser        = &setting{flag: "ops-user", variable: "PIXMED_OPS_USER", arg: "NAME", value: "ops", usage: "the user of the operations page, at /ops/"}
-	opsPassword    = &setting{variable: "PIXMED_OPS_PASSWORD", usage: "the operations page's password; there is no page without one"}
-	opsPlain       = &setting{flag: "ops-plain-http", variable: "PIXMED_OPS_PLAIN_HTTP", usage: "allow the operations page over http:// to other hosts, as behind a proxy that speaks https"}
-	forwardTo      = &setting{flag: "forward", variable: "PIXMED_FORWARD", arg: "URL", usage: "post every notification, and every reminder, to this URL of your own application"}
-	forwardPlain   = &setting{flag: "forward-plain-http", variable: "PIXMED_FORWARD_PLAIN_HTTP", usage: "allow http:// to an application on another host, as within a private network"}
+	serveListen    = &setting{flag: "listen", variable: "PIXMED_LISTEN", arg: "ADDR", value: ":8080", usage: "address that the webhook listens on"}
+	servePath      = &setting{flag: "path", variable: "PIXMED_PATH", arg: "PATH", value: "/webhooks/infraction", usage: "path of the webhook"}
+	serveCert      = &setting{flag: "tls-cert", variable: "PIXMED_TLS_CERT", arg: "FILE", usage: "serve the webhook over https with this certificate (PEM)"}
+	serveKey       = &setting{flag: "tls-key", variable: "PIXMED_TLS_KEY", arg: "FILE", usage: "the certificate's private key (PEM)"}
+	serveNetworks  = &setting{flag: "networks", variable: "PIXMED_NETWORKS", arg: "CIDR,...", usage: "for networks: where the gateway's requests come from, such as 203.0.113.0/24"}
+	serveProxies   = &setting{flag: "trusted-proxies", variable: "PIXMED_TRUSTED_PROXIES", arg: "CIDR,...", usage: "for networks: the proxies whose X-Forwarded-For is trusted"}
+	serveOthers    = &setting{flag: "acknowledge-other-events", variable: "PIXMED_ACKNOWLEDGE_OTHER_EVENTS", usage: "answer 200 to cash-in and other events on the same URL, if something else handles them; otherwise 422"}
+	adminListen    = &setting{flag: "admin", variable: "PIXMED_ADMIN", arg: "ADDR", value: "127.0.0.1:9090", usage: "address of /metrics, /healthz, /readyz and the operations page"}
+	adminCert      = &setting{flag: "admin-tls-cert", variable: "PIXMED_ADMIN_TLS_CERT", arg: "FILE", usage: "serve --admin over https with this certificate (PEM)"}
+	adminKey       = &setting{flag: "admin-tls-key", variable: "PIXMED_ADMIN_TLS_KEY", arg: "FILE", usage: "that certificate's private key (PEM)"}
+	opsUser        = &setting{flag: "ops-user", variable: "PIXMED_OPS_USER", arg: "NAME", value: "ops", usage: "user name for the operations page at /ops/"}
+	opsUserHeader  = &setting{flag: "ops-user-header", variable: "PIXMED_OPS_USER_HEADER", arg: "NAME", usage: "header in which a proxy in front of the operations page, and nobody else, names who is logged in: what is done is recorded under that name, and under --ops-user unless set"}
+	opsPassword    = &setting{variable: "PIXMED_OPS_PASSWORD", usage: "password for the operations page; without one there is no page"}
+	opsPlain       = &setting{flag: "ops-plain-http", variable: "PIXMED_OPS_PLAIN_HTTP", usage: "allow the operations page over http:// to other hosts, for example behind a proxy that speaks https"}
+	forwardTo      = &setting{flag: "forward", variable: "PIXMED_FORWARD", arg: "URL", usage: "post every notification and reminder to this URL of your own application"}
+	forwardPlain   = &setting{flag: "forward-plain-http", variable: "PIXMED_FORWARD_PLAIN_HTTP", usage: "allow http:// to an application on another host, for example in a private network"}
 	forwardLimit   = &setting{flag: "forward-timeout", variable: "PIXMED_FORWARD_TIMEOUT", arg: "TIME", value: "15s", usage: "how long the application may take to answer"}
-	forwardSecrets = &setting{variable: "PIXMED_FORWARD_SECRETS", usage: "what forwarded requests are signed with, as Standard Webhooks says: whsec_ and base64, or several while one is replaced"}
-	serveDefence   = &setting{flag: "defence", variable: "PIXMED_DEFENCE", arg: "TIME", usage: "how long you have to answer a case after it opened, less the time that you need; without it no case is due"}
-	serveRemind    = &setting{flag: "remind", variable: "PIXMED_REMIND", arg: "TIME,...", usage: "how long before a case is due the application is reminded of it, such as 3d,1d,4h, unless the case was answered or has ended"}
-	serveWorkers   = &setting{flag: "workers", variable: "PIXMED_WORKERS", arg: "N", value: "10", usage: "how many notifications are forwarded at a time, and how many receipts are fetched"}
-	serveAttempts  = &setting{flag: "attempts", variable: "PIXMED_ATTEMPTS", arg: "N", value: "20", usage: "how often a notification, a receipt or a reminder is tried before it is dead; 20 take about a day"}
-	serveRetention = &setting{flag: "retention", variable: "PIXMED_RETENTION", arg: "TIME", value: "400d", usage: "how long finished cases are kept"}
-	serveDrain     = &setting{flag: "drain", variable: "PIXMED_DRAIN", arg: "TIME", value: "5s", usage: "when told to end, say not ready for this long before connections are refused"}
-	serveTraces    = &setting{flag: "traces", variable: "PIXMED_TRACES", arg: "URL", usage: "send traces to the OpenTelemetry collector at this URL, over OTLP/HTTP"}
-	logLevel       = &setting{flag: "log-level", variable: "PIXMED_LOG_LEVEL", arg: "LEVEL", value: "info", usage: "log from this level on: debug, info, warn or error"}
+	forwardSecrets = &setting{variable: "PIXMED_FORWARD_SECRETS", usage: "what forwarded messages are signed with (Standard Webhooks): whsec_ and base64; several, with spaces between, while one is being replaced"}
+	serveDefence   = &setting{flag: "defence", variable: "PIXMED_DEFENCE", arg: "TIME", usage: "how long after it opened a case is due, such as 7d: what your contract allows, less the time that you need; without it no case is due"}
+	serveRemind    = &setting{flag: "remind", variable: "PIXMED_REMIND", arg: "TIME,...", usage: "how long before a case is due to remind the application, such as 3d,1d,4h"}
+	serveWorkers   = &setting{flag: "workers", variable: "PIXMED_WORKERS", arg: "N", value: "10", usage: "how many notifications to forward at a time, and how many receipts to fetch"}
+	serveAttempts  = &setting{flag: "attempts", variable: "PIXMED_ATTEMPTS", arg: "N", value: "20", usage: "how often to try a notification, a receipt or a reminder before giving it up as dead; 20 attempts take about a day"}
+	serveRetention = &setting{flag: "retention", variable: "PIXMED_RETENTION", arg: "TIME", value: "400d", usage: "how long to keep cases that have ended"}
+	serveDrain     = &setting{flag: "drain", variable: "PIXMED_DRAIN", arg: "TIME", value: "5s", usage: "on SIGTERM, how long to report not ready before refusing connections"}
+	serveTraces    = &setting{flag: "traces", variable: "PIXMED_TRACES", arg: "URL", usage: "send traces to the OpenTelemetry collector at this URL (OTLP/HTTP)"}
+	logLevel       = &setting{flag: "log-level", variable: "PIXMED_LOG_LEVEL", arg: "LEVEL", value: "info", usage: "lowest level to log: debug, info, warn or error"}
 	logFormat      = &setting{flag: "log-format", variable: "PIXMED_LOG_FORMAT", arg: "FORMAT", value: "json", usage: "log as json or as text"}
 )
 
 var serveSettings = []*setting{
 	serveListen, servePath, serveCert, serveKey, serveNetworks, serveProxies, serveOthers,
-	adminListen, adminCert, adminKey, opsUser, opsPlain, opsPassword,
+	adminListen, adminCert, adminKey, opsUser, opsUserHeader, opsPlain, opsPassword,
 	forwardTo, forwardPlain, forwardLimit, forwardSecrets, serveDefence, serveRemind,
 	receiptsDir, serveWorkers, serveAttempts, serveRetention, serveDrain, serveTraces, logLevel, logFormat,
 }
@@ -68,6 +69,7 @@ type config struct {
 	defence           time.Duration   // 0 if cases are never due
 	remind            []time.Duration // before they are
 	opsUser, opsPass  string
+	opsUserHeader     string // empty for none
 	workers, attempts int
 	retention, drain  time.Duration
 	traces            string
@@ -98,7 +100,7 @@ func readConfig(v *values) *config {
 	} else {
 		for _, s := range gatewaySettings {
 			if s.secret() && v.isSet(s) {
-				v.problem(s, "it is set, and --gateway is not: no receipt would be saved")
+				v.problem(s, "it is set, but --gateway is not: no receipt would be saved")
 			}
 		}
 	}
@@ -112,19 +114,20 @@ func readConfig(v *values) *config {
 }
 
 func readVerifier(v *values) (verifier pixmed.Verifier, onlyNetworks bool) {
+	before := len(v.errs)
 	p := readProof(v, minSecret)
 	networks, proxies := v.networks(serveNetworks), v.networks(serveProxies)
 	if used := p.uses(byNetworks); used && len(networks) == 0 && !v.isSet(serveNetworks) {
-		v.problem(serveNetworks, "it is not set, and --verify asks for networks")
+		v.problem(serveNetworks, "it is not set, but --verify asks for networks")
 	} else if !used && v.isSet(serveNetworks) {
-		v.problem(serveNetworks, "it is set, and --verify does not ask for networks")
+		v.problem(serveNetworks, "it is set, but --verify does not ask for networks")
 	}
 	if p.uses(byNothing) {
 		return nil, false
 	}
 	verifier = p.verifier(networks, proxies)
 	// All that is known was looked for before; the SDK has the last word.
-	if s, ok := verifier.(interface{ Validate() error }); ok && len(v.errs) == 0 {
+	if s, ok := verifier.(interface{ Validate() error }); ok && len(v.errs) == before {
 		if err := s.Validate(); err != nil {
 			v.problem(proofVerify, "%w", err)
 		}
@@ -137,15 +140,15 @@ func (c *config) readForward(v *values) {
 	c.forwardTimeout = v.duration(forwardLimit, time.Second, time.Minute)
 	secrets := v.several(forwardSecrets, minSecret)
 	if set := v.text(forwardTo) != ""; set && len(secrets) == 0 && !v.isSet(forwardSecrets) {
-		v.problem(forwardSecrets, "it is not set, and --forward is: your application could not tell who posts. Make one: echo whsec_$(openssl rand -base64 32)")
+		v.problem(forwardSecrets, "it is not set, but --forward is: your application could not tell who is posting. Make one: echo whsec_$(openssl rand -base64 32)")
 	} else if !set && len(secrets) > 0 {
-		v.problem(forwardSecrets, "it is set, and --forward is not")
+		v.problem(forwardSecrets, "it is set, but --forward is not")
 	}
 	for i, secret := range secrets {
 		encoded, ok := strings.CutPrefix(secret, "whsec_")
 		key, err := base64.StdEncoding.DecodeString(encoded)
 		if !ok || err != nil || len(key) < 24 || len(key) > 64 {
-			v.problem(forwardSecrets, "secret %d is not whsec_ and the base64 of 24 to 64 bytes. Make one: echo whsec_$(openssl rand -base64 32)", i+1)
+			v.problem(forwardSecrets, "secret %d is not whsec_ followed by the base64 of 24 to 64 bytes. Make one: echo whsec_$(openssl rand -base64 32)", i+1)
 		}
 		c.forwardKeys = append(c.forwardKeys, key)
 	}
@@ -161,9 +164,9 @@ func (c *config) readDefence(v *values) {
 	case list == "":
 		return
 	case v.text(serveDefence) == "":
-		v.problem(serveRemind, "it is set, and --%s is not: no case is due", serveDefence.flag)
+		v.problem(serveRemind, "it is set, but --%s is not: no case is due", serveDefence.flag)
 	case v.text(forwardTo) == "":
-		v.problem(serveRemind, "it is set, and --%s is not: reminders go to your application", forwardTo.flag)
+		v.problem(serveRemind, "it is set, but --%s is not: reminders go to your application", forwardTo.flag)
 	}
 	const most = 100
 	given := map[time.Duration]bool{}
@@ -187,15 +190,18 @@ func (c *config) readDefence(v *values) {
 
 func (c *config) readOps(v *values) {
 	c.opsUser, c.opsPass = v.user(opsUser), v.hidden(opsPassword)
+	if v.text(opsUserHeader) != "" {
+		c.opsUserHeader = v.header(opsUserHeader)
+	}
 	plain := v.on(opsPlain)
 	if c.opsPass == "" {
 		return
 	}
 	if len(c.opsPass) < minSecret {
-		v.problem(opsPassword, "it has fewer than %d characters, and can be guessed", minSecret)
+		v.problem(opsPassword, "it has fewer than %d characters and could be guessed: make one with openssl rand -hex 32", minSecret)
 	}
 	if host, _, err := net.SplitHostPort(c.admin); err == nil && !loopback(host) && c.adminTLS == nil && !v.isSet(adminCert) && !plain {
-		v.problem(adminListen, "the operations page would show personal data and its password to the network: set --%s, or listen on 127.0.0.1, or --%s if a proxy in front speaks https", adminCert.flag, opsPlain.flag)
+		v.problem(adminListen, "the operations page would expose personal data and its password to the network: set --%s, or listen on 127.0.0.1, or --%s if a proxy in front speaks https", adminCert.flag, opsPlain.flag)
 	}
 }
 
@@ -243,10 +249,10 @@ func (v *values) certificate(cert, key *setting) *tls.Config {
 	case certFile == "" && keyFile == "":
 		return nil
 	case certFile == "":
-		v.problem(key, "it goes together with --%s", cert.flag)
+		v.problem(key, "it needs --%s as well", cert.flag)
 		return nil
 	case keyFile == "":
-		v.problem(cert, "it goes together with --%s", key.flag)
+		v.problem(cert, "it needs --%s as well", key.flag)
 		return nil
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)

@@ -20,15 +20,15 @@ import (
 
 // The database may be told by a flag, as long as it holds no password.
 var (
-	databaseAt     = &setting{flag: "db", variable: "PIXMED_DB", arg: "DB", value: "inbox.db", usage: "the inbox: the path of a SQLite file, or a postgres:// URL"}
-	databasePooler = &setting{flag: "db-pooler", variable: "PIXMED_DB_POOLER", usage: "PostgreSQL is behind a pooler in transaction mode, such as PgBouncer: ask it for work instead of listening, and prepare nothing"}
-	databaseSecret = &setting{variable: databaseAt.variable, usage: "the inbox, if it is a postgres:// URL with a password in it"}
+	databaseAt     = &setting{flag: "db", variable: "PIXMED_DB", arg: "DB", value: "inbox.db", usage: "the inbox: path of a SQLite file, or a postgres:// URL"}
+	databasePooler = &setting{flag: "db-pooler", variable: "PIXMED_DB_POOLER", usage: "PostgreSQL is behind a pooler in transaction mode, such as PgBouncer: poll for work, and use no prepared statements"}
+	databaseSecret = &setting{variable: databaseAt.variable, usage: "the inbox, if its postgres:// URL has a password"}
 )
 
 var databaseSettings = []*setting{databaseAt, databasePooler, databaseSecret}
 
 // inboxQueue is for commands that look at one of the two inboxes of pixmed serve.
-var inboxQueue = &setting{flag: "queue", variable: "PIXMED_QUEUE", arg: "QUEUE", value: queueNotifications, usage: "work on notifications, or on receipts: the downloads of pixmed serve --gateway, which are tried apart from everything else"}
+var inboxQueue = &setting{flag: "queue", variable: "PIXMED_QUEUE", arg: "QUEUE", value: queueNotifications, usage: "work on notifications, or on receipts, which pixmed serve --gateway stores and tries separately"}
 
 const (
 	queueNotifications = "notifications"
@@ -80,13 +80,13 @@ func readFirstDatabase(v *values) *database {
 		v.problem(databaseAt, "it is empty")
 		return &database{}
 	case isURL && scheme != "postgres" && scheme != "postgresql":
-		v.problem(databaseAt, "want the path of a file or a postgres:// URL, and this is the URL of something else")
+		v.problem(databaseAt, "want the path of a file or a postgres:// URL, not another kind of URL")
 		return &database{}
 	case !isURL && (strings.Contains(at, "host=") || strings.Contains(at, "dbname=") || strings.Contains(at, "password=")):
 		v.problem(databaseAt, "write PostgreSQL's parameters as a URL, postgres://user@host/database")
 		return &database{}
 	case !isURL && v.on(databasePooler):
-		v.problem(databasePooler, "it is for PostgreSQL, and the inbox is a SQLite file")
+		v.problem(databasePooler, "it is for PostgreSQL, but the inbox is a SQLite file")
 		return &database{}
 	case !isURL:
 		return &database{path: at}
@@ -98,7 +98,7 @@ func readFirstDatabase(v *values) *database {
 	}
 	password, _ := u.User.Password()
 	if password += u.Query().Get("password"); password != "" && fromFlag {
-		v.problem(databaseAt, "it has a password in it, which everybody on the machine can see: set %s instead", databaseAt.variable)
+		v.problem(databaseAt, "it contains a password, which everybody on the machine can see: set %s instead", databaseAt.variable)
 		return &database{}
 	}
 	pool, err := pgxpool.ParseConfig(at)
@@ -123,7 +123,7 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 	if d.pool == nil {
 		in, err := sqlite.Open(ctx, d.path, receiver, options...)
 		if errors.Is(err, sqlite.ErrLocked) {
-			err = fmt.Errorf("%s is open in another process, and one at a time may have it: is pixmed serve running? Several may share PostgreSQL", d.path)
+			err = fmt.Errorf("%s is open in another process, and only one may have it open: is pixmed serve running? With PostgreSQL several can work at once", d.path)
 		}
 		return in, func() {}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -52,6 +53,9 @@ func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	m, in := newMetrics(), openInbox(t)
 	m.watch(in, in)
+	if _, err := newOps(&config{opsUser: "ops", opsPass: opsPass}, in, nil, m, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +117,23 @@ func TestDeployAlerts(t *testing.T) {
 	}
 	command(t, "prometheus", "promtool", "check", "rules", "alerts.yml")
 	command(t, "prometheus", "promtool", "test", "rules", "alerts_test.yml")
+}
+
+// The guides say where each metric comes from.
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	for _, page := range []string{"inbox.md", "inbox.pt-BR.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range exportedMetrics(t) {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			if strings.HasPrefix(name, "pixmed_") && !strings.Contains(string(text), "`"+base+"{") && !strings.Contains(string(text), "`"+base+"`") {
+				t.Errorf("%s does not name %s", page, base)
+			}
+		}
+	}
 }
 
 // Each query of the dashboard parses, and is about metrics that there are.

@@ -30,14 +30,15 @@ func newDoctor(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [URL]",
 		Short: "Check what can be wrong before the first webhook",
-		Long: `Checks the settings of pixmed serve, and what they lead to: the secrets' strength, the
-gateway's address, certificate and credentials, the clock, the database's rights and
-durability, a pooler in between, disks, the application that notifications are forwarded
-to. With the webhook's public URL it checks that it is reached and refuses what it must.
+		Long: `Checks the settings of pixmed serve and what they lead to: the strength of secrets; the
+gateway's address, certificate and credentials; the clock; the database's rights and
+durability, and any pooler in front of it; disks; the application that notifications are
+forwarded to. Given the webhook's public URL, it checks that the webhook can be reached
+and rejects what it must.
 
-Nothing is stored anywhere, and no notification is sent. Run it as the user and with the
-settings that pixmed serve has. The exit code is 1 if something is wrong; warnings are
-for a person to judge.`,
+It stores nothing and sends no notification. Run it as the same user and with the same
+settings as pixmed serve. The exit code is 1 if something is wrong; warnings are for a
+person to judge.`,
 		Example: `  pixmed doctor
   pixmed doctor https://merchant.example/webhooks/infraction`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -56,7 +57,7 @@ for a person to judge.`,
 		case cmd.Context().Err() != nil:
 			return &exit{exitInterrupted, errors.New("interrupted")}
 		case d.wrong > 0:
-			return &exit{exitFailed, fmt.Errorf("%d found that must be mended", d.wrong)}
+			return &exit{exitFailed, fmt.Errorf("problems found: %d", d.wrong)}
 		}
 		return nil
 	}
@@ -140,7 +141,7 @@ func (d *doctor) variables() {
 		if !strings.HasPrefix(name, "PIXMED_") || ofKubernetes.MatchString(name) || d.known[strings.TrimSuffix(name, fileSuffix)] {
 			continue
 		}
-		d.warn("variables", "%s is no setting of pixmed, and changes nothing", printable(name, 64))
+		d.warn("variables", "%s is not a setting of pixmed, and has no effect", printable(name, 64))
 	}
 }
 
@@ -155,7 +156,7 @@ func (d *doctor) secrets(c *config) {
 			}
 		}
 	}
-	for _, s := range []*setting{proofSecrets, proofQuerys, proofPasswords, proofHMACs} {
+	for _, s := range []*setting{proofSecrets, proofQuerys, proofPasswords, proofHMACs, forwardSecrets} {
 		judge(s, strings.Fields(d.v.hidden(s))...)
 	}
 	judge(opsPassword, c.opsPass)
@@ -165,7 +166,7 @@ func (d *doctor) secrets(c *config) {
 	for _, name := range slices.Sorted(maps.Keys(d.v.env)) {
 		if file := d.v.env[name]; strings.HasPrefix(name, "PIXMED_") && strings.HasSuffix(name, fileSuffix) && d.known[strings.TrimSuffix(name, fileSuffix)] {
 			if info, err := os.Stat(file); err == nil && others(info, 0o004) {
-				d.warn("secrets", "%s: everybody on the machine can read the file: chmod o= it", name)
+				d.warn("secrets", "%s: everybody on the machine can read the file: run chmod o= on it", name)
 			}
 		}
 	}
@@ -228,13 +229,13 @@ func (d *doctor) gateway(ctx context.Context, g *gateway) {
 	answer, answered := errors.AsType[*pixmed.APIError](err)
 	switch {
 	case err == nil:
-		d.warn("gateway", "it has a receipt for a transaction id that was made up just now: is --gateway a test's?")
+		d.warn("gateway", "it returned a receipt for a random transaction id: is --gateway a test server?")
 	case isRefused(err):
-		d.fail("gateway", "it refuses the credentials: %s", explain(err))
+		d.fail("gateway", "it rejects the credentials: %s", explain(err))
 	case answered && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests:
-		d.ok("gateway", "it answers, and takes the credentials or asks for none: %s", describe(answer))
+		d.ok("gateway", "it answers, and accepts the credentials or needs none: %s", describe(answer))
 	case answered:
-		d.warn("gateway", "it answers, and not as it should: %s", explain(err))
+		d.warn("gateway", "it answers, but not as it should: %s", explain(err))
 	default:
 		d.fail("gateway", "%s", explain(err))
 	}
@@ -250,7 +251,7 @@ func (d *doctor) certificate(what string, state *tls.ConnectionState) {
 		return
 	}
 	if left := time.Until(state.PeerCertificates[0].NotAfter); left < 14*day {
-		d.warn(what, "its certificate ends in %d days", left/day)
+		d.warn(what, "its certificate expires in %d days", left/day)
 	}
 }
 
@@ -267,11 +268,11 @@ func (d *doctor) clock(whose, date string, at time.Time) {
 func (d *doctor) compareClocks(whose string, ahead time.Duration) {
 	switch off := ahead.Abs(); {
 	case off > time.Minute:
-		d.fail("clock", "this machine's is %v off that of %s: use NTP", off.Round(time.Second), whose)
+		d.fail("clock", "it differs from %s's by %v: use NTP", whose, off.Round(time.Second))
 	case off > 5*time.Second:
-		d.warn("clock", "this machine's is %v off that of %s: use NTP", off.Round(time.Second), whose)
+		d.warn("clock", "it differs from %s's by %v: use NTP", whose, off.Round(time.Second))
 	default:
-		d.ok("clock", "it agrees with that of %s", whose)
+		d.ok("clock", "it agrees with %s's", whose)
 	}
 }
 
@@ -287,12 +288,12 @@ func (d *doctor) folder(what, dir string) {
 		d.fail(what, "%v", err)
 		return
 	case !info.IsDir():
-		d.fail(what, "%s is no folder", dir)
+		d.fail(what, "%s is not a folder", dir)
 		return
 	}
 	f, err := os.CreateTemp(dir, ".pixmed-doctor-*")
 	if err != nil {
-		d.fail(what, "the user has to be allowed to write to %s: %v", dir, err)
+		d.fail(what, "this user cannot write to %s: %v", dir, err)
 		return
 	}
 	_, err = f.Write(make([]byte, 4<<10))
@@ -300,16 +301,23 @@ func (d *doctor) folder(what, dir string) {
 		d.fail(what, "%v", err)
 		return
 	}
-	free, known := freeDisk(dir)
+	if free, known := freeDisk(dir); known {
+		d.room(what, dir, free)
+	} else {
+		d.ok(what, "%s can be written to", dir)
+	}
+}
+
+// room judges how many bytes are free on a folder's disk. pixmed serve accepts nothing
+// below 64 MiB.
+func (d *doctor) room(what, dir string, free uint64) {
 	switch mib := free >> 20; {
-	case !known:
-		d.ok(what, "%s can be written", dir)
 	case mib < 64:
 		d.fail(what, "only %d MiB are free on the disk of %s", mib, dir)
 	case mib < 1024:
 		d.warn(what, "only %d MiB are free on the disk of %s", mib, dir)
 	default:
-		d.ok(what, "%s can be written, and %d GiB are free", dir, mib>>10)
+		d.ok(what, "%s can be written to, and %d GiB are free", dir, mib>>10)
 	}
 }
 
@@ -327,13 +335,13 @@ func (d *doctor) sqlite(path string) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		d.ok("database", "there is no file %s yet; pixmed serve makes it", path)
+		d.ok("database", "there is no file %s yet; pixmed serve creates it", path)
 	case err != nil:
 		d.fail("database", "%v", err)
 	case !info.Mode().IsRegular():
-		d.fail("database", "%s is no regular file", path)
+		d.fail("database", "%s is not a regular file", path)
 	case others(info, 0o077):
-		d.warn("database", "others than the owner can read %s, which holds personal data: chmod 600 it", path)
+		d.warn("database", "users other than the owner can read %s, which holds personal data: run chmod 600 on it", path)
 	}
 }
 
@@ -382,11 +390,11 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 	case len(s.refused) > 0:
 		d.fail("database", "the role may not use the schema %s: GRANT USAGE ON SCHEMA, and rights on its tables", strings.Join(s.refused, ", "))
 	case len(s.missing) > 0 && !s.create:
-		d.fail("database", "the role may not make the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", strings.Join(s.missing, ", "))
+		d.fail("database", "the role may not create the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", strings.Join(s.missing, ", "))
 	case !s.create:
-		d.warn("database", "the role may not change tables: run a new version once as a role that may")
+		d.warn("database", "the role may not create tables: run each new version once as a role that may")
 	default:
-		d.ok("database", "the role has the rights")
+		d.ok("database", "the role has the rights that it needs")
 	}
 	switch {
 	case s.fsync == "off":
@@ -397,7 +405,7 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 		d.ok("database", "synchronous_commit is %s", printable(s.synchronous, 32))
 	}
 	if need, free := len(all)*connections(c.workers), s.connect-s.used; need > free {
-		d.warn("database", "pixmed serve takes up to %d connections, and of %d at the server %d are free", need, s.connect, max(free, 0))
+		d.warn("database", "pixmed serve may open %d connections, and of the server's %d only %d are free", need, s.connect, max(free, 0))
 	}
 	d.pooler(ctx, c.db, conn, s.pid)
 	d.compareClocks("PostgreSQL", start.Add(half).Sub(s.now))
@@ -424,13 +432,13 @@ func (d *doctor) pooler(ctx context.Context, db *database, first *pgx.Conn, pid 
 	case err != nil:
 		d.fail("pooler", "%v", err)
 	case (other == pid || again != pid) && !db.pooler:
-		d.fail("pooler", "one in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
+		d.fail("pooler", "a pooler in transaction mode is in front of the database: connect to the database itself, or set --%s", databasePooler.flag)
 	case other == pid || again != pid:
-		d.ok("pooler", "one in transaction mode, and --%s is set", databasePooler.flag)
+		d.ok("pooler", "a pooler in transaction mode, and --%s is set", databasePooler.flag)
 	case db.pooler:
-		d.warn("pooler", "--%s is set, and none in transaction mode is found: work is found up to 0.1 s later for nothing", databasePooler.flag)
+		d.warn("pooler", "--%s is set, but there is no pooler in transaction mode: it delays work by up to 0.1 s for nothing", databasePooler.flag)
 	default:
-		d.ok("pooler", "none in transaction mode")
+		d.ok("pooler", "there is none in transaction mode")
 	}
 }
 
@@ -444,13 +452,13 @@ func (d *doctor) application(ctx context.Context, c *config) {
 	}
 	switch status := answer.status; {
 	case status >= 200 && status < 300:
-		d.fail("forward", "the application takes a message that is not signed: it has to verify webhook-signature")
+		d.fail("forward", "the application accepts an unsigned message: it must verify webhook-signature")
 	case status >= 300 && status < 400:
 		d.fail("forward", "the application answers %d, and redirects are not followed", status)
 	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status >= 500:
-		d.warn("forward", "the application answers %d to a message that is not signed: is the URL right? 401 was expected", status)
+		d.warn("forward", "the application answers %d to an unsigned message, where 401 was expected: is the URL right?", status)
 	default:
-		d.ok("forward", "the application refuses a message that is not signed (%d)", status)
+		d.ok("forward", "the application rejects an unsigned message (%d)", status)
 	}
 	d.certificate("forward", answer.tls)
 }
@@ -494,23 +502,23 @@ func (d *doctor) webhook(ctx context.Context, text string, c *config) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-		d.fail("webhook", "the URL is none: it should look like https://merchant.example/webhooks/infraction")
+		d.fail("webhook", "this is not a URL; it should look like https://merchant.example/webhooks/infraction")
 		return
 	case u.User != nil || u.RawQuery != "":
-		d.fail("webhook", "give the URL without user, password and query")
+		d.fail("webhook", "give the URL without a user, a password and a query")
 		return
 	case u.Scheme == "http" && !loopback(u.Hostname()):
-		d.fail("webhook", "http:// shows notifications and secrets to the network: use https://")
+		d.fail("webhook", "http:// exposes notifications and secrets to the network: use https://")
 	}
 	answer, err := d.request(ctx, http.MethodGet, text, "", nil)
 	switch {
 	case err != nil:
-		d.fail("webhook", "it is not reached: %v", err)
+		d.fail("webhook", "it cannot be reached: %v", err)
 		return
 	case answer.status == http.StatusMethodNotAllowed && answer.header.Get("Allow") == http.MethodPost:
-		d.ok("webhook", "it is reached")
+		d.ok("webhook", "it can be reached")
 	default:
-		d.fail("webhook", "something else answers there: GET gives %d, and the webhook says 405", answer.status)
+		d.fail("webhook", "something else answers there: GET returns %d, and the webhook returns 405", answer.status)
 		return
 	}
 	d.certificate("webhook", answer.tls)
@@ -519,7 +527,7 @@ func (d *doctor) webhook(ctx context.Context, text string, c *config) {
 		public := u.Scheme + "://" + u.Host + path
 		answer, err := d.request(ctx, http.MethodGet, public, "", nil)
 		if err == nil && strings.Contains(answer.body+answer.header.Get("WWW-Authenticate"), what) {
-			d.warn("webhook", "%s is public: keep --admin to yourself", path)
+			d.warn("webhook", "%s is public: nobody but operators should reach --admin", path)
 		}
 	}
 }
@@ -527,7 +535,7 @@ func (d *doctor) webhook(ctx context.Context, text string, c *config) {
 // refuses posts without proof, and with a wrong one.
 func (d *doctor) refuses(ctx context.Context, text string, c *config) {
 	if c.verifier == nil && len(d.v.errs) == 0 {
-		d.warn("webhook", "--verify is none: anybody who reaches it can post notifications")
+		d.warn("webhook", "--verify is none: anybody who can reach it can post notifications")
 		return
 	}
 	wrong := rejected(d.v)
@@ -537,11 +545,11 @@ func (d *doctor) refuses(ctx context.Context, text string, c *config) {
 		case err != nil:
 			d.fail("webhook", "a request %s: %v", what, err)
 		case answer.status == http.StatusUnauthorized:
-			d.ok("webhook", "it refuses a request %s", what)
+			d.ok("webhook", "it rejects a request %s", what)
 		case c.onlyNetworks:
-			d.warn("webhook", "it does not refuse a request from here (%d), which --networks may allow", answer.status)
+			d.warn("webhook", "it does not reject a request from here (%d), which --networks may allow", answer.status)
 		default:
-			d.fail("webhook", "it does not refuse a request %s: it answers %d, and should 401", what, answer.status)
+			d.fail("webhook", "it does not reject a request %s: it answers %d instead of 401", what, answer.status)
 		}
 	}
 }

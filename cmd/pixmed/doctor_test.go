@@ -40,12 +40,12 @@ func TestDoctorFindsNothing(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			want := []string{
-				"ok    settings   all are valid", "ok    secrets    none looks", "ok    gateway    it answers, and takes the credentials", "ok    clock      it agrees with that of the gateway",
-				"ok    receipts   ", "ok    forward    the application refuses a message that is not signed (401)",
-				"ok    webhook    it is reached", "ok    webhook    it refuses a request without proof", "ok    webhook    it refuses a request with a wrong proof",
+				"ok    settings   all are valid", "ok    secrets    none looks", "ok    gateway    it answers, and accepts the credentials", "ok    clock      it agrees with the gateway's",
+				"ok    receipts   ", "ok    forward    the application rejects an unsigned message (401)",
+				"ok    webhook    it can be reached", "ok    webhook    it rejects a request without proof", "ok    webhook    it rejects a request with a wrong proof",
 			}
 			if name == "postgres" {
-				want = append(want, "ok    database   PostgreSQL ", "ok    database   the role has the rights", "ok    database   synchronous_commit is on", "ok    pooler     none", "it agrees with that of PostgreSQL")
+				want = append(want, "ok    database   PostgreSQL ", "ok    database   the role has the rights", "ok    database   synchronous_commit is on", "ok    pooler     there is none", "it agrees with PostgreSQL's")
 			} else {
 				want = append(want, "ok    database   ")
 			}
@@ -94,27 +94,27 @@ func TestDoctorFinds(t *testing.T) {
 		want []string
 	}{
 		"settings":        {map[string]string{"PIXMED_LISTEN": "x", "PIXMED_FORWARD": "y"}, "", exitFailed, []string{"FAIL  settings   PIXMED_LISTEN: ", "FAIL  settings   PIXMED_FORWARD: ", "FAIL  settings   PIXMED_FORWARD_SECRETS: ", "ok    database"}},
-		"a name":          {map[string]string{"PIXMED_WEBHOOK_SECRET": "x", "PIXMED_GATEWAY_TOKEN_FILES": "x", "PIXMED_\x1b": "x"}, "", exitOK, []string{"warn  variables  PIXMED_WEBHOOK_SECRET is no setting", "PIXMED_GATEWAY_TOKEN_FILES is no setting", `"PIXMED_\x1b" is no setting`}},
+		"a name":          {map[string]string{"PIXMED_WEBHOOK_SECRET": "x", "PIXMED_GATEWAY_TOKEN_FILES": "x", "PIXMED_\x1b": "x"}, "", exitOK, []string{"warn  variables  PIXMED_WEBHOOK_SECRET is not a setting", "PIXMED_GATEWAY_TOKEN_FILES is not a setting", `"PIXMED_\x1b" is not a setting`}},
 		"weak secret":     {map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret + " aaaaaaaaaaaaaaaa", "PIXMED_OPS_PASSWORD": opsPass + "-change-me"}, "", exitOK, []string{"PIXMED_WEBHOOK_SECRETS: secret 2 looks as if", "PIXMED_OPS_PASSWORD: secret 1 looks as if"}},
 		"file's mode":     {map[string]string{"PIXMED_WEBHOOK_SECRETS": "", "PIXMED_WEBHOOK_SECRETS_FILE": readable}, "", exitOK, []string{"warn  secrets    PIXMED_WEBHOOK_SECRETS_FILE: everybody on the machine can read"}},
 		"no gateway":      {map[string]string{"PIXMED_GATEWAY": "http://127.0.0.1:1"}, "", exitFailed, []string{"FAIL  gateway    ", "refused"}},
 		"bad certificate": {map[string]string{"PIXMED_GATEWAY": tlsServer.URL}, "", exitFailed, []string{"FAIL  gateway    ", "certificate"}},
-		"bad credentials": {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusForbidden))}, "", exitFailed, []string{"FAIL  gateway    it refuses the credentials: the gateway answered 403 Forbidden"}},
-		"gateway down":    {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusServiceUnavailable))}, "", exitOK, []string{"warn  gateway    it answers, and not as it should: the gateway answered 503"}},
-		"clock far off":   {map[string]string{"PIXMED_GATEWAY": withDate(-2 * time.Hour)}, "", exitFailed, []string{"FAIL  clock      this machine's is 2h0m"}},
-		"clock off":       {map[string]string{"PIXMED_GATEWAY": withDate(30 * time.Second)}, "", exitOK, []string{"warn  clock      this machine's is "}},
+		"bad credentials": {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusForbidden))}, "", exitFailed, []string{"FAIL  gateway    it rejects the credentials: the gateway answered 403 Forbidden"}},
+		"gateway down":    {map[string]string{"PIXMED_GATEWAY": answer(answerWith(http.StatusServiceUnavailable))}, "", exitOK, []string{"warn  gateway    it answers, but not as it should: the gateway answered 503"}},
+		"clock far off":   {map[string]string{"PIXMED_GATEWAY": withDate(-2 * time.Hour)}, "", exitFailed, []string{"FAIL  clock      it differs from the gateway's by 2h0m"}},
+		"clock off":       {map[string]string{"PIXMED_GATEWAY": withDate(30 * time.Second)}, "", exitOK, []string{"warn  clock      it differs from the gateway's by "}},
 		"no folder":       {map[string]string{"PIXMED_DB": "/does/not/exist/inbox.db"}, "", exitFailed, []string{"FAIL  database   stat /does/not/exist"}},
-		"others read":     {map[string]string{"PIXMED_DB": file}, "", exitOK, []string{"warn  database   others than the owner can read " + file}},
-		"a folder":        {map[string]string{"PIXMED_DB": t.TempDir()}, "", exitFailed, []string{"is no regular file"}},
+		"others read":     {map[string]string{"PIXMED_DB": file}, "", exitOK, []string{"warn  database   users other than the owner can read " + file}},
+		"a folder":        {map[string]string{"PIXMED_DB": t.TempDir()}, "", exitFailed, []string{"is not a regular file"}},
 		"no server":       {map[string]string{"PIXMED_DB": "postgres://u:" + webhookSecret + "@127.0.0.1:1/db"}, "", exitFailed, []string{"FAIL  database   ", "refused"}},
-		"unsigned taken":  {forward(answer(answerWith(http.StatusOK))), "", exitFailed, []string{"FAIL  forward    the application takes a message that is not signed"}},
+		"unsigned taken":  {forward(answer(answerWith(http.StatusOK))), "", exitFailed, []string{"FAIL  forward    the application accepts an unsigned message"}},
 		"forward moved":   {forward(answer(answerWith(http.StatusFound))), "", exitFailed, []string{"FAIL  forward    the application answers 302, and redirects"}},
 		"forward unknown": {forward(answer(answerWith(http.StatusNotFound))), "", exitOK, []string{"warn  forward    the application answers 404"}},
 		"forward away":    {forward("http://127.0.0.1:1/"), "", exitFailed, []string{"FAIL  forward    the application does not answer"}},
-		"webhook away":    {nil, "http://127.0.0.1:1/", exitFailed, []string{"FAIL  webhook    it is not reached"}},
-		"no URL":          {nil, "merchant.example", exitFailed, []string{"FAIL  webhook    the URL is none"}},
+		"webhook away":    {nil, "http://127.0.0.1:1/", exitFailed, []string{"FAIL  webhook    it cannot be reached"}},
+		"no URL":          {nil, "merchant.example", exitFailed, []string{"FAIL  webhook    this is not a URL"}},
 		"a secret in it":  {nil, "https://merchant.example/?token=" + webhookSecret, exitFailed, []string{"FAIL  webhook    give the URL without"}},
-		"another server":  {nil, answer(answerWith(http.StatusOK)), exitFailed, []string{"FAIL  webhook    something else answers there: GET gives 200"}},
+		"another server":  {nil, answer(answerWith(http.StatusOK)), exitFailed, []string{"FAIL  webhook    something else answers there: GET returns 200"}},
 		"open to all": {nil, answer(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/metrics" {
 				_, _ = fmt.Fprintln(w, "pixmed_build_info 1")
@@ -122,7 +122,7 @@ func TestDoctorFinds(t *testing.T) {
 				w.Header().Set("Allow", "POST")
 				w.WriteHeader(http.StatusMethodNotAllowed)
 			}
-		}) + "/hook", exitFailed, []string{"FAIL  webhook    it does not refuse a request without proof: it answers 200, and should 401", "with a wrong proof", "warn  webhook    /metrics is public"}},
+		}) + "/hook", exitFailed, []string{"FAIL  webhook    it does not reject a request without proof: it answers 200 instead of 401", "with a wrong proof", "warn  webhook    /metrics is public"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,10 +158,25 @@ func forward(to string) map[string]string {
 	return map[string]string{"PIXMED_FORWARD": to, "PIXMED_FORWARD_SECRETS": forwardSecret}
 }
 
+func TestDoctorRoom(t *testing.T) {
+	t.Parallel()
+	for free, want := range map[uint64]string{
+		64<<20 - 1: "FAIL  receipts   only 63 MiB are free on the disk of /r\n", 64 << 20: "warn  receipts   only 64 MiB are free on the disk of /r\n",
+		1<<30 - 1: "warn  receipts   only 1023 MiB are free on the disk of /r\n", 5 << 30: "ok    receipts   /r can be written to, and 5 GiB are free\n",
+	} {
+		var out strings.Builder
+		d := doctor{out: &out}
+		d.room("receipts", "/r", free)
+		if out.String() != want || (d.wrong > 0) != strings.HasPrefix(want, "FAIL") {
+			t.Errorf("%d: %s, want %s", free, out.String(), want)
+		}
+	}
+}
+
 // A database that loses what it has confirmed, and a role without rights.
 func TestDoctorPostgres(t *testing.T) {
 	t.Parallel()
-	database := newPostgres(t)
+	database, gateway := newPostgres(t), newGateway(t)
 	name := strings.TrimPrefix(mustParse(t, database).Path, "/")
 	onPostgres(t, database, "ALTER DATABASE "+name+" SET synchronous_commit = off")
 	role := "doctor_" + name
@@ -173,13 +188,13 @@ func TestDoctorPostgres(t *testing.T) {
 	poor.User = url.UserPassword(role, webhookSecret)
 	for env, want := range map[string][]string{
 		database:      {"FAIL  database   synchronous_commit is off", "ok    database   the role has the rights"},
-		poor.String(): {"FAIL  database   the role may not make the schema pixmed_inbox"},
+		poor.String(): {"FAIL  database   the role may not create the schema pixmed_inbox, pixmed_receipts: GRANT"},
 		database + "?options=-c%20default_transaction_read_only%3Don": {"FAIL  database   its transactions are read-only"},
 	} {
 		if strings.Contains(database, "?") {
 			env = strings.Replace(env, "?options", "&options", 1)
 		}
-		got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": env}, "doctor")
+		got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": env, "PIXMED_GATEWAY": gateway.URL()}, "doctor")
 		if got.code != exitFailed {
 			t.Errorf("%+v", got)
 		}

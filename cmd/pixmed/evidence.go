@@ -71,7 +71,7 @@ func (e *evidence) save(ctx context.Context, n *pixmed.Notification) error {
 	}
 	e.metrics.download(time.Since(start), err)
 	if err != nil {
-		return fmt.Errorf("the receipt is not saved: %s", explain(err))
+		return fmt.Errorf("the receipt was not saved: %s", explain(err))
 	}
 	e.log.InfoContext(ctx, "pixmed: receipt saved", "transaction_id", id, "bytes", receipt.Size, "sha256", receipt.SHA256)
 	return nil

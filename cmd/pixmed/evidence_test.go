@@ -120,7 +120,7 @@ func TestEvidenceFails(t *testing.T) {
 	e := newTestEvidence(t, gateway)
 	n := pixmedtest.NewNotification()
 	err := e.save(t.Context(), n)
-	if err == nil || !strings.HasPrefix(err.Error(), "the receipt is not saved: the gateway answered 404 Not Found") {
+	if err == nil || !strings.HasPrefix(err.Error(), "the receipt was not saved: the gateway answered 404 Not Found") {
 		t.Errorf("%v", err)
 	}
 	if diff := cmp.Diff([]string(nil), names(t, e.dir)); diff != "" {

@@ -168,7 +168,7 @@ func (f *forwarder) post(ctx context.Context, id string, body []byte) error {
 	r.Header.Set("Webhook-Signature", signature(f.keys, id, now, body))
 	response, err := f.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("not forwarded: the application does not answer: %w", withoutURL(err))
+		return fmt.Errorf("not forwarded: the application did not answer: %w", withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again

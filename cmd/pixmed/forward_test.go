@@ -222,8 +222,8 @@ func TestForwardFails(t *testing.T) {
 		"unknown":  {answerWith(599), "not forwarded: the application answered 599"},
 		"asks":     {answerWith(503, "Retry-After", "120"), "not forwarded: the application answered 503 Service Unavailable; it asks to wait 2m0s"},
 		"nonsense": {answerWith(503, "Retry-After", "soon"), "not forwarded: the application answered 503 Service Unavailable"},
-		"cut":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "not forwarded: the application does not answer: "},
-		"slow":     {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "not forwarded: the application does not answer: context deadline exceeded"},
+		"cut":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "not forwarded: the application did not answer: "},
+		"slow":     {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "not forwarded: the application did not answer: context deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

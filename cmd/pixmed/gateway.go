@@ -13,16 +13,16 @@ import (
 
 // The gateway, and what it knows its clients by.
 var (
-	gatewayURL      = &setting{flag: "gateway", variable: "PIXMED_GATEWAY", arg: "URL", usage: "the gateway's base URL, such as https://gateway.example/v1"}
-	gatewayUser     = &setting{flag: "gateway-user", variable: "PIXMED_GATEWAY_USER", arg: "NAME", usage: "the user name for HTTP Basic at the gateway"}
-	gatewayCert     = &setting{flag: "gateway-cert", variable: "PIXMED_GATEWAY_CERT", arg: "FILE", usage: "the client certificate for the gateway (mutual TLS), in PEM"}
-	gatewayCertKey  = &setting{flag: "gateway-cert-key", variable: "PIXMED_GATEWAY_CERT_KEY", arg: "FILE", usage: "the client certificate's private key, in PEM"}
-	gatewayPlain    = &setting{flag: "gateway-plain-http", variable: "PIXMED_GATEWAY_PLAIN_HTTP", usage: "allow http:// to a gateway on another host, which shows credentials and receipts to the network"}
+	gatewayURL      = &setting{flag: "gateway", variable: "PIXMED_GATEWAY", arg: "URL", usage: "base URL of the gateway, such as https://gateway.example/v1"}
+	gatewayUser     = &setting{flag: "gateway-user", variable: "PIXMED_GATEWAY_USER", arg: "NAME", usage: "user name for HTTP Basic at the gateway"}
+	gatewayCert     = &setting{flag: "gateway-cert", variable: "PIXMED_GATEWAY_CERT", arg: "FILE", usage: "client certificate for the gateway (mutual TLS, PEM)"}
+	gatewayCertKey  = &setting{flag: "gateway-cert-key", variable: "PIXMED_GATEWAY_CERT_KEY", arg: "FILE", usage: "the client certificate's private key (PEM)"}
+	gatewayPlain    = &setting{flag: "gateway-plain-http", variable: "PIXMED_GATEWAY_PLAIN_HTTP", usage: "allow http:// to a gateway on another host, which exposes credentials and receipts to the network"}
 	gatewayKey      = &setting{variable: "PIXMED_GATEWAY_KEY", usage: "the gateway's api_key"}
 	gatewaySecret   = &setting{variable: "PIXMED_GATEWAY_SECRET", usage: "the gateway's api_secret"}
-	gatewayToken    = &setting{variable: "PIXMED_GATEWAY_TOKEN", usage: "a bearer token for the gateway"}
-	gatewayPassword = &setting{variable: "PIXMED_GATEWAY_PASSWORD", usage: "the password for HTTP Basic at the gateway"}
-	gatewayHeaders  = &setting{variable: "PIXMED_GATEWAY_HEADERS", usage: "other headers for the gateway, one \"Name: value\" a line"}
+	gatewayToken    = &setting{variable: "PIXMED_GATEWAY_TOKEN", usage: "bearer token for the gateway"}
+	gatewayPassword = &setting{variable: "PIXMED_GATEWAY_PASSWORD", usage: "password for HTTP Basic at the gateway"}
+	gatewayHeaders  = &setting{variable: "PIXMED_GATEWAY_HEADERS", usage: "other headers for the gateway, one \"Name: value\" per line"}
 )
 
 var gatewaySettings = []*setting{
@@ -52,7 +52,7 @@ func readGateway(v *values) *gateway {
 		switch before := headers[strings.ToLower(name)]; {
 		case value == "":
 		case strings.ContainsAny(value, "\r\n\x00"):
-			v.problem(s, "it has a line break in it")
+			v.problem(s, "it contains a line break")
 		case before != nil:
 			v.problem(s, "%s sets the same header, %s", v.name(before), name)
 		default:
@@ -96,9 +96,9 @@ func (g *gateway) authorize(v *values, headers map[string]*setting) {
 	case user == "" && password != "":
 		v.problem(gatewayPassword, "it needs a user, in --%s", gatewayUser.flag)
 	case token != "" && (user != "" || given != nil), user != "" && given != nil:
-		v.problem(gatewayToken, "there is one Authorization header, and more than one is set of: a token, a user, other headers")
+		v.problem(gatewayToken, "only one Authorization header can be sent: set a token, or a user and a password, or the header itself")
 	case token != "" && strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		v.problem(gatewayToken, "it has a character in it that no token has")
+		v.problem(gatewayToken, "it contains a character that a token cannot have")
 	case token != "":
 		g.options = append(g.options, pixmed.WithBearerToken(token))
 	case user != "":
@@ -129,11 +129,11 @@ func (v *values) endpoint(s *setting, plain bool, other *setting) *url.URL {
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		v.problem(s, "it should look like https://host.example/path")
 	case u.User != nil:
-		v.problem(s, "it has a user or a password in it, which belong into settings of their own")
+		v.problem(s, "it must not contain a user name or a password")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		v.problem(s, "it has a query or a fragment; it should end with the path")
+		v.problem(s, "it must not have a query or a fragment")
 	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
-		v.problem(s, "http:// would show what is sent to the network: use https://, or --%s if you mean it", other.flag)
+		v.problem(s, "http:// would expose what is sent to the network: use https://, or --%s if you mean it", other.flag)
 	default:
 		return u
 	}
@@ -141,29 +141,36 @@ func (v *values) endpoint(s *setting, plain bool, other *setting) *url.URL {
 }
 
 // explain says what went wrong at the gateway in the words of the command, where the
-// SDK's own are for those who write programs, and what to do about it.
+// SDK's own are for those who write programs.
 func explain(err error) string {
-	text, advice := err.Error(), ""
+	text := err.Error()
 	if answer, ok := errors.AsType[*pixmed.APIError](err); ok {
 		text = describe(answer)
 	}
 	switch {
-	case errors.Is(err, pixmed.ErrUnauthorized), errors.Is(err, pixmed.ErrForbidden):
-		advice = "check the gateway's credentials"
-	case errors.Is(err, pixmed.ErrNotFound):
-		advice = "check the id and --gateway"
-	case errors.Is(err, pixmed.ErrRateLimited), errors.Is(err, pixmed.ErrUnavailable):
-		advice = "run the command again later: what is there is not fetched again"
 	case errors.Is(err, pixmed.ErrReceiptTooLarge):
-		text, advice = "the receipt is larger than --max-size", "raise it"
+		text = "the receipt is too large"
 	case errors.Is(err, pixmed.ErrRedirect):
-		text, advice = "the gateway redirects to another host, where the credentials must not go", "if it has moved there, change --gateway"
+		text = "the gateway redirects to another host, where the credentials must not go"
 	}
-	text = strings.ReplaceAll(text, "\n", "; ")
-	if advice != "" {
-		text += " (" + advice + ")"
+	return strings.ReplaceAll(text, "\n", "; ")
+}
+
+// advise says what to do about it, for those who run pixmed receipts.
+func advise(err error) string {
+	switch {
+	case errors.Is(err, pixmed.ErrUnauthorized), errors.Is(err, pixmed.ErrForbidden):
+		return " (check the gateway's credentials)"
+	case errors.Is(err, pixmed.ErrNotFound):
+		return " (check the id and --gateway)"
+	case errors.Is(err, pixmed.ErrRateLimited), errors.Is(err, pixmed.ErrUnavailable):
+		return " (run the command again later: it skips what is already there)"
+	case errors.Is(err, pixmed.ErrReceiptTooLarge):
+		return " (raise --max-size)"
+	case errors.Is(err, pixmed.ErrRedirect):
+		return " (if it has moved there, change --gateway)"
 	}
-	return text
+	return ""
 }
 
 // describe writes what the gateway answered. The SDK has cut it, has taken out the

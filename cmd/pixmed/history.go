@@ -62,7 +62,7 @@ var histories = []history{
 		return shuffled
 	}},
 	{"broken", "bodies that are cut, incomplete, of another kind, or empty", false, plan.broken},
-	{"burst", "ACKNOWLEDGED of as many transactions as --count says, --parallel at a time", true, func(p plan) []delivery {
+	{"burst", "ACKNOWLEDGED for --count transactions, --parallel at a time", true, func(p plan) []delivery {
 		all := make([]pixmed.Infraction, p.count)
 		for i := range all {
 			all[i] = p.infraction()
@@ -112,7 +112,7 @@ func (p plan) broken() []delivery {
 		{"without a transactionId", []byte(strings.Replace(whole, `"transactionId"`, `"transaction"`, 1)), true},
 		{"with a value in words", []byte(strings.Replace(whole, `"value": 18`, `"value": "dezoito"`, 1)), true},
 		{"with a member given twice", []byte(strings.Replace(whole, "{", `{"value": 1,`, 1)), true},
-		{"no JSON", []byte("<html>"), true},
+		{"not JSON", []byte("<html>"), true},
 		{"another kind of event", []byte(`{"transactionId":"` + uuid.NewString() + `","transactionStatus":"PAID","transactionType":"CASH_IN","value":18}`), true},
 		{"empty", nil, true},
 	}

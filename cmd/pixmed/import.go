@@ -69,7 +69,7 @@ func newList(r io.Reader, now time.Time) (*list, error) {
 			l := &jsonLines{in: in, line: line - 1, now: now}
 			return &list{l.next}, nil
 		case start[0] == '[':
-			return nil, errors.New("it is a JSON array: write an object a line, as jq -c '.[]' does")
+			return nil, errors.New("it is a JSON array: write one object per line, as jq -c '.[]' does")
 		case !strings.ContainsRune(" \t\r\n", rune(start[0])):
 			l := &csvLines{line: line - 1, now: now}
 			return &list{l.next}, l.begin(in)
@@ -95,7 +95,7 @@ func (l *jsonLines) next() (*listed, error) {
 		l.line++
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			return nil, fmt.Errorf("line %d is longer than %d bytes: write an object a line, as jq -c does", l.line, maxListed)
+			return nil, fmt.Errorf("line %d is longer than %d bytes: write one object per line, as jq -c does", l.line, maxListed)
 		case err != nil && !errors.Is(err, io.EOF):
 			return nil, err
 		}
@@ -139,7 +139,7 @@ func (l *jsonLines) read(text []byte) (*listed, error) {
 
 const (
 	noStatus  = "there is no medStatus; leave it empty if the gateway has none"
-	badOpened = "openedAt is no time such as 2026-01-31 or 2026-01-31T12:00:00-03:00"
+	badOpened = "openedAt is not a time such as 2026-01-31 or 2026-01-31T12:00:00-03:00"
 )
 
 // problem says what is wrong with a line.
@@ -215,7 +215,7 @@ func (l *csvLines) begin(in *bufio.Reader) error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("line %d has to name the columns as the webhook names its fields, separated by commas or semicolons, and names no %s", l.line+1, strings.Join(missing, " and no "))
+		return fmt.Errorf("line %d must name the columns as the webhook names its fields, separated by commas or semicolons; missing: %s", l.line+1, strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -227,9 +227,9 @@ func (l *csvLines) record() ([]string, error) {
 	l.left.left = maxListed
 	record, err := l.in.Read()
 	if bad, ok := errors.AsType[*csv.ParseError](err); ok && !errors.Is(err, errTooLong) {
-		text := "a quotation mark is out of place: one within a field is written twice, and the field between two"
+		text := "a quotation mark is out of place: put the field in quotation marks, and write each one within it twice"
 		if errors.Is(err, csv.ErrFieldCount) {
-			text = fmt.Sprintf("it has %s, and the first line %d", plural(len(record), "column", "columns"), l.in.FieldsPerRecord)
+			text = fmt.Sprintf("it has %s, and the first line has %d", plural(len(record), "column", "columns"), l.in.FieldsPerRecord)
 		}
 		return nil, &lineError{l.line + bad.StartLine, text}
 	}
@@ -299,7 +299,7 @@ func parseReais(text string) (pixmed.Amount, error) {
 	if parts := brazilian.FindStringSubmatch(number); parts != nil {
 		number = strings.ReplaceAll(parts[1], ".", "") + "." + parts[2]
 	} else if !plain.MatchString(number) {
-		return 0, fmt.Errorf("value is %s, which is none of 1.234,56 and 1234,56 and 1234.56 and 1234", strconv.Quote(clip(text, 32)))
+		return 0, fmt.Errorf("value is %s: write 1.234,56 or 1234,56 or 1234.56 or 1234", strconv.Quote(clip(text, 32)))
 	}
 	// JSON, which ParseAmount reads, begins no number with a zero.
 	if number = strings.TrimLeft(number, "0"); number == "" || number[0] == '.' {

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed"
@@ -28,16 +29,16 @@ const inboxShutdown = 10 * time.Second
 func newInbox(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inbox",
-		Short: "Look into the inbox, act on cases and on what failed, compare it with a list",
+		Short: "Look into the inbox, act on cases and on what failed, compare it with the gateway's list",
 		Long: `Looks into the inbox that --db names, and changes it.
 
 A case is a transaction under a MED request; a notification is one of the webhooks that
-came for it. cases and show print the ids of both.
+came for it. Most commands take the id of one or the other, which cases and show print.
 
-On PostgreSQL every command works beside pixmed serve. A SQLite file can be read beside
-it, by the same user of the machine, and changed only while no other process has it
-open: stop pixmed serve first, or use its operations page. What is replayed, retried or
-imported is worked by pixmed serve once it runs.`,
+With PostgreSQL every command works while pixmed serve runs. A SQLite file can be read
+while it runs, by the user who owns the file, but changed only while no other process has
+it open: stop pixmed serve first, or use its operations page. What is replayed, retried or
+imported is processed by pixmed serve.`,
 		Example: `  pixmed inbox cases --unanswered --due-before 2d
   pixmed inbox show 5a94d48d-c9f3-46be-8448-83510ca42bde
   pixmed inbox answered 5a94d48d-c9f3-46be-8448-83510ca42bde --note 'defence sent, protocol 4711'
@@ -56,8 +57,10 @@ imported is worked by pixmed serve once it runs.`,
 func newInboxStats(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stats", Short: "Count open cases, and notifications by state", Args: noArgs,
-		Long: `Counts open cases and their value, and notifications by state. What is due is counted if
-the service sets until when cases have to be answered.`,
+		Long: `Counts open cases and their value, and notifications by state. A case can be due if the
+service sets a deadline, as pixmed serve --defence does.`,
+		Example: `  pixmed inbox stats
+  pixmed inbox stats --json --queue receipts`,
 	}
 	addSettings(cmd, asJSON)
 	return onInbox(p, cmd, func(v *values, _ []string) operation {
@@ -144,7 +147,7 @@ func reading(do func(context.Context, reader) error) operation {
 		defer func() { err = errors.Join(err, in.Close()) }()
 		err = do(ctx, in)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			err = errors.New("a read of a SQLite file may take 5 s, so that a running server is not held up, and this one took longer: ask for less at a time")
+			err = errors.New("reading a SQLite file may take 5 s, so that it does not hold up a running server, and this took longer: ask for less")
 		}
 		return err
 	}
@@ -178,16 +181,13 @@ func onCases(p *process, cmd *cobra.Command, prepare func(*values, []string) ope
 		v := newValues(cmd, p)
 		do := prepare(v, args)
 		db := readDatabase(v)
-		if db.path != "" {
-			// To open it would make it.
-			if _, err := os.Stat(db.path); errors.Is(err, fs.ErrNotExist) {
-				v.problem(databaseAt, "there is no file %s", db.path)
-			}
-		}
 		if err := v.err(); err != nil {
 			return err
 		}
-		err := do(cmd.Context(), db)
+		err := db.exists(cmd.Context())
+		if err == nil {
+			err = do(cmd.Context(), db)
+		}
 		if cmd.Context().Err() != nil {
 			return &exit{exitInterrupted, err}
 		}
@@ -195,6 +195,42 @@ func onCases(p *process, cmd *cobra.Command, prepare func(*values, []string) ope
 	}
 	return cmd
 }
+
+// exists returns an error if there is no inbox: to open it would make it.
+func (d *database) exists(ctx context.Context) error {
+	kept, err := d.kept(ctx)
+	switch {
+	case err != nil || kept:
+		return err
+	case d.pool == nil:
+		return usageError(fmt.Errorf("there is no file %s, which --%s or %s names", d.path, databaseAt.flag, databaseAt.variable))
+	default:
+		return usageError(fmt.Errorf("there is no inbox in the database: it has no schema %s", d.schema))
+	}
+}
+
+// kept reports whether there is an inbox.
+func (d *database) kept(ctx context.Context) (kept bool, err error) {
+	if d.pool == nil {
+		_, err := os.Stat(d.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, d.pool.ConnConfig.Copy())
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	err = conn.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", d.schema).Scan(&kept)
+	return kept, err
+}
+
+// lookTimeout is how long it may take to find out whether there is an inbox.
+const lookTimeout = 30 * time.Second
 
 // notStarted is never called: an inbox that is not started works nothing.
 func notStarted(context.Context, *pixmed.Notification) error {

@@ -16,12 +16,12 @@ import (
 )
 
 var (
-	actBy    = &setting{flag: "by", arg: "NAME", usage: "who does it, which is kept with the case; whoever runs the command, unless set"}
-	actNote  = &setting{flag: "note", arg: "TEXT", usage: "what there is to say about it, which is kept with the case"}
-	actState = &setting{flag: "state", arg: "STATE", usage: "in the place of ids: all that are dead, or all that are quarantined"}
+	actBy    = &setting{flag: "by", arg: "NAME", usage: "the person who does it, recorded with the case; the user who runs the command, unless set"}
+	actNote  = &setting{flag: "note", arg: "TEXT", usage: "a note to record with the case"}
+	actState = &setting{flag: "state", arg: "STATE", usage: "instead of ids: all that are dead, or all that are quarantined"}
 	actError = &setting{flag: "error", arg: "TEXT", usage: "with --state: only those whose last error holds this text"}
 	actForce = &setting{flag: "force", usage: "replay although a newer notification of the transaction is done"}
-	actYes   = &setting{flag: "yes", usage: "with --state: do it; without, only say to which it would be done"}
+	actYes   = &setting{flag: "yes", usage: "with --state: do it; otherwise the command only lists what it would do it to"}
 )
 
 // An action is what a person does about cases or notifications.
@@ -45,19 +45,19 @@ const (
 var actions = []action{
 	{
 		name: "answered", arg: ofCases, done: "answered", note: true,
-		short: "Keep that cases were answered",
-		long: `Keeps that the defence of a case was sent, when and by whom: it is not overdue then, and
-nobody is reminded of it. On a case that was answered already nothing changes.`,
+		short: "Record that cases were answered",
+		long: `Records that the defence of a case was sent, when and by whom. The case is no longer
+overdue and nobody is reminded of it. A case that was answered already does not change.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.MarkAnswered(ctx, id, note, options...)
 		},
 	},
 	{
 		name: "end", arg: ofCases, done: "ended", note: true,
-		short: "End cases of which the gateway says nothing more",
-		long: `Ends a case that is over although the gateway has not said so: it is not open any more,
-its value is not counted as blocked, and nobody is reminded of it. A later notification
-that is news opens it again.`,
+		short: "End cases that are over although the gateway has not said so",
+		long: `Ends a case that is over although the gateway has not said so: it is no longer open,
+its value is not counted as blocked, and nobody is reminded of it. Only a later
+notification that is neither final nor a duplicate opens it again.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.End(ctx, id, note, options...)
 		},
@@ -65,11 +65,11 @@ that is news opens it again.`,
 	{
 		name: "replay", arg: ofNotifications, done: "replayed", force: true,
 		short: "Run again what is dead, quarantined or resolved",
-		long: `Makes notifications pending again, with all their attempts before them: those with the
-ids given, or with --state all that are dead or quarantined, the oldest first. What is
-quarantined is taken up if this version finds it valid. One of a transaction of which a
-newer notification is done is left alone, since an old one could undo it: look at it
-with show, then use --force.`,
+		long: `Makes notifications pending again, with all their attempts: those with the ids given, or
+with --state all that are dead or quarantined, the oldest first. A quarantined one is
+accepted if this version finds it valid. If a newer notification of the transaction is
+done, the old one could undo it and is left alone: look at the case with show, then use
+--force.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, _ string, options []inbox.ActionOption) error {
 			return in.Replay(ctx, id, options...)
 		},
@@ -81,8 +81,8 @@ with show, then use --force.`,
 		name: "resolve", arg: ofNotifications, done: "resolved", note: true,
 		short: "Close what is dead or quarantined and was settled by hand",
 		long: `Ends notifications that are dead or quarantined and that a person has settled: those with
-the ids given, or with --state all. They are kept with the note, and not counted any
-more. replay runs them again all the same.`,
+the ids given, or with --state all. They are kept with the note, and no longer counted.
+replay still runs them again.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.Resolve(ctx, id, note, options...)
 		},
@@ -91,19 +91,19 @@ more. replay runs them again all the same.`,
 		},
 	},
 	{
-		name: "retry", arg: ofNotifications, done: "due at once",
-		short: "Run at once what waits for its next attempt",
-		long: `Makes a pending notification run at once, instead of after its wait. It counts as an
-attempt like any other.`,
+		name: "retry", arg: ofNotifications, done: "due now",
+		short: "Run now what waits for its next attempt",
+		long: `Runs a pending notification now instead of at its next attempt. It counts as an attempt
+like any other.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, _ string, options []inbox.ActionOption) error {
 			return in.RetryNow(ctx, id, options...)
 		},
 	},
 	{
 		name: "discard", arg: ofNotifications, done: "discarded",
-		short: "Give up what is pending, so that later ones of its case run",
-		long: `Makes a pending notification dead without another attempt. Those of its transaction that
-wait for it run then. replay brings it back.`,
+		short: "Give up a pending notification, so that the next of its case runs",
+		long: `Makes a pending notification dead without another attempt, so that those of its
+transaction that wait for it run. replay revives it.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, _ string, options []inbox.ActionOption) error {
 			return in.Discard(ctx, id, options...)
 		},
@@ -293,7 +293,7 @@ func (v *values) person(s *setting, p *process) string {
 	case name == "" && v.isSet(s):
 		v.problem(s, "it is empty")
 	case name == "":
-		return userName(p)
+		return userName(user.Current, p.env)
 	case len(name) > 200 || !utf8.ValidString(name) || hidden(name) || strings.ContainsAny(name, "\n\t"):
 		v.problem(s, "want a name of at most 200 bytes, without control characters")
 	}
@@ -301,11 +301,11 @@ func (v *values) person(s *setting, p *process) string {
 }
 
 // userName is what the operating system calls whoever runs the command.
-func userName(p *process) string {
-	if u, err := user.Current(); err == nil && u.Username != "" {
+func userName(current func() (*user.User, error), env map[string]string) string {
+	if u, err := current(); err == nil && u.Username != "" {
 		return u.Username
 	}
-	if name := p.env["USER"]; name != "" { // a container has no list of users
+	if name := env["USER"]; name != "" { // a container may have no list of users
 		return name
 	}
 	return fmt.Sprintf("user %d", os.Getuid())

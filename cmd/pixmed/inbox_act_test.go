@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 )
 
 const nothing = "00000000-0000-4000-8000-000000000000"
@@ -70,11 +72,11 @@ func TestInboxRetryAndDiscard(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *filled) {
 		t.Helper()
 		f.inbox(t, exitOK, "replay", f.deadEvent)
-		contains(t, f.inbox(t, exitOK, "retry", f.deadEvent, "--by", "Ana").out, f.deadEvent+"\tdue at once\n")
+		contains(t, f.inbox(t, exitOK, "retry", f.deadEvent, "--by", "Ana").out, f.deadEvent+"\tdue now\n")
 		contains(t, f.inbox(t, exitOK, "discard", f.deadEvent, "--by", "Bia").err, "1 discarded, 0 left alone")
 		contains(t, f.inbox(t, exitOK, "show", f.dead.TransactionID).out, "dead, discarded, 1 attempt", "retried by Ana", "discarded by Bia")
 		contains(t, f.inbox(t, exitFailed, "discard", f.deadEvent, f.notValid).out, f.deadEvent+"\tleft alone: it is not pending", f.notValid+"\tleft alone: it is not pending")
-		contains(t, f.inbox(t, exitFailed, "retry", nothing).err, "0 due at once, 1 left alone")
+		contains(t, f.inbox(t, exitFailed, "retry", nothing).err, "0 due now, 1 left alone")
 	})
 }
 
@@ -102,18 +104,27 @@ func TestInboxOrder(t *testing.T) {
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for pending := int64(1); pending > 0; {
-		s, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pending = s.Pending
+	if _, err := inboxtest.Idle(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 	closeIt()
 	const newer = "left alone: a newer notification of the transaction is done; look at it, then use --force"
 	contains(t, f.inbox(t, exitFailed, "replay", f.deadEvent).out, newer)
 	contains(t, f.inbox(t, exitFailed, "replay", "--state", "dead", "--yes").err, "0 replayed, 1 left alone")
 	contains(t, f.inbox(t, exitOK, "replay", "--state", "dead", "--yes", "--force").err, "1 replayed, 0 left alone")
+}
+
+func TestUserName(t *testing.T) {
+	t.Parallel()
+	known := func() (*user.User, error) { return &user.User{Username: "ana"}, nil }
+	unknown := func() (*user.User, error) { return nil, user.UnknownUserIdError(65532) }
+	for want, got := range map[string]string{
+		"ana": userName(known, map[string]string{"USER": "bia"}), "bia": userName(unknown, map[string]string{"USER": "bia"}), fmt.Sprint("user ", os.Getuid()): userName(unknown, nil),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }
 
 // Only the first ones are shown of very many.

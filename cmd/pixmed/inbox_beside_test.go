@@ -40,7 +40,7 @@ func TestInboxBesideAServer(t *testing.T) {
 					"retry " + event, "discard " + event, "purge --older-than 1d", "replay --state dead --yes", "import --apply " + list,
 				} {
 					got := f.inbox(t, exitFailed, strings.Fields(args)...)
-					contains(t, got.err, "is open in another process, and one at a time may have it: is pixmed serve running?")
+					contains(t, got.err, "is open in another process, and only one may have it open: is pixmed serve running?")
 				}
 				contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           open", "notifications  1,")
 			} else {

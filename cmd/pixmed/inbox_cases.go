@@ -19,20 +19,20 @@ import (
 var (
 	casesOpen       = &setting{flag: "open", usage: "only those that are open"}
 	casesEnded      = &setting{flag: "ended", usage: "only those that have ended"}
-	casesUnanswered = &setting{flag: "unanswered", usage: "only those that are open and that nobody has answered"}
-	casesDueBefore  = &setting{flag: "due-before", arg: "TIME", usage: "only those that are open and due before then, or were due already: 2026-01-31, 2026-01-31T12:00:00Z, or 2d for two days from now"}
+	casesUnanswered = &setting{flag: "unanswered", usage: "only those that are open and not answered"}
+	casesDueBefore  = &setting{flag: "due-before", arg: "TIME", usage: "only those that are open and due before then, overdue ones too: 2026-01-31, 2026-01-31T12:00:00Z, or 2d for two days from now"}
 	casesState      = &setting{flag: "state", arg: "STATE", usage: "only those with a notification that is pending or dead, or with neither: done"}
 	casesSearch     = &setting{flag: "search", arg: "TEXT", usage: "only those of which an id begins with this text, in any letter case: the transaction id, an external or end-to-end id"}
 )
 
 func newInboxCases(p *process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "cases", Short: "List cases: what is due first first", Args: noArgs,
-		Long: `Lists cases: first those that are open, what is due first first, then those that have
-ended, the last first. The id is the transaction's, which show, answered, end and delete
-take. With --json there is one object a line.
+		Use: "cases", Short: "List cases, the most urgent first", Args: noArgs,
+		Long: `Lists cases: those that are open come first, the most urgent at the top, and then those
+that have ended, the latest at the top. The id is the transaction's: show, answered, end
+and delete take it. With --json there is one object a line.
 
-A case is due if the service sets until when it has to be answered.`,
+A case can be due if the service sets a deadline, as pixmed serve --defence does.`,
 		Example: `  pixmed inbox cases --unanswered
   pixmed inbox cases --due-before 2d --json | jq -r .transactionId
   pixmed inbox cases --search 'T&ste378'`,
@@ -112,10 +112,10 @@ func whenever(t time.Time) string {
 
 func newInboxShow(p *process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show a case with what happened to it, or a notification with its body",
-		Long: `Shows a case, by its transaction's id: where it stands, and what happened to it, in that
-order, of which the last 100 entries. Or shows a notification, by its own id, with its
-body and its last error. --json prints all there is of either.`,
+		Use: "show ID", Short: "Show a case and what happened to it, or a notification and its body",
+		Long: `Given a transaction's id, shows the case: its state, and the last 100 things that happened
+to it, the oldest first. Given a notification's id, shows the notification with its body
+and its last error. --json prints everything.`,
 		Example: `  pixmed inbox show 5a94d48d-c9f3-46be-8448-83510ca42bde`,
 		Args:    ids(1, 1), ValidArgsFunction: cobra.NoFileCompletions,
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/pixmed-go/pixmed/inbox"
@@ -17,7 +14,7 @@ import (
 var (
 	purgeAge     = &setting{flag: "older-than", arg: "TIME", usage: "delete cases to which nothing has happened for so long, such as 400d"}
 	purgeDeadToo = &setting{flag: "include-dead", usage: "delete what is dead and quarantined too"}
-	deleteForce  = &setting{flag: "force", usage: "delete a case although something of it is pending, and will not be worked"}
+	deleteForce  = &setting{flag: "force", usage: "delete a case although something of it is pending and will not be processed"}
 )
 
 func newInboxPurge(p *process) *cobra.Command {
@@ -25,8 +22,8 @@ func newInboxPurge(p *process) *cobra.Command {
 		Use: "purge", Short: "Delete cases that are old", Args: noArgs,
 		Long: `Deletes the cases that have ended and to which nothing has happened for as long as
 --older-than says. None that is open or holds something pending is deleted, and none with
-something dead unless --include-dead is given. What is deleted is no longer known as a
-duplicate. pixmed serve does it by itself, after its --retention.`,
+something dead unless --include-dead is given. What is deleted is no longer recognised as
+a duplicate. pixmed serve does this by itself, after its --retention.`,
 		Example: `  pixmed inbox purge --older-than 400d`,
 	}
 	addSettings(cmd, purgeAge, purgeDeadToo)
@@ -55,12 +52,12 @@ func newInboxDelete(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete ID...", Short: "Delete cases, or what is in quarantine, as a person may demand by law",
 		Long: `Deletes cases with all their notifications and notes, by their transactions' ids, or what
-is or was in quarantine, by its own id. The law on personal data (LGPD) may demand it. It
-cannot be undone. A case of which something is pending, its receipt included, is left
-alone unless --force is given. What is deleted is no longer known as a duplicate.
+is or was in quarantine, by its own id, as the law on personal data (LGPD) may demand. It
+cannot be undone. A case with something pending, its receipt included, is left alone
+unless --force is given. What is deleted is no longer recognised as a duplicate.
 
-The ids are not printed: what a command prints is often kept. Receipts that pixmed serve
-has saved, backups, and your own systems keep what they have.
+The ids are not printed, because a command's output is often kept. Receipts that pixmed
+serve has saved, backups, and your own systems are not touched.
 
 The exit code is 1 if something was left alone.`,
 		Example: `  pixmed inbox delete 5a94d48d-c9f3-46be-8448-83510ca42bde`,
@@ -149,22 +146,4 @@ func (d *deletion) deleteCase(ctx context.Context, id string) error {
 		}
 	}
 	return deleted
-}
-
-// kept reports whether there is an inbox: to open it would make it.
-func (d *database) kept(ctx context.Context) (kept bool, err error) {
-	if d.pool == nil {
-		_, err := os.Stat(d.path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, d.pool.ConnConfig.Copy())
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	err = conn.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", d.schema).Scan(&kept)
-	return kept, err
 }

@@ -23,43 +23,44 @@ import (
 
 var (
 	importApply = &setting{flag: "apply", usage: "receive what is missing or differs, as if the gateway had sent it now"}
-	importAsOf  = &setting{flag: "as-of", arg: "TIME", usage: "when the gateway made the list: what the inbox has received since is newer, and stays; when the file was last changed, unless set"}
+	importAsOf  = &setting{flag: "as-of", arg: "TIME", usage: "when the gateway made the list: what the inbox received later is newer and is left alone; when the file was last changed, unless set"}
 )
 
 func newInboxImport(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Compare the inbox with the gateway's list of cases, and receive what is missing",
-		Long: `Compares the inbox with a list of cases from the gateway, and says what is missing here,
-what differs in status or value, and which open cases the list does not have. With
---apply it receives what is missing or differs, in the list's order; pixmed serve works
-it once it runs. To do so twice changes nothing more.
+		Long: `Compares the inbox with the gateway's list of cases, and says what is missing in the
+inbox, what differs in status or value, and which open cases are not in the list. With
+--apply it receives what is missing or differs, in the order of the list, and pixmed serve
+processes it. Doing it again changes nothing.
 
 FILE is in UTF-8. It is a table (CSV) with commas or semicolons, whose first line names
 the columns as the webhook names its fields, in any letter case and order:
 
-  transactionId, value, medStatus     have to be there
-  externalId                          is needed to receive what is missing
+  transactionId, value, medStatus     are required
+  externalId                          is required to receive what is missing
   e2e_id, transactionType, transactionStatus, openedAt
-                                      may be; others are ignored
+                                      are optional; other columns are ignored
 
-or it has a JSON object a line, in the form of the webhook; transactionType and
-transactionStatus may be left out. It is a file and no pipe, since it is read twice.
+Or it has one JSON object per line, in the form of the webhook; transactionType and
+transactionStatus may be left out. It must be a regular file, not a pipe: it is read
+twice.
 
-In a table 1.234,56 and 1234,56 and 1234.56 and 1234 are amounts in reais, with R$ or
-without. 1.234 is refused: it could be either. In JSON an amount is as in the webhook:
-1234.56.
+In a table, amounts are in reais, with or without R$: 1.234,56 or 1234,56 or 1234.56 or
+1234. 1.234 is rejected, because it can be read in two ways. In JSON they are written as
+in the webhook: 1234.56.
 
 openedAt, such as 2026-01-31 or 2026-01-31T12:00:00-03:00, is when the case was opened at
-the gateway. Until when it has to be answered counts from then; without openedAt, from
-the moment it is received here.
+the gateway. The deadline counts from then; without it, from when the case is received
+here, which may be too late.
 
-Each case of the list stands there once. What the inbox has received since the list was
-made stays as it is: see --as-of. What it has purged is missing too, and would be worked
-again: let the list begin later than that. If a line is wrong, nothing is compared or
-received.
+Each case must be listed once. What the inbox received after the list was made is newer
+and is left alone: see --as-of. Cases that the inbox has purged count as missing, and
+--apply would process them again: use a list that begins after them. If a line is wrong,
+nothing is compared or received.
 
-The exit code is 0 if both agree, and 4 if they do not: with --apply, if they still do
-not.`,
+The exit code is 0 if the list and the inbox agree, and 4 if they differ; with --apply, if
+they still differ.`,
 		Example: `  pixmed inbox import cases.csv
   pixmed inbox import cases.csv --apply
   jq -c '.data[]' answer.json > cases.jsonl && pixmed inbox import cases.jsonl --json`,
@@ -189,7 +190,7 @@ func (c *comparison) open(name string) (err error) {
 		case err != nil:
 			problem(err)
 		case len(c.index.lines) == maxLines:
-			return fmt.Errorf("it has more than %d cases: divide it", maxLines)
+			return fmt.Errorf("it has more than %d cases: split it", maxLines)
 		default:
 			c.index.add(l)
 		}
@@ -247,7 +248,7 @@ func (c *comparison) each(do func(*listed, error) error) error {
 func (c *comparison) run(ctx context.Context, in reader) error {
 	err := c.each(func(l *listed, err error) error {
 		if err != nil {
-			return fmt.Errorf("%s was changed meanwhile: %w", c.name, err)
+			return fmt.Errorf("%s changed while it was read: %w", c.name, err)
 		}
 		if c.index.repeats(l) {
 			c.counts.Repeated++
@@ -285,7 +286,7 @@ func (c *comparison) compare(ctx context.Context, in reader, l *listed) error {
 	if len(history) == 0 {
 		found.Kind = isMissing
 		if !l.external {
-			found.Problem = "the list has no externalId, and the next webhook would be taken for another case's"
+			found.Problem = "the list has no externalId, and later webhooks of the case would not match it"
 		}
 		return c.settle(ctx, l, found, time.Time{})
 	}
@@ -305,7 +306,7 @@ func (c *comparison) compare(ctx context.Context, in reader, l *listed) error {
 			}
 		}
 	case several:
-		found.Problem = "the inbox has several external ids of it, and the list none"
+		found.Problem = "the inbox has several external ids for it, and the list has none"
 	}
 	found.Inbox = &said{last.Status, last.Value}
 	switch {
@@ -345,7 +346,7 @@ func (c *comparison) settle(ctx context.Context, l *listed, found *finding, last
 			c.since++
 		}
 		if err := c.receive(ctx, n); err != nil && !errors.Is(err, pixmed.ErrDuplicate) {
-			return fmt.Errorf("%s, line %d, after %d were received: %w; once that is repaired, do the same again", c.name, l.line, c.counts.Received, err)
+			return fmt.Errorf("%s, line %d, after %d were received: the inbox cannot take it: %w; run this again when that is fixed", c.name, l.line, c.counts.Received, err)
 		}
 		found.Received = true
 		c.counts.Received++
@@ -374,7 +375,7 @@ func (c *comparison) differ() bool {
 // report says how many are what, and which.
 func (c *comparison) report(errs io.Writer) error {
 	if c.since > 0 {
-		fmt.Fprintf(errs, "%s as opened now, for want of openedAt in the list: the gateway may want an answer earlier than the inbox says\n", plural(c.since, "case counts", "cases count"))
+		fmt.Fprintf(errs, "%s as opened now, because the list has no openedAt: the gateway may expect an answer earlier than the inbox says\n", plural(c.since, "case counts", "cases count"))
 	}
 	if c.encode {
 		return json.NewEncoder(c.out).Encode(struct {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/inboxtest"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
@@ -152,7 +153,7 @@ func TestImportOrder(t *testing.T) {
 		fmt.Fprintf(&text, "%s\n", strings.Join(strings.Fields(string(pixmedtest.Payload(one))), ""))
 	}
 	got := f.inbox(t, exitDiffers, "import", "--apply", writeList(t, text.String())) // one is only here
-	contains(t, got.err, "40 cases count as opened now, for want of openedAt in the list")
+	contains(t, got.err, "40 cases count as opened now, because the list has no openedAt")
 	var order []string
 	in, closeIt := openService(t, f.env["PIXMED_DB"], func(_ context.Context, n *pixmed.Notification) error {
 		order = append(order, n.ExternalID)
@@ -164,16 +165,45 @@ func TestImportOrder(t *testing.T) {
 	if err := in.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for pending := int64(1); pending > 0; {
-		s, err := in.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pending = s.Pending
+	if _, err := inboxtest.Idle(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 	closeIt()
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// When a case was opened counts for what opens it, and if it is news.
+func TestImportOpenedAt(t *testing.T) {
+	t.Parallel()
+	f := fillInbox(t, filepath.Join(t.TempDir(), "inbox.db"))
+	start := time.Now().Truncate(time.Second)
+	before, after := start.Add(-2*day), start.Add(time.Hour)
+	opens, ends, unsaid := pixmedtest.NewInfraction(), with(pixmedtest.NewInfraction(), cancelled), pixmedtest.NewInfraction()
+	_, ended, _ := strings.Cut(table(t, when(before), ends), "\n")
+	_, again, _ := strings.Cut(table(t, when(after), f.ended), "\n")
+	_, sometime, _ := strings.Cut(table(t, "", unsaid), "\n")
+	got := f.inbox(t, exitOK, "import", "--apply", writeList(t, table(t, when(before), opens, f.open, f.dead)+ended+again+sometime))
+	contains(t, got.err, "1 case counts as opened now, because the list has no openedAt")
+	contains(t, strings.Join(strings.Fields(got.out), " "), "equal 2", "received 4")
+	received := func(i pixmed.Infraction) (at, opened time.Time) {
+		var c inbox.Case
+		if err := json.Unmarshal([]byte(f.inbox(t, exitOK, "show", "--json", i.TransactionID).out), &c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Events[len(c.Events)-1].ReceivedAt, c.OpenedAt
+	}
+	if _, at := received(opens); !at.Equal(before) {
+		t.Errorf("opened at %v, want %v", at, before)
+	}
+	if _, at := received(f.ended); !at.Equal(after) {
+		t.Errorf("opened again at %v, want %v", at, after)
+	}
+	for _, i := range []pixmed.Infraction{ends, unsaid} {
+		if at, _ := received(i); at.Before(start) {
+			t.Errorf("%s was received at %v, want now", i.MEDStatus, at)
+		}
 	}
 }
 
@@ -200,8 +230,8 @@ func TestImportLeavesAlone(t *testing.T) {
 		problem    string
 	}{
 		"another external id": {table(t, "", with(f.open, func(i *pixmed.Infraction) { i.ExternalID = "378" })), "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 2}, "the external id in the inbox is T&ste378"},
-		"no external id":      {withoutIDs + otherID + ",18,ACKNOWLEDGED\n", "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 3}, "the list has no externalId, and the next webhook would be taken for another case's"},
-		"which external id":   {withoutIDs + listID + ",18,CANCELLED\n", "", exitDiffers, compared{Listed: 1, Differ: 1, Only: 2}, "the inbox has several external ids of it, and the list none"},
+		"no external id":      {withoutIDs + otherID + ",18,ACKNOWLEDGED\n", "", exitDiffers, compared{Listed: 1, Missing: 1, Only: 3}, "the list has no externalId, and later webhooks of the case would not match it"},
+		"which external id":   {withoutIDs + listID + ",18,CANCELLED\n", "", exitDiffers, compared{Listed: 1, Differ: 1, Only: 2}, "the inbox has several external ids for it, and the list has none"},
 		"newer than the list": {table(t, "", with(f.open, cancelled)), old, exitOK, compared{Listed: 1, Newer: 3}, ""},
 		"all without ids":     {all(withoutIDs), "", exitOK, compared{Listed: 3, Equal: 3}, ""},
 		"twice":               {all(withoutIDs) + listID + ",18.0,ACKNOWLEDGED\n", "", exitOK, compared{Listed: 3, Equal: 3, Repeated: 1}, ""},
@@ -235,6 +265,15 @@ func TestImportLeavesAlone(t *testing.T) {
 	list := writeList(t, withoutIDs+f.open.TransactionID+",18,CANCELLED\n")
 	contains(t, f.inbox(t, exitDiffers, "import", "--apply", list).out, "received")
 	contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           ended", "external id    T&ste378", "notifications  2,")
+	list = writeList(t, fmt.Sprintf("{\"transactionId\":%q,\"value\":1234.56,\"medStatus\":\"CANCELLED\"}\n", f.dead.TransactionID))
+	contains(t, f.inbox(t, exitDiffers, "import", "--apply", list).out, "received")
+	var c inbox.Case
+	if err := json.Unmarshal([]byte(f.inbox(t, exitOK, "show", "--json", f.dead.TransactionID).out), &c); err != nil || c.Open || len(c.Events) != 2 {
+		t.Fatalf("%+v: %v", c, err)
+	}
+	if body, err := pixmed.ParseInfraction(c.Events[1].Raw); err != nil || body.ExternalID != strange {
+		t.Errorf("the body does not say which external id it is of: %s, %v", c.Events[1].Raw, err)
+	}
 }
 
 // If a line is wrong nothing is received, and each is named.
@@ -252,7 +291,7 @@ func TestImportMistakes(t *testing.T) {
 	}{
 		"two lines":      {listStart + good + "x,,18,ACKNOWLEDGED\n" + listID + ",,1.234,ACKNOWLEDGED\n", []string{"cases.csv, line 3: transactionId must be", "cases.csv, line 4: value is"}},
 		"very many":      {long, []string{"line 21: ", "cases.csv: and 10 more lines are wrong"}},
-		"contradictions": {listStart + good + listID + ",Y,18,CANCELLED\n" + strings.ToUpper(good[:36]) + ",X,18,CANCELLED\n", []string{"cases.csv, line 4: line 2 is of the same transaction and external id, and says something else: leave the one that holds"}},
+		"contradictions": {listStart + good + listID + ",Y,18,CANCELLED\n" + strings.ToUpper(good[:36]) + ",X,18,CANCELLED\n", []string{"cases.csv, line 4: line 2 has the same transaction and external id with another status or value: keep the right one"}},
 		"no cases":       {listStart, []string{"cases.csv: there is no case in it"}},
 		"no list":        {"\n", []string{"cases.csv: it is empty"}},
 	} {
@@ -262,7 +301,7 @@ func TestImportMistakes(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	contains(t, f.inbox(t, exitUsage, "import", t.TempDir()).err, "it is no regular file")
+	contains(t, f.inbox(t, exitUsage, "import", t.TempDir()).err, "it is not a regular file")
 	contains(t, f.inbox(t, exitFailed, "show", otherID).err, "there is no case")
 }
 
@@ -294,7 +333,7 @@ func TestImportCutShort(t *testing.T) {
 	c := &comparison{name: "cases.csv", receive: func(context.Context, *pixmed.Notification) error { return pixmed.ErrBusy }, counts: compared{Received: 2}}
 	l := &listed{line: 4, infraction: pixmedtest.NewInfraction(), external: true}
 	err := c.settle(t.Context(), l, &finding{Kind: isMissing}, time.Time{})
-	if want := "cases.csv, line 4, after 2 were received: busy; once that is repaired, do the same again"; err == nil || err.Error() != want {
+	if want := "cases.csv, line 4, after 2 were received: the inbox cannot take it: busy; run this again when that is fixed"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	c.receive = func(context.Context, *pixmed.Notification) error { return pixmed.ErrDuplicate } // somebody else was faster

@@ -54,7 +54,7 @@ func (x *listIndex) sort(problem func(error)) {
 			continue
 		}
 		if first := kept[len(kept)-1]; first.said != l.said {
-			problem(&lineError{l.line, fmt.Sprintf("line %d is of the same transaction and external id, and says something else: leave the one that holds", first.line)})
+			problem(&lineError{l.line, fmt.Sprintf("line %d has the same transaction and external id with another status or value: keep the right one", first.line)})
 		}
 	}
 	x.lines = kept

@@ -28,7 +28,7 @@ func TestListIndex(t *testing.T) {
 	}
 	var problems []string
 	x.sort(func(err error) { problems = append(problems, err.Error()) })
-	const text = "line %d: line %d is of the same transaction and external id, and says something else: leave the one that holds"
+	const text = "line %d: line %d has the same transaction and external id with another status or value: keep the right one"
 	if diff := cmp.Diff([]string{fmt.Sprintf(text, 6, 4), fmt.Sprintf(text, 7, 2)}, problems); diff != "" {
 		t.Error(diff)
 	}

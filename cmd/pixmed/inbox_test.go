@@ -172,7 +172,7 @@ func TestInboxMistakes(t *testing.T) {
 	}{
 		"nothing":        {nil, nil},
 		"no such":        {[]string{"stat"}, []string{"pixmed inbox: there is no command of this name; did you mean stats?"}},
-		"no file":        {[]string{"stats", "--db", none}, []string{"--db: there is no file " + none}},
+		"no file":        {[]string{"stats", "--db", none}, []string{"there is no file " + none + ", which --db or PIXMED_DB names"}},
 		"no id":          {[]string{"show"}, []string{"want an id, and not 0"}},
 		"bad id":         {[]string{"show", "\x1b"}, []string{`argument 1: "\"\\x1b\"" is not an id`}},
 		"no ids":         {[]string{"replay"}, []string{"no ids: give some, or --state"}},
@@ -200,6 +200,15 @@ func TestInboxMistakes(t *testing.T) {
 	}
 	if _, err := os.Stat(none); err == nil {
 		t.Error("looking has made a file")
+	}
+}
+
+// In a database without an inbox nothing is made.
+func TestInboxIsNotMade(t *testing.T) {
+	t.Parallel()
+	f := &filled{env: map[string]string{"PIXMED_DB": newPostgres(t)}}
+	for _, args := range []string{"stats", "purge --older-than 1d", "list --queue receipts", "answered " + nothing} {
+		contains(t, f.inbox(t, exitUsage, strings.Fields(args)...).err, "there is no inbox in the database: it has no schema pixmed_")
 	}
 }
 

@@ -28,7 +28,7 @@ func TestKilled(t *testing.T) {
 			t.Cleanup(func() { close(release) })
 			env := settings(gateway, database(t), t.TempDir())
 			env["PIXMED_FORWARD"], env["PIXMED_FORWARD_SECRETS"] = app.url, forwardSecret
-			env["PIXMED_FORWARD_TIMEOUT"] = "2s" // in PostgreSQL others take over what is 6 s old
+			env["PIXMED_FORWARD_TIMEOUT"] = "1s" // in PostgreSQL others take over what is 3 s old
 			s := startProcess(t, env)
 			i := pixmedtest.NewInfraction()
 			gateway.AddReceipt(i)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/internal/shared"
 )
 
 // metrics are what Prometheus scrapes; docs/inbox.md says what each means and when
@@ -72,10 +73,16 @@ func newBuildInfo() prometheus.Collector {
 
 // watch adds what the inboxes count. There may be none of receipts.
 func (m *metrics) watch(in, receipts *inbox.Inbox) {
-	m.registry.MustRegister(&inboxCollector{in})
+	m.registry.MustRegister(newInboxCollector(in))
 	if receipts != nil {
-		m.registry.MustRegister(&receiptsCollector{receipts})
+		m.registry.MustRegister(&receiptsCollector{counted(receipts.Stats)})
 	}
+}
+
+// counted counts once for all who scrape within a second: counting takes the longer the
+// more is stored, and must not keep the database from what it is there for.
+func counted[T any](count func(context.Context) (T, error)) *shared.Value[T] {
+	return &shared.Value[T]{Compute: count, Keep: time.Second, Timeout: scrapeTimeout, Now: time.Now}
 }
 
 func (m *metrics) request(_ context.Context, o pixmed.Outcome) {
@@ -114,8 +121,8 @@ func (m *metrics) handler() http.Handler {
 // scrapeTimeout is how long it may take to count what an inbox holds.
 const scrapeTimeout = 5 * time.Second
 
-// receiptsCollector asks the inbox of receipts at each scrape.
-type receiptsCollector struct{ inbox *inbox.Inbox }
+// receiptsCollector asks the inbox of receipts.
+type receiptsCollector struct{ stats *shared.Value[inbox.Stats] }
 
 var (
 	receiptsDesc      = prometheus.NewDesc("pixmed_receipts", "Receipts that are not fetched, by state.", []string{"state"}, nil)
@@ -132,7 +139,7 @@ func (c *receiptsCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *receiptsCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	stats, err := c.inbox.Stats(ctx)
+	stats, _, err := c.stats.Get(ctx)
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(receiptsDesc, err)
 		return
@@ -142,8 +149,35 @@ func (c *receiptsCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(oldestReceiptDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
 }
 
-// inboxCollector asks the inbox at each scrape, so that all replicas tell the same.
-type inboxCollector struct{ inbox *inbox.Inbox }
+// inboxCollector asks the inbox, so that all replicas tell the same.
+type inboxCollector struct{ counts *shared.Value[inboxCounts] }
+
+type inboxCounts struct {
+	inbox.Stats
+
+	lastDay inbox.Received
+}
+
+// counting is what the collector needs of an inbox.
+type counting interface {
+	Stats(ctx context.Context) (inbox.Stats, error)
+	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
+}
+
+func newInboxCollector(in counting) *inboxCollector {
+	return &inboxCollector{counted(func(ctx context.Context) (inboxCounts, error) {
+		stats, err := in.Stats(ctx)
+		if err != nil {
+			return inboxCounts{}, err
+		}
+		const day = 24 * time.Hour
+		lastDay, err := in.CountReceived(ctx, time.Now().Add(-day), day, 1)
+		if err != nil {
+			return inboxCounts{}, err
+		}
+		return inboxCounts{stats, lastDay[0]}, nil
+	})}
+}
 
 var (
 	notificationsDesc = prometheus.NewDesc("pixmed_inbox_notifications", "Stored notifications by state; of what is done, those that were received in the last day.", []string{"state"}, nil)
@@ -166,18 +200,13 @@ func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	stats, err := c.inbox.Stats(ctx)
-	var lastDay []inbox.Received
-	if err == nil {
-		const day = 24 * time.Hour
-		lastDay, err = c.inbox.CountReceived(ctx, time.Now().Add(-day), day, 1)
-	}
+	stats, _, err := c.counts.Get(ctx)
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(notificationsDesc, err)
 		return
 	}
 	for state, n := range map[inbox.State]int64{
-		inbox.Pending: stats.Pending, inbox.Done: lastDay[0].Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
+		inbox.Pending: stats.Pending, inbox.Done: stats.lastDay.Done, inbox.Dead: stats.Dead, inbox.Quarantined: stats.Quarantined,
 	} {
 		ch <- prometheus.MustNewConstMetric(notificationsDesc, prometheus.GaugeValue, float64(n), string(state))
 	}

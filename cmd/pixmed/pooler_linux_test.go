@@ -20,8 +20,8 @@ func TestDoctorPooler(t *testing.T) {
 	need(t, "pgbouncer")
 	database := mustParse(t, newPostgres(t))
 	for mode, want := range map[string]string{
-		"transaction": "FAIL  pooler     one in transaction mode is in front of the database",
-		"session":     "ok    pooler     none in transaction mode",
+		"transaction": "FAIL  pooler     a pooler in transaction mode is in front of the database",
+		"session":     "ok    pooler     there is none in transaction mode",
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ ignore_startup_parameters = extra_float_digits
 					t.Errorf("%+v", got)
 				}
 				env["PIXMED_DB_POOLER"] = "true"
-				contains(t, try(t, env, "doctor").out, "ok    pooler     one in transaction mode, and --db-pooler is set")
+				contains(t, try(t, env, "doctor").out, "ok    pooler     a pooler in transaction mode, and --db-pooler is set")
 			}
 			s := start(t, env)
 			if got := try(t, env, "send", s.webhook+webhookPath, "debited"); got.code != exitOK {

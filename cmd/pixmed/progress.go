@@ -95,10 +95,10 @@ func (p *progress) tell(r result) {
 	case errors.Is(r.err, context.Canceled):
 		// The summary counts them.
 	case r.err != nil:
-		text = fmt.Sprintf("%s: failed: %s\n", r.id, explain(r.err))
+		text = fmt.Sprintf("%s: failed: %s\n", r.id, explain(r.err)+advise(r.err))
 	case p.process.terminal:
 	case r.skipped:
-		text = fmt.Sprintf("%s: there already, %d bytes\n", r.id, r.size)
+		text = fmt.Sprintf("%s: already there, %d bytes\n", r.id, r.size)
 	default:
 		text = fmt.Sprintf("%s: saved, %d bytes\n", r.id, r.size)
 	}

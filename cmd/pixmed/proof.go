@@ -14,16 +14,16 @@ import (
 // What proves that a webhook comes from the gateway, the same for who sends one and
 // for who receives it.
 var (
-	proofVerify     = &setting{flag: "verify", variable: "PIXMED_VERIFY", arg: "PROOF", value: "header", usage: "what proves that a webhook is the gateway's: header, query, basic, hmac, networks, several that must all hold with + between (hmac+networks), alternatives with a comma between (header,hmac), or none"}
-	proofHeader     = &setting{flag: "webhook-header", variable: "PIXMED_WEBHOOK_HEADER", arg: "NAME", value: "X-Webhook-Secret", usage: "header: the header that holds the secret"}
-	proofSecrets    = &setting{variable: "PIXMED_WEBHOOK_SECRETS", usage: "header: the secret, or several with blanks between while one is replaced"}
-	proofQuery      = &setting{flag: "webhook-query", variable: "PIXMED_WEBHOOK_QUERY", arg: "NAME", value: "token", usage: "query: the parameter that holds the secret"}
-	proofQuerys     = &setting{variable: "PIXMED_WEBHOOK_QUERY_SECRETS", usage: "query: the same for the parameter"}
-	proofUser       = &setting{flag: "webhook-user", variable: "PIXMED_WEBHOOK_USER", arg: "NAME", value: "gateway", usage: "basic: the user name of HTTP Basic"}
-	proofPasswords  = &setting{variable: "PIXMED_WEBHOOK_PASSWORDS", usage: "basic: the same for the password"}
-	proofHMACHeader = &setting{flag: "webhook-hmac-header", variable: "PIXMED_WEBHOOK_HMAC_HEADER", arg: "NAME", value: "X-Signature", usage: "hmac: the header that holds the HMAC-SHA256 of the body"}
-	proofHMACPrefix = &setting{flag: "webhook-hmac-prefix", variable: "PIXMED_WEBHOOK_HMAC_PREFIX", arg: "TEXT", usage: "hmac: what stands before the HMAC, such as sha256="}
-	proofHMACs      = &setting{variable: "PIXMED_WEBHOOK_HMAC_SECRETS", usage: "hmac: the same for the key"}
+	proofVerify     = &setting{flag: "verify", variable: "PIXMED_VERIFY", arg: "PROOF", value: "header", usage: "how a webhook proves that it comes from the gateway: header, query, basic, hmac, networks or none; + joins those that must all hold (hmac+networks), a comma separates alternatives (header,hmac)"}
+	proofHeader     = &setting{flag: "webhook-header", variable: "PIXMED_WEBHOOK_HEADER", arg: "NAME", value: "X-Webhook-Secret", usage: "for header: name of the header with the secret"}
+	proofSecrets    = &setting{variable: "PIXMED_WEBHOOK_SECRETS", usage: "for header: the secret; several, with spaces between, while one is being replaced"}
+	proofQuery      = &setting{flag: "webhook-query", variable: "PIXMED_WEBHOOK_QUERY", arg: "NAME", value: "token", usage: "for query: name of the parameter with the secret"}
+	proofQuerys     = &setting{variable: "PIXMED_WEBHOOK_QUERY_SECRETS", usage: "for query: the secret, or several"}
+	proofUser       = &setting{flag: "webhook-user", variable: "PIXMED_WEBHOOK_USER", arg: "NAME", value: "gateway", usage: "for basic: user name of HTTP Basic"}
+	proofPasswords  = &setting{variable: "PIXMED_WEBHOOK_PASSWORDS", usage: "for basic: the password, or several"}
+	proofHMACHeader = &setting{flag: "webhook-hmac-header", variable: "PIXMED_WEBHOOK_HMAC_HEADER", arg: "NAME", value: "X-Signature", usage: "for hmac: name of the header with the HMAC-SHA256 of the body"}
+	proofHMACPrefix = &setting{flag: "webhook-hmac-prefix", variable: "PIXMED_WEBHOOK_HMAC_PREFIX", arg: "TEXT", usage: "for hmac: text before the HMAC, such as sha256="}
+	proofHMACs      = &setting{variable: "PIXMED_WEBHOOK_HMAC_SECRETS", usage: "for hmac: the key, or several"}
 )
 
 var proofSettings = []*setting{
@@ -68,7 +68,7 @@ func readProof(v *values, least int) *proof {
 		for kind := range strings.SplitSeq(alternative, "+") {
 			kind = strings.ToLower(strings.TrimSpace(kind))
 			if proofSecret[kind] == nil && kind != byNetworks && kind != byNothing {
-				v.problem(proofVerify, "there is no proof %s: want header, query, basic, hmac, networks, or none, with + between those that must all hold and a comma between alternatives", quote(kind))
+				v.problem(proofVerify, "%s is not one of header, query, basic, hmac, networks and none, with + between those that must all hold and a comma between alternatives", quote(kind))
 				continue
 			}
 			all, used[kind] = append(all, kind), true
@@ -76,7 +76,7 @@ func readProof(v *values, least int) *proof {
 		p.any = append(p.any, all)
 	}
 	if used[byNothing] && len(used) > 1 {
-		v.problem(proofVerify, "none stands beside others: either something is proved or nothing")
+		v.problem(proofVerify, "none cannot be combined with others")
 	}
 	for _, kind := range []string{byHeader, byQuery, byBasic, byHMAC} {
 		s := proofSecret[kind]
@@ -84,10 +84,10 @@ func readProof(v *values, least int) *proof {
 		case used[kind]:
 			p.secrets[kind] = v.several(s, least)
 			if len(p.secrets[kind]) == 0 && !v.isSet(s) {
-				v.problem(s, "it is not set, and --verify asks for %s", kind)
+				v.problem(s, "it is not set, but --verify asks for %s: make a secret with openssl rand -hex 32, and give it to the gateway", kind)
 			}
 		case v.isSet(s):
-			v.problem(s, "it is set, and --verify does not ask for %s: add it, or unset the secret", kind)
+			v.problem(s, "it is set, but --verify does not ask for %s: add it, or unset the secret", kind)
 		}
 	}
 	return p

@@ -19,14 +19,14 @@ func TestReadProof(t *testing.T) {
 		"both":         {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret, "PIXMED_WEBHOOK_HMAC_SECRETS": olderSecret}, []string{"--verify", "HMAC + header"}, [][]string{{"hmac", "header"}}, nil},
 		"alternatives": {map[string]string{"PIXMED_WEBHOOK_PASSWORDS": webhookSecret, "PIXMED_WEBHOOK_QUERY_SECRETS": olderSecret}, []string{"--verify", "basic+networks,query"}, [][]string{{"basic", "networks"}, {"query"}}, nil},
 		"none":         {nil, []string{"--verify", "none"}, [][]string{{"none"}}, nil},
-		"nothing set":  {nil, nil, nil, []string{"PIXMED_WEBHOOK_SECRETS: it is not set, and --verify asks for header"}},
-		"unused":       {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret, "PIXMED_WEBHOOK_HMAC_SECRETS_FILE": "/none"}, nil, nil, []string{"PIXMED_WEBHOOK_HMAC_SECRETS_FILE: it is set, and --verify does not ask for hmac"}},
-		"none of many": {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}, []string{"--verify", "none,header"}, nil, []string{"--verify: none stands beside others"}},
+		"nothing set":  {nil, nil, nil, []string{"PIXMED_WEBHOOK_SECRETS: it is not set, but --verify asks for header"}},
+		"unused":       {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret, "PIXMED_WEBHOOK_HMAC_SECRETS_FILE": "/none"}, nil, nil, []string{"PIXMED_WEBHOOK_HMAC_SECRETS_FILE: it is set, but --verify does not ask for hmac"}},
+		"none of many": {map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}, []string{"--verify", "none,header"}, nil, []string{"--verify: none cannot be combined"}},
 		"all at once": {
 			map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret[:10] + " " + olderSecret + "\x01"},
 			[]string{"--verify", "header,signature,", "--webhook-header", "X Y", "--webhook-hmac-header", "host", "--webhook-query", "", "--webhook-user", "a:b"},
 			nil,
-			[]string{`--webhook-header: "X Y" is no`, `--webhook-user: a user`, `--webhook-hmac-header: "host" is`, "--webhook-query: the parameter's name", `there is no proof "sign"…`, `there is no proof ""`, "secret 1 has fewer than 16", "secret 2 has a control"},
+			[]string{`--webhook-header: "X Y" is not`, `--webhook-user: a user`, `--webhook-hmac-header: "host" is`, "--webhook-query: the parameter's name", `"sign"… is not one of header`, `"" is not one of header`, "secret 1 has fewer than 16", "secret 2 contains a control"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

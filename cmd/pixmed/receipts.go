@@ -19,27 +19,27 @@ import (
 )
 
 var (
-	receiptsDir = &setting{flag: "receipts", variable: "PIXMED_RECEIPTS", arg: "DIR", value: "receipts", usage: "the folder for receipts, made if it is missing"}
-	idsFile     = &setting{flag: "ids", variable: "PIXMED_IDS", arg: "FILE", usage: "read ids from this file, one a line, with empty lines and # comments; - is standard input"}
+	receiptsDir = &setting{flag: "receipts", variable: "PIXMED_RECEIPTS", arg: "DIR", value: "receipts", usage: "folder for receipts, created if it is missing"}
+	idsFile     = &setting{flag: "ids", variable: "PIXMED_IDS", arg: "FILE", usage: "read ids from this file, one per line; empty lines and # comments are skipped; - is standard input"}
 	parallelism = &setting{flag: "parallel", variable: "PIXMED_PARALLEL", arg: "N", value: "4", usage: "how many at a time"}
-	timeLimit   = &setting{flag: "timeout", variable: "PIXMED_TIMEOUT", arg: "TIME", usage: "how long one may take, retries included (10s for a delivery, 5m for a receipt)"}
-	maxSize     = &setting{flag: "max-size", variable: "PIXMED_MAX_SIZE", arg: "MIB", value: "32", usage: "the largest receipt to accept, in MiB"}
+	timeLimit   = &setting{flag: "timeout", variable: "PIXMED_TIMEOUT", arg: "TIME", usage: "how long one may take, retries included; a delivery 10s and a receipt 5m unless set"}
+	maxSize     = &setting{flag: "max-size", variable: "PIXMED_MAX_SIZE", arg: "MIB", value: "32", usage: "largest receipt to accept, in MiB"}
 )
 
 func newReceipts(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "receipts [ID...]",
 		Short: "Download the receipts of transactions",
-		Long: `Downloads the receipts of transactions, each to ID.pdf in the folder of --receipts.
+		Long: `Downloads the receipts of transactions, each to ID.pdf in the folder --receipts.
 
-Ids come from the arguments and from --ids. A receipt that is there and whole, which
-its line in the folder's SHA256SUMS says, is not fetched again, so that the command
-can be repeated; sha256sum -c reads that file too. With --receipts - a single one
-goes to standard output.
+Ids come from the arguments and from --ids. A receipt that is already there and matches
+its line in the folder's SHA256SUMS is not downloaded again, so the command can be
+repeated; sha256sum -c reads that file too. With --receipts - a single receipt goes to
+standard output.
 
-For each receipt there is a line on standard output, with tabs between: transaction
-id, size in bytes, SHA-256, path. Everything else goes to standard error. The exit
-code is 0 if all are there, and 3 if the gateway refuses the credentials.`,
+Each receipt is a line on standard output, separated by tabs: transaction id, size in
+bytes, SHA-256, path. Everything else goes to standard error. The exit code is 0 if all
+receipts are there, and 3 if the gateway rejects the credentials.`,
 		Example: `  export PIXMED_GATEWAY=https://gateway.example/v1 PIXMED_GATEWAY_KEY=... PIXMED_GATEWAY_SECRET=...
   pixmed receipts b6e0ee4e-b3a3-4042-ac4d-fba92ebd96a5
   pixmed receipts --ids ids.txt --receipts evidence
@@ -54,7 +54,7 @@ code is 0 if all are there, and 3 if the gateway refuses the credentials.`,
 		v.errs = append(v.errs, errs...)
 		switch {
 		case len(errs) == 0 && len(ids) == 0:
-			v.errs = append(v.errs, errors.New("no transaction ids: give some, or --ids with a file of them"))
+			v.errs = append(v.errs, errors.New("no transaction ids: give some as arguments, or a file of them with --ids"))
 		case d.dir == "-" && len(ids) > 1:
 			v.problem(receiptsDir, "- is for a single receipt, not for %d", len(ids))
 		case d.dir == "":
@@ -63,7 +63,7 @@ code is 0 if all are there, and 3 if the gateway refuses the credentials.`,
 		size := v.number(maxSize, 1<<20)
 		g := readGateway(v)
 		if g.url == "" {
-			v.problem(gatewayURL, "it is not set: receipts come from there")
+			v.problem(gatewayURL, "it is not set; receipts are downloaded from there")
 		}
 		d.progress = newProgress(p, len(ids))
 		if err := v.err(); err != nil {
@@ -183,7 +183,7 @@ func (d *downloads) print(ctx context.Context, id string) error {
 	}
 	var total summary
 	total.add(result{id: id, err: err})
-	fmt.Fprintf(d.err, "%s: failed: %s\n", id, explain(err))
+	fmt.Fprintf(d.err, "%s: failed: %s\n", id, explain(err)+advise(err))
 	return total.exit(ctx)
 }
 
@@ -215,7 +215,7 @@ func (s *summary) add(r result) {
 }
 
 func (s *summary) String() string {
-	return fmt.Sprintf("%d saved, %d there already, %d failed, %d not fetched; %d bytes in all",
+	return fmt.Sprintf("%d saved, %d already there, %d failed, %d not fetched; %d bytes in all",
 		s.saved, s.skipped, s.failed, s.cancelled, s.bytes)
 }
 

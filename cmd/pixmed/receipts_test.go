@@ -92,7 +92,7 @@ func TestResume(t *testing.T) {
 	slices.Sort(want)
 
 	got := tryReceipts(t, gateway.URL(), stdin, false, args...)
-	if diff := cmp.Diff(want, sorted(got.out)); got.code != exitOK || diff != "" || !strings.Contains(got.err, "7 saved, 0 there already, 0 failed") {
+	if diff := cmp.Diff(want, sorted(got.out)); got.code != exitOK || diff != "" || !strings.Contains(got.err, "7 saved, 0 already there, 0 failed") {
 		t.Fatalf("%d, %s (-want +got):\n%s", got.code, got.err, diff)
 	}
 	sums, err := os.ReadFile(filepath.Join(dir, sumsName))
@@ -115,7 +115,7 @@ func TestResume(t *testing.T) {
 		}
 	}
 	got = tryReceipts(t, gateway.URL(), stdin, true, args...)
-	if diff := cmp.Diff(want, sorted(got.out)); got.code != exitOK || diff != "" || !strings.Contains(got.err, "2 saved, 5 there already, 0 failed") || !strings.Contains(got.err, "7 of 7 receipts after ") {
+	if diff := cmp.Diff(want, sorted(got.out)); got.code != exitOK || diff != "" || !strings.Contains(got.err, "2 saved, 5 already there, 0 failed") || !strings.Contains(got.err, "7 of 7 receipts after ") {
 		t.Errorf("%d, %s (-want +got):\n%s", got.code, got.err, diff)
 	}
 	if n := len(gateway.Requests()); n != 9 {
@@ -131,7 +131,7 @@ func TestFailures(t *testing.T) {
 	none := uuid.NewString()
 	got := tryReceipts(t, gateway.URL(), "", false, "--receipts", dir, ids[0], none, ids[1])
 	if got.code != exitFailed || !strings.Contains(got.err, none+": failed: ") || !strings.Contains(got.err, "(check the id and --gateway)") ||
-		!strings.Contains(got.err, ids[0]+": saved, ") || !strings.Contains(got.err, "2 saved, 0 there already, 1 failed") || len(sorted(got.out)) != 2 {
+		!strings.Contains(got.err, ids[0]+": saved, ") || !strings.Contains(got.err, "2 saved, 0 already there, 1 failed") || len(sorted(got.out)) != 2 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -168,7 +168,7 @@ func TestInterrupted(t *testing.T) {
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
 	got := tryWith(ctx, t, &process{in: strings.NewReader(""), env: gatewayEnv(server.URL)}, "receipts", "--receipts", dir, ids[0])
-	if got.code != exitInterrupted || !strings.Contains(got.err, "0 saved, 0 there already, 0 failed, 1 not fetched") {
+	if got.code != exitInterrupted || !strings.Contains(got.err, "0 saved, 0 already there, 0 failed, 1 not fetched") {
 		t.Errorf("%+v", got)
 	}
 	if left := names(t, dir); len(left) > 0 {
@@ -243,12 +243,12 @@ func TestReceiptsMistakes(t *testing.T) {
 		"nothing":           {nil, "", "https://x", exitUsage, []string{"no transaction ids"}},
 		"bad ids":           {[]string{"--ids", "-", "x", id}, "# all\n" + id + "\n../../etc/passwd\n\x1b[2J\n", "https://x", exitUsage, []string{`argument 1: "\"x\"" is not`, `standard input, line 3: "\"../../etc/passwd\""`, `standard input, line 4: "\"\\x1b[2J\""`}},
 		"no list":           {[]string{"--ids", "/does/not/exist"}, "", "https://x", exitUsage, []string{"--ids: ", "/does/not/exist"}},
-		"a folder of ids":   {[]string{"--ids", folder}, "", "https://x", exitUsage, []string{"--ids: ", "it is no regular file"}},
+		"a folder of ids":   {[]string{"--ids", folder}, "", "https://x", exitUsage, []string{"--ids: ", "it is not a regular file"}},
 		"two to -":          {[]string{"--receipts", "-", id, uuid.NewString()}, "", "https://x", exitUsage, []string{"--receipts: - is for a single receipt"}},
 		"one dash":          {[]string{"-receipts", "x", id}, "", "https://x", exitUsage, []string{"write --receipts, with two dashes"}},
 		"all at once":       {[]string{"--parallel", "0", id, "--timeout", "0s", "--max-size", "none", "--receipts", ""}, "", "", exitUsage, []string{"--parallel: want", "--timeout: want", "--max-size: want", "--receipts: it is empty", "--gateway: it is not set"}},
-		"plain http":        {[]string{id}, "", "http://gateway.example", exitUsage, []string{"PIXMED_GATEWAY: http:// would show", "--gateway-plain-http if you mean it"}},
-		"a password":        {[]string{id}, "", "https://u:" + webhookSecret + "@gateway.example", exitUsage, []string{"PIXMED_GATEWAY: it has a user or a password"}},
+		"plain http":        {[]string{id}, "", "http://gateway.example", exitUsage, []string{"PIXMED_GATEWAY: http:// would expose", "--gateway-plain-http if you mean it"}},
+		"a password":        {[]string{id}, "", "https://u:" + webhookSecret + "@gateway.example", exitUsage, []string{"PIXMED_GATEWAY: it must not contain a user name"}},
 		"not a folder":      {[]string{"--receipts", "/dev/null/x", id}, "", "https://x", exitFailed, []string{"/dev/null"}},
 		"flags behind both": {[]string{id, "--receipts", folder, "--gateway", "ftp://x"}, "", "", exitUsage, []string{"--gateway: it should look like"}},
 	} {
@@ -276,7 +276,7 @@ func TestReceiptsSumOfNoPDF(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if got := tryReceipts(t, gateway.URL(), "", false, "--receipts", dir, ids[0]); got.code != exitOK || !strings.Contains(got.err, "1 saved, 0 there already") {
+	if got := tryReceipts(t, gateway.URL(), "", false, "--receipts", dir, ids[0]); got.code != exitOK || !strings.Contains(got.err, "1 saved, 0 already there") {
 		t.Errorf("%+v", got)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, ids[0]+".pdf")); err != nil || !bytes.Equal(got, pdfs[0]) {
@@ -285,7 +285,7 @@ func TestReceiptsSumOfNoPDF(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, sumsName)); err != nil || !strings.Contains(string(got), "abc  another\n") {
 		t.Errorf("another's line is gone: %s, %v", got, err)
 	}
-	if got := tryReceipts(t, gateway.URL(), "", false, "--receipts", dir, ids[0]); got.code != exitOK || !strings.Contains(got.err, "0 saved, 1 there already") {
+	if got := tryReceipts(t, gateway.URL(), "", false, "--receipts", dir, ids[0]); got.code != exitOK || !strings.Contains(got.err, "0 saved, 1 already there") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -339,7 +339,7 @@ func TestReceiptsWords(t *testing.T) {
 		"much later":   {pixmedtest.Fault{Status: 429, RetryAfter: "86400"}, nil, exitFailed, []string{"it asks to wait 24h0m0s", "run the command again later"}},
 		"page":         {pixmedtest.Fault{Status: 400, HTML: true}, nil, exitFailed, []string{"the gateway answered 400 Bad Request"}},
 		"elsewhere":    {pixmedtest.Fault{Status: 302, Header: http.Header{"Location": {"https://evil.example/" + gatewayPass}}}, nil, exitFailed, []string{"redirects to another host", "change --gateway"}},
-		"large":        {pixmedtest.Fault{}, []string{"--max-size", "1"}, exitFailed, []string{"larger than --max-size"}},
+		"large":        {pixmedtest.Fault{}, []string{"--max-size", "1"}, exitFailed, []string{"the receipt is too large (raise --max-size)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

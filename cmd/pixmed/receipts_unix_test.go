@@ -22,7 +22,7 @@ func TestReceiptsOfNoFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := tryReceipts(t, gateway.URL(), "", false, append([]string{"--receipts", dir}, ids...)...)
-	if got.code != exitFailed || strings.Count(got.err, "it is no regular file") != 3 || !strings.Contains(got.err, "1 saved, 0 there already, 3 failed") {
+	if got.code != exitFailed || strings.Count(got.err, "it is not a regular file") != 3 || !strings.Contains(got.err, "1 saved, 0 already there, 3 failed") {
 		t.Errorf("%+v", got)
 	}
 	if n := len(gateway.Requests()); n != 1 {
@@ -32,14 +32,14 @@ func TestReceiptsOfNoFiles(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, sumsName), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := tryReceipts(t, gateway.URL(), "", false, ids[3], "--receipts", dir); got.code != exitFailed || !strings.Contains(got.err, "it is no regular file") {
+	if got := tryReceipts(t, gateway.URL(), "", false, ids[3], "--receipts", dir); got.code != exitFailed || !strings.Contains(got.err, "it is not a regular file") {
 		t.Errorf("%+v", got)
 	}
 	fifo := filepath.Join(dir, "ids")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := tryReceipts(t, gateway.URL(), "", false, "--ids", fifo); got.code != exitUsage || !strings.Contains(got.err, "--ids: ") || !strings.Contains(got.err, "it is no regular file") {
+	if got := tryReceipts(t, gateway.URL(), "", false, "--ids", fifo); got.code != exitUsage || !strings.Contains(got.err, "--ids: ") || !strings.Contains(got.err, "it is not a regular file") {
 		t.Errorf("%+v", got)
 	}
 }

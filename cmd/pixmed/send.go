@@ -17,10 +17,10 @@ import (
 )
 
 var (
-	sendCount = &setting{flag: "count", variable: "PIXMED_COUNT", arg: "N", value: "100", usage: "burst: how many notifications"}
-	sendCase  = &setting{flag: "transaction", variable: "PIXMED_TRANSACTION", arg: "ID", usage: "the transaction id to send, a UUID; a new one for each unless set"}
-	sendSeed  = &setting{flag: "seed", variable: "PIXMED_SEED", arg: "N", usage: "shuffled: repeats the order that was printed with this number"}
-	sendPlain = &setting{flag: "webhook-plain-http", variable: "PIXMED_WEBHOOK_PLAIN_HTTP", usage: "allow a secret over http:// to another host, which shows it to the network"}
+	sendCount = &setting{flag: "count", variable: "PIXMED_COUNT", arg: "N", value: "100", usage: "for burst: how many notifications"}
+	sendCase  = &setting{flag: "transaction", variable: "PIXMED_TRANSACTION", arg: "ID", usage: "transaction id to send, a UUID; a new one each time unless set"}
+	sendSeed  = &setting{flag: "seed", variable: "PIXMED_SEED", arg: "N", usage: "for shuffled: repeat the order that was printed with this number"}
+	sendPlain = &setting{flag: "webhook-plain-http", variable: "PIXMED_WEBHOOK_PLAIN_HTTP", usage: "allow a secret over http:// to another host, which exposes it to the network"}
 )
 
 func newSend(p *process) *cobra.Command {
@@ -28,14 +28,14 @@ func newSend(p *process) *cobra.Command {
 		Use:   "send URL [HISTORY]",
 		Short: "Send test deliveries to a webhook",
 		Long: `Sends test deliveries to a webhook, prints each answer, and says whether a real
-gateway would be content with it: it is with 200 and with nothing else.
+gateway would be content with it: a gateway is content with 200 and nothing else.
 
 Histories:
 ` + historyHelp() + `
-Each delivery is sent once, with the proof that --verify asks for. The exit code
-is 0 if the gateway would be content with all, and 3 if the webhook refuses the
-proof. Of what is broken it would be content with 200, for what was kept for a
-person; 400, 413, 415 and 422 are no failure either: the gateway is told why.`,
+Each delivery is sent once, with the secret or signature that --verify asks for. The
+exit code is 0 if a gateway would be content with every answer, and 3 if the webhook
+rejects the secret or signature. To a broken delivery, 200 means that it was kept for
+a person to see; 400, 413, 415 and 422 tell the gateway why, and are no failure.`,
 		Example: `  export PIXMED_WEBHOOK_SECRETS=...
   pixmed send http://localhost:8080/webhooks/infraction
   pixmed send http://localhost:8080/webhooks/infraction debited
@@ -85,13 +85,13 @@ func newSender(v *values, args []string) (*sender, []delivery, error) {
 	u, err := url.Parse(args[0])
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		v.errs = append(v.errs, errors.New("the URL is none: it should look like https://merchant.example/webhooks/infraction"))
+		v.errs = append(v.errs, errors.New("this is not a URL; it should look like https://merchant.example/webhooks/infraction"))
 	case u.User != nil:
-		v.errs = append(v.errs, errors.New("the URL has a user or a password in it: use --verify basic"))
+		v.errs = append(v.errs, errors.New("the URL contains a user name or a password: use --verify basic"))
 	case u.Query().Has(proof.query):
-		v.errs = append(v.errs, fmt.Errorf("the URL has the secret in it, where everybody on the machine can see it: use --verify query and %s", proofQuerys.variable))
+		v.errs = append(v.errs, fmt.Errorf("the URL contains the secret, where everybody on the machine can see it: use --verify query and %s", proofQuerys.variable))
 	case u.Scheme == "http" && !plain && !loopback(u.Hostname()) && proof.showsSecret():
-		v.errs = append(v.errs, errors.New("http:// would show the secret to the network: use https://, or --webhook-plain-http if you mean it"))
+		v.errs = append(v.errs, errors.New("http:// would expose the secret to the network: use https://, or --webhook-plain-http if you mean it"))
 	}
 	s := &sender{url: args[0], proof: proof, parallel: v.number(parallelism, 1000), timeout: timeout(v, 10*time.Second)}
 	plan := plan{count: v.number(sendCount, 1_000_000), transaction: v.transaction(sendCase), seed: v.seed(sendSeed)}
@@ -99,7 +99,7 @@ func newSender(v *values, args []string) (*sender, []delivery, error) {
 	if len(args) > 1 {
 		at := slices.IndexFunc(histories, func(h history) bool { return h.name == args[1] })
 		if at < 0 {
-			v.errs = append(v.errs, errors.New("there is no such history; the help lists them"))
+			v.errs = append(v.errs, errors.New("there is no history of this name; the help lists them"))
 		} else {
 			story = histories[at]
 		}
@@ -167,7 +167,7 @@ func (s *sender) run(ctx context.Context, out io.Writer, deliveries []delivery) 
 	case ctx.Err() != nil:
 		return &exit{exitInterrupted, fmt.Errorf("interrupted after %d of %d", total.sent, len(deliveries))}
 	case total.refused > 0:
-		return &exit{exitRefused, errors.New("the webhook refuses the proof: compare --verify and the secret with its own")}
+		return &exit{exitRefused, errors.New("the webhook rejects the secret or signature: compare --verify and the secret with its settings")}
 	case total.sent > total.fine:
 		return &exit{exitFailed, fmt.Errorf("a gateway would not be content with %d of %d answers", total.sent-total.fine, total.sent)}
 	}
@@ -208,11 +208,11 @@ func (s *sender) send(ctx context.Context, a *answer) {
 const (
 	content  = "content"
 	kept     = "content: it was kept for a person, or taken for another kind of event"
-	declined = "not content, and told why: nobody will see it but in logs"
-	refused  = "NOT CONTENT: the proof was refused"
-	moved    = "NOT CONTENT: a gateway follows no redirect"
-	never    = "NOT CONTENT: there was no answer"
-	other    = "NOT CONTENT: it would send again, and give up one day"
+	declined = "not content, and told why: only logs will show it"
+	refused  = "NOT CONTENT: the secret or signature was rejected"
+	moved    = "NOT CONTENT: gateways do not follow redirects"
+	never    = "NOT CONTENT: no answer came"
+	other    = "NOT CONTENT: it would send again, and give up in the end"
 )
 
 func (a *answer) verdict() string {
@@ -277,7 +277,7 @@ func (t *tally) String() string {
 	at := func(part float64) time.Duration {
 		return t.took[min(int(part*float64(t.sent)), t.sent-1)].Round(time.Millisecond / 10)
 	}
-	return fmt.Sprintf("%d sent, %d as they should be; answered in %v (median), %v (99 of 100), %v (slowest)",
+	return fmt.Sprintf("%d sent, %d as expected; answered in %v (median), %v (99th percentile), %v (slowest)",
 		t.sent, t.fine, at(0.5), at(0.99), at(1))
 }
 

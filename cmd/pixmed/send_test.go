@@ -72,7 +72,7 @@ func TestSendHistories(t *testing.T) {
 		"debited":   {[]string{"debited"}, "ACKNOWLEDGED DEBITED", 2, nil},
 		"shuffled":  {[]string{"shuffled", "--seed", "7"}, "", 6, []string{"(--seed 7)"}},
 		"broken":    {[]string{"broken"}, "", 7, []string{"cut off half way", "400 Bad Request", "not content, and told why", "422 Unprocessable Entity", "malformed JSON", "empty"}},
-		"burst":     {[]string{"burst", "--count", "50", "--parallel", "8"}, strings.TrimSpace(strings.Repeat("ACKNOWLEDGED ", 50)), 50, []string{"50 sent, 50 as they should be; answered in"}},
+		"burst":     {[]string{"burst", "--count", "50", "--parallel", "8"}, strings.TrimSpace(strings.Repeat("ACKNOWLEDGED ", 50)), 50, []string{"50 sent, 50 as expected; answered in"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,7 +81,7 @@ func TestSendHistories(t *testing.T) {
 			if got.code != exitOK || got.err != "" {
 				t.Errorf("%+v", got)
 			}
-			contains(t, strings.ReplaceAll(got.out, "Malformed", "malformed"), append(test.lines, fmt.Sprintf("%d sent, %d as they should be", test.sent, test.sent))...)
+			contains(t, strings.ReplaceAll(got.out, "Malformed", "malformed"), append(test.lines, fmt.Sprintf("%d sent, %d as expected", test.sent, test.sent))...)
 			if test.got != "" && r.got() != test.got {
 				t.Errorf("the receiver got %s, want %s", r.got(), test.got)
 			}
@@ -131,7 +131,7 @@ func TestSendProofs(t *testing.T) {
 			if got.code != exitRefused || r.got() != "ACKNOWLEDGED" {
 				t.Errorf("another secret: %+v; the receiver was called with %s", got, r.got())
 			}
-			contains(t, got.out, "401 Unauthorized", "NOT CONTENT: the proof was refused")
+			contains(t, got.out, "401 Unauthorized", "NOT CONTENT: the secret or signature was rejected")
 			contains(t, got.err, "compare --verify and the secret")
 		})
 	}
@@ -169,7 +169,7 @@ func TestSendVerdicts(t *testing.T) {
 			if got.code != test.code || strings.ContainsAny(got.out+got.err, "\x1b\u202e") {
 				t.Errorf("%+v, want code %d", got, test.code)
 			}
-			contains(t, got.out, append(test.want, "1 sent, 0 as they should be")...)
+			contains(t, got.out, append(test.want, "1 sent, 0 as expected")...)
 		})
 	}
 	if got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": webhookSecret}, "send", "http://127.0.0.1:1/"); got.code != exitFailed || !strings.Contains(got.out, "refused") {
@@ -196,7 +196,7 @@ func TestSendMistakes(t *testing.T) {
 	}{
 		"no URL":         {nil, []string{"pixmed send: want the webhook's URL"}},
 		"too many":       {[]string{"https://x", "single", webhookSecret}, []string{"not 3 arguments"}},
-		"no such story":  {[]string{"https://x", webhookSecret}, []string{"there is no such history"}},
+		"no such story":  {[]string{"https://x", webhookSecret}, []string{"there is no history of this name"}},
 		"no URL at all":  {[]string{"localhost:8080"}, []string{"it should look like https://"}},
 		"does not parse": {[]string{"http://x/%zz" + webhookSecret}, []string{"it should look like https://"}},
 		"a password":     {[]string{"https://u:" + webhookSecret + "@x"}, []string{"use --verify basic"}},

@@ -25,28 +25,28 @@ func newServe(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Receive webhooks, save receipts, forward notifications",
-		Long: `Receives infraction (MED) webhooks into a durable inbox: what was answered 200 is on
-disk. Then each notification, those of one transaction in order,
+		Long: `Receives infraction (MED) webhooks and stores them: what was answered 200 is on disk.
+Then, for each notification, in order within its transaction:
 
-  - is posted to your own application with --forward, signed as Standard Webhooks
-    (standardwebhooks.com) says. A status from 200 to 299 is done; everything else,
-    redirects too, is tried again, for about a day unless --attempts is set; a
-    Retry-After is honoured. It may come twice: webhook-id is the same then.
-  - has its receipt saved with --gateway, under the transaction id in --receipts. That
-    has attempts of its own: a receipt that is not there yet holds nothing up.
+  - with --forward it is posted to your own application, signed as Standard Webhooks
+    (standardwebhooks.com) specifies. Any status from 200 to 299 means that it is
+    done. Anything else, redirects included, is tried again for about a day (see
+    --attempts), and Retry-After is honoured. A notification may come twice, with the
+    same webhook-id.
+  - with --gateway its receipt is saved in --receipts, under the transaction id.
+    Receipts are tried separately: one that is not there yet holds nothing up.
 
-With --defence a case is due that long after it opened, and with --remind the
-application is reminded of it, by messages like the others, of the type
-infraction.reminder, until the case was answered (on the operations page, or with
-pixmed inbox) or has ended. A case that is never answered is lost.
+With --defence a case is due that long after it opened. With --remind the application
+is reminded before that, by a message of the type infraction.reminder, until somebody
+answers the case (on the operations page, or with pixmed inbox answered) or it ends.
 
---verify says what proves that a webhook is the gateway's. /metrics for Prometheus,
-/healthz, /readyz and, with a password, the operations page at /ops/ are served at
---admin, which other hosts cannot reach unless you say so.
+--verify says how a webhook proves that it comes from the gateway. /metrics for
+Prometheus, /healthz, /readyz and, with a password, the operations page at /ops/ are
+served at --admin, which only this machine can reach unless you say otherwise.
 
-It ends at SIGINT or SIGTERM within 50 seconds and --drain: it says that it is not
-ready, answers what is under way, and lets running work end. A second signal ends it
-at once, and loses nothing either.`,
+SIGINT or SIGTERM ends it within --drain and 50 seconds: it reports that it is not
+ready, answers the requests under way, and waits for running work. A second signal
+ends it at once, and even then nothing is lost.`,
 		Example: `  export PIXMED_WEBHOOK_SECRETS=$(openssl rand -hex 32)   # and give it to the gateway
   export PIXMED_GATEWAY_KEY=... PIXMED_GATEWAY_SECRET=...
   pixmed serve --gateway https://gateway.example/v1
@@ -91,7 +91,7 @@ func serve(ctx context.Context, c *config, p *process) (err error) {
 		defer cancel()
 		err = errors.Join(err, s.close(ctx))
 		if err == nil {
-			log.InfoContext(ctx, "pixmed: ended")
+			log.InfoContext(ctx, "pixmed: stopped")
 		}
 	}()
 	if err != nil {
@@ -146,7 +146,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 		options = append(options, inbox.WithAttemptTimeout(2*c.forwardTimeout))
 	}
 	if w.receipts == nil && w.forwarder == nil {
-		log.WarnContext(ctx, "pixmed: notifications are kept and nothing else: set --forward, --gateway or both")
+		log.WarnContext(ctx, "pixmed: notifications are stored, and nothing is done about them: set --forward, --gateway or both")
 	}
 	switch {
 	case len(c.remind) > 0:

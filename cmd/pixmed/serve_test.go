@@ -300,7 +300,7 @@ func TestServeOtherEvents(t *testing.T) {
 	}
 	await(t, s.admin+"/metrics", `pixmed_inbox_notifications{state="done"} 1`)
 	s.end(t)
-	contains(t, s.log.String(), "level=WARN", "notifications are kept and nothing else: set --forward, --gateway or both", `level=INFO msg="pixmed: ended"`)
+	contains(t, s.log.String(), "level=WARN", "notifications are stored, and nothing is done about them: set --forward, --gateway or both", `level=INFO msg="pixmed: stopped"`)
 }
 
 // An address that is taken, or a database that another process has, ends the command
@@ -331,7 +331,7 @@ func TestShutdown(t *testing.T) {
 	i := pixmedtest.NewInfraction()
 	gateway.AddReceipt(i)
 	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
-	env["PIXMED_DRAIN"] = "2"
+	env["PIXMED_DRAIN"] = "1"
 	s := start(t, env)
 	s.stop()
 	await(t, s.admin+"/readyz", "draining")

@@ -72,7 +72,7 @@ func annotate(cmd *cobra.Command, s *setting) {
 
 func writeSecrets(w io.Writer, cmd *cobra.Command) {
 	if secrets := cmd.Annotations[settingAnnotation]; secrets != "" {
-		fmt.Fprintf(w, "\nSecrets, from these variables or from the files that X_FILE names for each X:\n%s", secrets)
+		fmt.Fprintf(w, "\nSecrets, from these variables, or from the file that the variable with _FILE at its end names:\n%s", secrets)
 	}
 }
 
@@ -196,7 +196,7 @@ func (v *values) hidden(s *setting) string {
 	value, file := v.env[s.variable], v.env[s.variable+fileSuffix]
 	switch {
 	case value != "" && file != "":
-		v.errs = append(v.errs, fmt.Errorf("%s and %s%s are both set: which one holds?", s.variable, s.variable, fileSuffix))
+		v.errs = append(v.errs, fmt.Errorf("%s and %s%s are both set: unset one of them", s.variable, s.variable, fileSuffix))
 		return ""
 	case file == "":
 		return value
@@ -221,10 +221,10 @@ func (v *values) several(s *setting, least int) []string {
 	}
 	for i, secret := range secrets {
 		if strings.ContainsFunc(secret, unicode.IsControl) {
-			v.problem(s, "secret %d has a control character in it", i+1)
+			v.problem(s, "secret %d contains a control character", i+1)
 		}
 		if len(secret) < least {
-			v.problem(s, "secret %d has fewer than %d characters, and can be guessed: make one with openssl rand -hex 32", i+1, least)
+			v.problem(s, "secret %d has fewer than %d characters and could be guessed: make one with openssl rand -hex 32", i+1, least)
 		}
 	}
 	return secrets
@@ -237,7 +237,7 @@ const minSecret = 16
 func (v *values) header(s *setting) string {
 	name := v.text(s)
 	if !isHeader(name) {
-		v.problem(s, "%s is no header's name", quote(name))
+		v.problem(s, "%s is not a valid header name", quote(name))
 	}
 	return name
 }
@@ -252,8 +252,8 @@ func isHeader(name string) bool {
 // user returns a setting that is a user name of HTTP Basic.
 func (v *values) user(s *setting) string {
 	name := v.text(s)
-	if name == "" || strings.Contains(name, ":") || strings.ContainsFunc(name, unicode.IsControl) {
-		v.problem(s, "a user name is not empty, and has neither a colon nor a control character")
+	if name == "" || name != strings.TrimSpace(name) || strings.Contains(name, ":") || strings.ContainsFunc(name, unicode.IsControl) {
+		v.problem(s, "a user name must not be empty, contain a colon or a control character, or have white space at its ends")
 	}
 	return name
 }
@@ -287,7 +287,7 @@ func readSmall(name string) (string, error) {
 	return string(text), err
 }
 
-var errNotRegular = errors.New("it is no regular file")
+var errNotRegular = errors.New("it is not a regular file")
 
 // quote shows a value that is wrong. Long ones are cut: whoever mixes two variables
 // up may have put a secret there, and its beginning alone is of no use to anybody.

@@ -114,7 +114,7 @@ func TestSecrets(t *testing.T) {
 		"both":      {map[string]string{"PIXMED_S": webhookSecret, "PIXMED_S_FILE": "x"}, nil, "PIXMED_S and PIXMED_S_FILE are both set"},
 		"short":     {map[string]string{"PIXMED_S": webhookSecret + " " + webhookSecret[:15]}, nil, "PIXMED_S: secret 2 has fewer than 16 characters"},
 		"no file":   {map[string]string{"PIXMED_S_FILE": dir + "/none"}, nil, "PIXMED_S_FILE: stat " + dir + "/none"},
-		"folder":    {map[string]string{"PIXMED_S_FILE": dir}, nil, "it is no regular file"},
+		"folder":    {map[string]string{"PIXMED_S_FILE": dir}, nil, "it is not a regular file"},
 		"empty":     {map[string]string{"PIXMED_S_FILE": write("empty", "\n")}, nil, "PIXMED_S_FILE: the file is empty"},
 		"too large": {map[string]string{"PIXMED_S_FILE": write("large", strings.Repeat(webhookSecret, 5000))}, nil, "more than 65536 bytes"},
 	} {

@@ -28,7 +28,7 @@ var unsaid = map[string]string{
 	"no verifier: use WithVerifier":                                           "serve always gives one",
 	"WithVerifier and WithoutVerification contradict each other":              "serve gives one of them",
 	"Callbacks.Other is nil":                                                  "there are no Callbacks",
-	"ops: NewHandler: the page shows personal data and needs authentication":  "serve always gives some",
+	"the page shows personal data and needs authentication":                   "serve always gives some",
 	"pixmed: the pool has fewer connections than callbacks with postgres.Tx ": "the pool is large enough",
 	"an option of package ":                                                   "none is",
 }

@@ -56,6 +56,11 @@ func TestForwardInOrder(t *testing.T) {
 				await(t, s.admin+"/metrics", line)
 			}
 			s.end(t)
+			for _, personal := range []string{"ste378", string(i.EndToEndID)} { // of the external id
+				if strings.Contains(s.log.String(), personal) {
+					t.Errorf("the log holds %s", personal)
+				}
+			}
 		})
 	}
 }
@@ -83,7 +88,7 @@ func TestReceiptHoldsNothingUp(t *testing.T) {
 			await(t, s.admin+"/metrics", `pixmed_receipt_downloads_total{result="failed"} 1`)
 			await(t, s.admin+"/metrics", `pixmed_receipts{state="pending"} 2`)
 			s.end(t)
-			for queue, want := range map[string]string{"notifications": "done", "receipts": "the receipt is not saved: the gateway answered 404"} {
+			for queue, want := range map[string]string{"notifications": "done", "receipts": "the receipt was not saved: the gateway answered 404"} {
 				got := try(t, env, "inbox", "list", "--queue", queue)
 				if got.code != exitOK || !strings.Contains(got.out, want) {
 					t.Errorf("%s: %+v, want %q", queue, got, want)

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -178,22 +177,29 @@ func TestErrorsAreListed(t *testing.T) {
 	}
 }
 
-// The alerts are about metrics that pixmed serve exports.
-func TestAlertsNameMetrics(t *testing.T) {
+// The flags and variables of cmd/pixmed that pages name are there.
+func TestNamedSettingsExist(t *testing.T) {
 	t.Parallel()
-	exported := markdown.Read(t, "../../cmd/pixmed/metrics.go")
-	rules := markdown.Snippets(readPage(t, "inbox.md"), "yaml")
-	if len(rules) != 1 {
-		t.Fatalf("inbox.md has %d blocks of YAML, want the alerts alone", len(rules))
+	files, err := filepath.Glob("../../cmd/pixmed/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no program: %v", err)
 	}
-	metric := regexp.MustCompile(`pixmed_[a-z_]+`)
-	names := metric.FindAllString(rules[0], -1)
-	if len(names) == 0 {
-		t.Fatal("the alerts name no metric")
+	exist := map[string]bool{
+		"--help": true, "--no-cpu-throttling": true, "--min-instances": true, // of gcloud
+		"--repo": true, "--dead": true, // of gh, and of the past
 	}
-	for _, name := range names {
-		if base := strings.TrimSuffix(name, "_bucket"); !strings.Contains(exported, fmt.Sprintf("%q", base)) {
-			t.Errorf("the alerts use %s, which pixmed serve does not export", name)
+	setting := regexp.MustCompile(`flag: "([a-z-]+)"|variable: "(PIXMED_[A-Z_]+)"`)
+	for _, file := range files {
+		for _, m := range setting.FindAllStringSubmatch(markdown.Read(t, file), -1) {
+			exist["--"+m[1]], exist[m[2]], exist[m[2]+"_FILE"] = true, true, true
+		}
+	}
+	named := regexp.MustCompile(`--[a-z]+(?:-[a-z]+)*|PIXMED_[A-Z_]*[A-Z]`)
+	for _, page := range slices.AppendSeq(append(elsewhere, "../README.md", "../README.pt-BR.md"), maps.Keys(pages)) {
+		for _, name := range named.FindAllString(readPage(t, page), -1) {
+			if !exist[name] && !strings.HasPrefix(name, "PIXMED_TEST_") {
+				t.Errorf("%s names %s, which cmd/pixmed does not have", page, name)
+			}
 		}
 	}
 }

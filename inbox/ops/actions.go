@@ -117,8 +117,8 @@ func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption,
 
 // done logs an action, and has the first screen count again.
 func (h *Handler) done(r *http.Request, action string, args ...any) {
-	h.numbers.forget()
-	h.received.forget()
+	h.numbers.Forget()
+	h.received.Forget()
 	h.config.log.InfoContext(r.Context(), "pixmed: an operator acted on the operations page", append([]any{"action", action, "by", h.who(r)}, args...)...)
 }
 
@@ -130,7 +130,7 @@ func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := caseActions[i]
-	c, err := h.in.Case(r.Context(), r.PathValue("id"))
+	c, err := h.wholeCase(r.Context(), r.PathValue("id"))
 	if err != nil {
 		h.fail(w, r, err)
 		return

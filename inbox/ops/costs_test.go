@@ -2,7 +2,6 @@ package ops_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -18,113 +17,16 @@ import (
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
 
-func TestShared(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var calls atomic.Int64
-		s := ops.NewShared(3*time.Second, time.Now, func(context.Context) (int, error) {
-			time.Sleep(time.Second)
-			return int(calls.Add(1)), nil
-		})
-		var waiting sync.WaitGroup
-		ask := func(want int) {
-			waiting.Go(func() {
-				if n, err := s.Get(t.Context()); n != want || err != nil {
-					t.Errorf("got %d, %v, want %d", n, err, want)
-				}
-			})
-		}
-		for range 100 {
-			ask(1) // all at once
-		}
-		waiting.Wait()
-		ask(1) // it is kept
-		waiting.Wait()
-		time.Sleep(3 * time.Second)
-		ask(2)
-		synctest.Wait()
-		s.Forget() // while it is computed: who asks from now on gets one that began later
-		ask(3)
-		waiting.Wait()
-		s.Forget()
-		ask(4)
-		waiting.Wait()
-	})
-}
-
-// Who hangs up does not end what others wait for, and need not wait for it.
-func TestSharedHangUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := ops.NewShared(time.Hour, time.Now, func(ctx context.Context) (int, error) {
-			time.Sleep(time.Second)
-			return 1, ctx.Err()
-		})
-		gone, hangUp := context.WithCancel(t.Context())
-		first := make(chan error, 1)
-		go func() {
-			_, err := s.Get(gone)
-			first <- err
-		}()
-		synctest.Wait()
-		second := make(chan error, 1)
-		go func() {
-			_, err := s.Get(gone)
-			second <- err
-		}()
-		synctest.Wait()
-		hangUp()
-		if err := <-second; !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-		if n, err := s.Get(t.Context()); n != 1 || err != nil {
-			t.Errorf("got %d, %v", n, err)
-		}
-		if err := <-first; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// An error is not kept, and a panic leaves nobody waiting.
-func TestSharedFails(t *testing.T) {
-	t.Parallel()
-	var calls int
-	s := ops.NewShared(time.Hour, time.Now, func(context.Context) (int, error) {
-		switch calls++; calls {
-		case 1:
-			return 0, errAway
-		case 2:
-			panic("broken")
-		}
-		return calls, nil
-	})
-	if _, err := s.Get(t.Context()); !errors.Is(err, errAway) {
-		t.Errorf("got %v", err)
-	}
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic was lost")
-			}
-		}()
-		_, _ = s.Get(t.Context())
-	}()
-	if n, err := s.Get(t.Context()); n != 3 || err != nil {
-		t.Errorf("got %d, %v", n, err)
-	}
-}
-
 // slow is an inbox in which counts and searches hang.
 type slow struct {
 	*inbox.Inbox
 
-	counting, searching busy
-	release             chan struct{}
+	counting, searching, reading busy
+	release                      chan struct{}
 }
 
 func newSlow(in *inbox.Inbox) *slow {
-	return &slow{Inbox: in, release: make(chan struct{}), counting: newBusy(), searching: newBusy()}
+	return &slow{Inbox: in, release: make(chan struct{}), counting: newBusy(), searching: newBusy(), reading: newBusy()}
 }
 
 // busy knows how many are at it.
@@ -168,6 +70,13 @@ func (s *slow) Cases(ctx context.Context, f inbox.CaseFilter) ([]*inbox.Case, er
 	return s.Inbox.Cases(ctx, f)
 }
 
+func (s *slow) Case(ctx context.Context, id string) (*inbox.Case, error) {
+	if err := s.hang(ctx, s.reading); err != nil {
+		return nil, err
+	}
+	return s.Inbox.Case(ctx, id)
+}
+
 // However many ask for counts and searches, and however long these take, one of each
 // runs, and notifications are accepted and processed, and the inbox is ready.
 func TestCostsAreBounded(t *testing.T) {
@@ -186,13 +95,15 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stored := pixmedtest.NewNotification()
+	if err := s.Receive(t.Context(), stored); err != nil {
+		t.Fatal(err)
+	}
+	<-done
 	var asking sync.WaitGroup
 	codes := make(chan int, 100)
 	for i := range cap(codes) {
-		path := "/"
-		if i%2 == 1 {
-			path = "/cases?q=anything"
-		}
+		path := []string{"/", "/cases?q=anything", "/case/" + stored.TransactionID}[i%3]
 		asking.Go(func() {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(http.MethodGet, path, nil)
@@ -202,6 +113,7 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	}
 	<-s.counting.begun
 	<-s.searching.begun
+	<-s.reading.begun
 	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
@@ -225,8 +137,8 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	if n := got[http.StatusOK] + got[http.StatusServiceUnavailable]; n != cap(codes) || got[http.StatusOK] == 0 {
 		t.Errorf("answers by status: %v", got)
 	}
-	if s.counting.most.Load() != 1 || s.searching.most.Load() != 1 {
-		t.Errorf("%d counted and %d searched at once", s.counting.most.Load(), s.searching.most.Load())
+	if counted, searched, read := s.counting.most.Load(), s.searching.most.Load(), s.reading.most.Load(); counted != 1 || searched != 1 || read > 2 {
+		t.Errorf("%d counted, %d searched and %d read a case at once", counted, searched, read)
 	}
 }
 

@@ -1,9 +1,6 @@
 package ops
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // NewHandlerOf is NewHandler with a store that may fail.
 var NewHandlerOf = newHandler
@@ -48,20 +45,3 @@ func (h *Handler) Addresses() int {
 func Speech(lang string, location *time.Location, now time.Time) speech {
 	return speech{Lang: lang, T: texts[lang], location: location, now: now}
 }
-
-// Shared is computed once at a time.
-type Shared struct{ shared[int] }
-
-// NewShared returns one.
-func NewShared(keep time.Duration, now func() time.Time, compute func(context.Context) (int, error)) *Shared {
-	return &Shared{shared[int]{keep: keep, timeout: time.Minute, now: now, compute: compute}}
-}
-
-// Get is get without the time.
-func (s *Shared) Get(ctx context.Context) (int, error) {
-	n, _, err := s.get(ctx)
-	return n, err
-}
-
-// Forget is forget.
-func (s *Shared) Forget() { s.forget() }

@@ -34,7 +34,7 @@ type groupRow struct {
 
 // findGroup returns the group that a request is about.
 func (h *Handler) findGroup(r *http.Request) (inbox.Failure, error) {
-	n, _, err := h.numbers.get(r.Context())
+	n, _, err := h.numbers.Get(r.Context())
 	if err != nil {
 		return inbox.Failure{}, err
 	}

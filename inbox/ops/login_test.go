@@ -108,6 +108,16 @@ func TestBasicAuth(t *testing.T) {
 	}
 }
 
+// Whoever looks at the page learns that somebody guesses.
+func TestFailedLoginsAreShown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, ops.WithBasicAuth("ana", "secret-password"))
+	right := basic("ana", "secret-password")
+	s.do(t, http.MethodGet, "/", right, nil).mustNotHold(t, "failed login")
+	s.do(t, http.MethodGet, "/", basic("bob", "guess"), nil).mustHold(t, http.StatusUnauthorized)
+	s.do(t, http.MethodGet, "/", right, nil).mustHold(t, http.StatusOK, "1 failed login since the process started", "User: <b>ana</b>")
+}
+
 func TestFailedLoginsAreSlowedDown(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/internal/shared"
 )
 
 //go:embed pages
@@ -57,9 +58,10 @@ type Handler struct {
 	config   *config
 	pages    *template.Template
 	mux      *http.ServeMux
-	numbers  *shared[*numbers]
-	received *shared[[]inbox.Received]
+	numbers  *shared.Value[*numbers]
+	received *shared.Value[[]inbox.Received]
 	search   turn
+	whole    turn
 }
 
 // NewHandler returns the page of an inbox. It fails without [WithBasicAuth] or
@@ -80,9 +82,9 @@ func newHandler(in store, opts ...Option) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{in: in, config: c, pages: pages, mux: http.NewServeMux(), search: make(turn, 1)}
-	h.numbers = &shared[*numbers]{keep: keepNumbers, timeout: countTimeout, now: c.now, compute: h.count}
-	h.received = &shared[[]inbox.Received]{keep: keepChart, timeout: countTimeout, now: c.now, compute: h.countReceived}
+	h := &Handler{in: in, config: c, pages: pages, mux: http.NewServeMux(), search: make(turn, 1), whole: make(turn, wholeCases)}
+	h.numbers = &shared.Value[*numbers]{Keep: keepNumbers, Timeout: countTimeout, Now: c.now, Compute: h.count}
+	h.received = &shared.Value[[]inbox.Received]{Keep: keepChart, Timeout: countTimeout, Now: c.now, Compute: h.countReceived}
 	h.mux.HandleFunc("GET /{$}", h.overview)
 	h.mux.HandleFunc("GET /cases", h.cases)
 	h.mux.HandleFunc("GET /case/{id}", h.oneCase)

@@ -118,7 +118,7 @@ type failureView struct {
 }
 
 func (h *Handler) overview(w http.ResponseWriter, r *http.Request) {
-	n, at, err := h.numbers.get(r.Context())
+	n, at, err := h.numbers.Get(r.Context())
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -134,7 +134,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) {
 		v.Today += "+"
 	}
 	// The first screen is worth having without it.
-	if received, _, err := h.received.get(r.Context()); err != nil {
+	if received, _, err := h.received.Get(r.Context()); err != nil {
 		h.config.log.WarnContext(r.Context(), "pixmed: the chart of the operations page could not be made", "error", err)
 	} else {
 		v.Chart = newChart(p.speech, received)

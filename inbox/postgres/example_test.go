@@ -25,7 +25,7 @@ func ExampleTx() {
 		return err // nil commits both the row and that the notification is done
 	}
 	serve(pixmed.Callbacks{Acknowledged: book, Other: pixmed.Ignore})
-	// Output: no DATABASE_URL
+	// Output: no PIXMED_DB
 }
 
 // The same with database/sql. GORM, bun and sqlc take the transaction too.
@@ -39,7 +39,7 @@ func ExampleSQLTx() {
 		return err // nil commits both the row and that the notification is done
 	}
 	serve(pixmed.Callbacks{Acknowledged: book, Other: pixmed.Ignore})
-	// Output: no DATABASE_URL
+	// Output: no PIXMED_DB
 }
 
 // A unit test calls a callback with a transaction of its own, and rolls it back.
@@ -70,9 +70,9 @@ func ExampleContextWithSQLTx() {
 
 // serve works an inbox for a moment.
 func serve(receiver pixmed.Receiver) {
-	url := os.Getenv("DATABASE_URL") // with pool_max_conns=13 in it: ten workers, and three for the inbox
+	url := os.Getenv("PIXMED_DB") // with pool_max_conns=13 in it: ten workers, and three for the inbox
 	if url == "" {
-		fmt.Println("no DATABASE_URL")
+		fmt.Println("no PIXMED_DB")
 		return
 	}
 	ctx := context.Background()

@@ -98,7 +98,11 @@ func (s *store) checkOurs(ctx context.Context) error {
 	case info.Size() == 0 && !exists(s.path+"-wal"):
 		return nil // it is new
 	}
-	db, err := sql.Open("sqlite", plainDSN(s.path, "mode=ro", pragma(fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))))
+	mode := "mode=ro"
+	if exists(s.path + "-journal") {
+		mode = "mode=rw" // what a crash has cut off is rolled back, as by whoever opens the file
+	}
+	db, err := sql.Open("sqlite", plainDSN(s.path, mode, pragma(fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))))
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func TestLeftInTheWAL(t *testing.T) {
 	if err := in.Receive(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	after := copyFiles(t, s.Path)
+	after := copyFiles(t, s.Path, "-wal")
 	in = after.Open(t, ignore)
 	if err := in.Receive(t.Context(), n); !errors.Is(err, pixmed.ErrDuplicate) {
 		t.Fatalf("Receive: %v, want ErrDuplicate", err)
@@ -264,11 +264,43 @@ func TestLeftInTheWAL(t *testing.T) {
 	}
 }
 
-// copyFiles copies the files of an inbox, as they are when its process is killed.
-func copyFiles(t *testing.T, path string) *enginetest.Store {
+// A crash while the file is created leaves a journal that has to be rolled back
+// before the file can be read.
+func TestLeftInTheJournal(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "inbox.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	for _, statement := range []string{
+		"PRAGMA cache_size = 1", // so that it writes before it commits
+		"BEGIN",
+		"CREATE TABLE anything (b)",
+		"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO anything SELECT randomblob(1000) FROM n",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	s := copyFiles(t, path, "-journal")
+	if info, err := os.Stat(s.Path); err != nil || info.Size() == 0 {
+		t.Fatalf("the file has nothing to roll back: %v, %v", info, err)
+	}
+	in := s.Open(t, ignore)
+	if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
+		t.Error(err)
+	}
+}
+
+// copyFiles copies a database and the file beside it that ends in suffix, as they
+// are when the process is killed.
+func copyFiles(t *testing.T, path, suffix string) *enginetest.Store {
 	t.Helper()
 	s := enginetest.SQLite(t)
-	for _, suffix := range []string{"", "-wal"} {
+	for _, suffix := range []string{"", suffix} {
 		b, err := os.ReadFile(path + suffix)
 		if err != nil {
 			t.Fatal(err)
@@ -299,7 +331,7 @@ func TestRecoveryIsOneTransaction(t *testing.T) {
 	for range attempts {
 		<-begun
 	}
-	after := copyFiles(t, s.Path)
+	after := copyFiles(t, s.Path, "-wal")
 	r := enginetest.NewRecorder(nil)
 	in := after.Open(t, r, inbox.WithMaxAttempts(2))
 	before := commits(t, after.Path)

@@ -25,4 +25,4 @@ PIXMED_TEST_CHROMIUM=$(find_chromium)
 if [ "${1-}" = -screenshots ]; then
   export PIXMED_SCREENSHOTS=$PWD/../../../docs
 fi
-go test -tags=browser -count=1 -timeout=5m.
+go test -tags=browser -count=1 -timeout=5m .
