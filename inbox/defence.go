@@ -34,7 +34,7 @@ import (
 // be rid of them.
 func WithDefence(window time.Duration, remind func(context.Context, *Case) error, before ...time.Duration) Option {
 	return option("WithDefence", func(c *config.Config) error {
-		before = slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
+		before := slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
 		switch {
 		case window < time.Second || window > longest || window%time.Microsecond != 0:
 			return fmt.Errorf("the window, %v, is shorter than a second or longer than 100 years, or no whole number of microseconds", window)

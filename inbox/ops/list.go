@@ -95,6 +95,16 @@ type list struct {
 	Shows []string
 	Cases *caseTable
 	Next  string // the next page's query, "" if there is none
+	// Quarantined are bodies that hold what is searched for: they have no case yet.
+	Quarantined []quarantined
+}
+
+// inQuarantine is how many bodies a search finds.
+const inQuarantine = 10
+
+type quarantined struct {
+	ID, Error string
+	Received  when
 }
 
 // cases lists cases.
@@ -109,7 +119,7 @@ func (h *Handler) cases(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	f := inbox.CaseFilter{Search: search, After: query.Get("after"), Limit: pageSize}
-	cases, err := h.find(r.Context(), what, f)
+	cases, bodies, err := h.find(r.Context(), what, f)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -117,24 +127,41 @@ func (h *Handler) cases(w http.ResponseWriter, r *http.Request) {
 	p := h.page(r)
 	p.Title, p.Search = p.T["cases"], search
 	v := &list{Page: p, Show: what, Shows: shows, Cases: h.caseTable(p, cases)}
+	for _, e := range bodies {
+		v.Quarantined = append(v.Quarantined, quarantined{e.ID, show(e.LastError, 250), p.Short(e.ReceivedAt)})
+	}
 	if len(cases) == pageSize {
 		v.Next = "?" + url.Values{"show": {what}, "q": {search}, "after": {cases[pageSize-1].Cursor()}}.Encode()
 	}
 	h.render(w, r, http.StatusOK, "cases.html", v)
 }
 
-// find returns the cases of a choice.
-func (h *Handler) find(ctx context.Context, what string, f inbox.CaseFilter) ([]*inbox.Case, error) {
-	if f.Search != "" {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, searchTimeout)
-		defer cancel()
-		done, err := h.search.wait(ctx)
-		if err != nil {
-			return nil, errSearchBusy
-		}
-		defer done()
+// find returns the cases of a choice. With a search it waits for others, and returns
+// bodies in quarantine too if all is searched.
+func (h *Handler) find(ctx context.Context, what string, f inbox.CaseFilter) (cases []*inbox.Case, bodies []*inbox.Event, err error) {
+	if f.Search == "" {
+		cases, err = h.choose(ctx, what, f)
+		return cases, nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	done, err := h.search.wait(ctx)
+	if err != nil {
+		return nil, nil, errSearchBusy
+	}
+	defer done()
+	cases, err = h.choose(ctx, what, f)
+	if err == nil && what == "all" && f.After == "" {
+		bodies, err = h.in.List(ctx, inbox.Filter{State: inbox.Quarantined, Search: f.Search, Limit: inQuarantine})
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(errSearchBusy, err)
+	}
+	return cases, bodies, err
+}
+
+// choose returns the cases of a choice.
+func (h *Handler) choose(ctx context.Context, what string, f inbox.CaseFilter) ([]*inbox.Case, error) {
 	now := h.config.now()
 	switch what {
 	case "open":
@@ -160,9 +187,5 @@ func (h *Handler) find(ctx context.Context, what string, f inbox.CaseFilter) ([]
 	default:
 		return nil, errBadRequest
 	}
-	cases, err := h.in.Cases(ctx, f)
-	if err != nil && f.Search != "" && ctx.Err() != nil {
-		return nil, errors.Join(errSearchBusy, err)
-	}
-	return cases, err
+	return h.in.Cases(ctx, f)
 }

@@ -114,7 +114,7 @@ func TestFailedLoginsAreShown(t *testing.T) {
 	s := newSite(t, ops.WithBasicAuth("ana", "secret-password"))
 	right := basic("ana", "secret-password")
 	s.do(t, http.MethodGet, "/", right, nil).mustNotHold(t, "failed login")
-	s.do(t, http.MethodGet, "/", basic("ana", "guess"), nil).mustHold(t, http.StatusUnauthorized)
+	s.do(t, http.MethodGet, "/", basic("bob", "guess"), nil).mustHold(t, http.StatusUnauthorized)
 	s.do(t, http.MethodGet, "/", right, nil).mustHold(t, http.StatusOK, "1 failed login since the process started", "User: <b>ana</b>")
 }
 

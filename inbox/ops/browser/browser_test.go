@@ -201,7 +201,8 @@ INSERT INTO cases (id, transaction_id, next_seq, updated_at, open, status_seq, v
 SELECT 1000 + n, tx, 2, at, open, 1, 1000 + n, at, CASE open WHEN 0 THEN at END FROM crowd`, `
 INSERT INTO events (id, case_id, transaction_id, external_id, external_digest, status, value, raw, seq, state, standing, attempts, received_at, done_at)
 SELECT printf('01%s', substr(tx, 3)), 1000 + n, tx, 'crowd-' || n, n, CASE open WHEN 1 THEN 'ACKNOWLEDGED' ELSE 'CANCELLED' END, 1000 + n,
-	CAST(replace((SELECT CAST(raw AS text) FROM events WHERE external_id = 'the-first'), 'the-first', 'crowd-' || n) AS blob), 1, 'done', 1 + open, 1, at, at FROM crowd`)
+	CAST(replace((SELECT CAST(raw AS text) FROM events WHERE external_id = 'the-first'), 'the-first', 'crowd-' || n) AS blob), 1, 'done', 1 + open, 1, at, at FROM crowd`, `
+INSERT INTO ids (case_id, external_key, e2e_key) SELECT 1000 + n, CAST('CROWD-' || n AS blob), x'' FROM crowd`)
 }
 
 // run runs statements on one connection.
