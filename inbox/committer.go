@@ -33,9 +33,10 @@ type committer struct {
 	workers  *workers   // nil unless attempts may begin
 
 	// The goroutine's own.
-	parked  []*request // whose case somebody else holds
-	nextDue time.Time  // when something will be due, as far as is known
-	failing time.Time  // since when the database is not available; zero if it is
+	parked   []*request // whose case somebody else holds
+	nextDue  time.Time  // when something will be due, as far as is known
+	failing  time.Time  // since when the database is not available; zero if it is
+	refusals int        // how many notifications were not stored since then
 
 	mu      sync.RWMutex
 	refused bool
@@ -403,8 +404,8 @@ func (co *committer) pause() time.Duration {
 	return pause
 }
 
-// noteOutage logs when an outage of the database begins and ends, and each batch
-// with notifications that were refused for it.
+// noteOutage logs when an outage of the database begins, when it first refuses
+// notifications, and when it ends.
 func (co *committer) noteOutage(err error, ops []*ledger.Op, start time.Time) {
 	refused := 0
 	for _, op := range ops {
@@ -414,17 +415,20 @@ func (co *committer) noteOutage(err error, ops []*ledger.Op, start time.Time) {
 	}
 	switch {
 	case err == nil && !co.failing.IsZero():
-		co.log.Info("pixmed: the database works again", "after", time.Since(co.failing).Round(time.Millisecond))
-		co.failing = time.Time{}
+		co.log.Info("pixmed: the database works again", "after", time.Since(co.failing).Round(time.Millisecond), "refused", co.refusals)
+		co.failing, co.refusals = time.Time{}, 0
 	case err == nil:
-	case refused > 0:
-		co.log.Error("pixmed: notifications could not be stored; their senders were answered 503",
-			"notifications", refused, "error", logText(err), "took", time.Since(start).Round(time.Millisecond))
+	case refused > 0 && co.refusals == 0:
+		co.log.Error("pixmed: notifications cannot be stored; their senders are answered 503 until the database works again",
+			"error", logText(err), "took", time.Since(start).Round(time.Millisecond))
 	case co.failing.IsZero():
 		co.log.Error("pixmed: the database fails; the inbox tries again until it works", "error", logText(err))
 	}
-	if err != nil && co.failing.IsZero() {
-		co.failing = start
+	if err != nil {
+		co.refusals += refused
+		if co.failing.IsZero() {
+			co.failing = start
+		}
 	}
 }
 

@@ -177,6 +177,33 @@ func TestErrorsAreListed(t *testing.T) {
 	}
 }
 
+// The flags and variables of cmd/pixmed that pages name are there.
+func TestNamedSettingsExist(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../cmd/pixmed/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no program: %v", err)
+	}
+	exist := map[string]bool{
+		"--help": true, "--no-cpu-throttling": true, "--min-instances": true, // of gcloud
+		"--repo": true, "--dead": true, // of gh, and of the past
+	}
+	setting := regexp.MustCompile(`flag: "([a-z-]+)"|variable: "(PIXMED_[A-Z_]+)"`)
+	for _, file := range files {
+		for _, m := range setting.FindAllStringSubmatch(markdown.Read(t, file), -1) {
+			exist["--"+m[1]], exist[m[2]], exist[m[2]+"_FILE"] = true, true, true
+		}
+	}
+	named := regexp.MustCompile(`--[a-z]+(?:-[a-z]+)*|PIXMED_[A-Z_]*[A-Z]`)
+	for _, page := range slices.AppendSeq(append(elsewhere, "../README.md", "../README.pt-BR.md"), maps.Keys(pages)) {
+		for _, name := range named.FindAllString(readPage(t, page), -1) {
+			if !exist[name] && !strings.HasPrefix(name, "PIXMED_TEST_") {
+				t.Errorf("%s names %s, which cmd/pixmed does not have", page, name)
+			}
+		}
+	}
+}
+
 // Workflows run code of others at a commit, not at a tag that can be moved, and may
 // write nothing unless a job says so.
 func TestWorkflows(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"net/netip"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -51,16 +52,9 @@ func TestFunctionURL(t *testing.T) {
 		{"invalid, and kept", "{", "a secret", false, http.StatusOK},
 		{"empty", "", "a secret", false, http.StatusBadRequest},
 	} {
-		request := &events.LambdaFunctionURLRequest{
-			RawPath: "/webhooks/infraction", Body: tt.body, IsBase64Encoded: tt.encoded,
-			Headers: map[string]string{"content-type": "application/json", "x-webhook-secret": tt.secret},
-			RequestContext: events.LambdaFunctionURLRequestContext{
-				DomainName: "abc.lambda-url.sa-east-1.on.aws",
-				HTTP:       events.LambdaFunctionURLRequestContextHTTPDescription{Method: http.MethodPost, SourceIP: "203.0.113.7"},
-			},
-		}
+		request := newRequest(tt.body, tt.secret)
 		if tt.encoded {
-			request.Body = base64.StdEncoding.EncodeToString([]byte(tt.body))
+			request.Body, request.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(tt.body)), true
 		}
 		response, err := invoke(t.Context(), request)
 		if err != nil {
@@ -103,6 +97,40 @@ func TestFunctionURL(t *testing.T) {
 	}
 	if err := worker.Stop(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The address that a function URL passes on is the one that ClientNetworks judges.
+func TestClientNetworks(t *testing.T) {
+	t.Parallel()
+	for network, want := range map[string]int{"203.0.113.0/24": http.StatusOK, "198.51.100.0/24": http.StatusUnauthorized} {
+		handler, err := pixmed.NewHandler(pixmed.ReceiverFunc(pixmed.Ignore),
+			pixmed.WithVerifier(pixmed.ClientNetworks([]netip.Prefix{netip.MustParsePrefix(network)})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := lambdaurl.Wrap(handler)(t.Context(), newRequest(pixmedtest.Sample, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode != want {
+			t.Errorf("only %s is allowed: answered %d, want %d", network, response.StatusCode, want)
+		}
+	}
+}
+
+// newRequest returns what a function URL hands to the function.
+func newRequest(body, secret string) *events.LambdaFunctionURLRequest {
+	return &events.LambdaFunctionURLRequest{
+		RawPath: "/webhooks/infraction", Body: body,
+		Headers: map[string]string{"content-type": "application/json", "x-webhook-secret": secret},
+		RequestContext: events.LambdaFunctionURLRequestContext{
+			DomainName: "abc.lambda-url.sa-east-1.on.aws",
+			HTTP:       events.LambdaFunctionURLRequestContextHTTPDescription{Method: http.MethodPost, SourceIP: "203.0.113.7"},
+		},
 	}
 }
 

@@ -130,7 +130,7 @@ func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := caseActions[i]
-	c, err := h.in.Case(r.Context(), r.PathValue("id"))
+	c, err := h.wholeCase(r.Context(), r.PathValue("id"))
 	if err != nil {
 		h.fail(w, r, err)
 		return

@@ -73,7 +73,7 @@ type eventView struct {
 func (p page) With(e *eventView) eventPage { return eventPage{Page: p, Event: e} }
 
 func (h *Handler) oneCase(w http.ResponseWriter, r *http.Request) {
-	c, err := h.in.Case(r.Context(), r.PathValue("id"))
+	c, err := h.wholeCase(r.Context(), r.PathValue("id"))
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -248,7 +248,7 @@ func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 
 // receipt serves the receipt of a case.
 func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) {
-	c, err := h.in.Case(r.Context(), r.PathValue("id"))
+	c, err := h.wholeCase(r.Context(), r.PathValue("id"))
 	if err != nil {
 		h.fail(w, r, err)
 		return

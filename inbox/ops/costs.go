@@ -1,11 +1,19 @@
 package ops
 
-import "context"
+import (
+	"context"
 
-// turn lets one at a time through.
+	"github.com/pixmed-go/pixmed/inbox"
+)
+
+// wholeCases is how many cases are read at a time with all their notifications, of which
+// one may have a thousand, of 64 KiB each.
+const wholeCases = 2
+
+// turn lets as many at a time through as it has room for.
 type turn chan struct{}
 
-// wait waits for it, and returns what to call at the end.
+// wait waits for that, and returns what to call at the end.
 func (t turn) wait(ctx context.Context) (done func(), err error) {
 	select {
 	case t <- struct{}{}:
@@ -13,4 +21,14 @@ func (t turn) wait(ctx context.Context) (done func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// wholeCase returns a case with its notifications.
+func (h *Handler) wholeCase(ctx context.Context, id string) (*inbox.Case, error) {
+	done, err := h.whole.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return h.in.Case(ctx, id)
 }

@@ -21,12 +21,12 @@ import (
 type slow struct {
 	*inbox.Inbox
 
-	counting, searching busy
-	release             chan struct{}
+	counting, searching, reading busy
+	release                      chan struct{}
 }
 
 func newSlow(in *inbox.Inbox) *slow {
-	return &slow{Inbox: in, release: make(chan struct{}), counting: newBusy(), searching: newBusy()}
+	return &slow{Inbox: in, release: make(chan struct{}), counting: newBusy(), searching: newBusy(), reading: newBusy()}
 }
 
 // busy knows how many are at it.
@@ -70,6 +70,13 @@ func (s *slow) Cases(ctx context.Context, f inbox.CaseFilter) ([]*inbox.Case, er
 	return s.Inbox.Cases(ctx, f)
 }
 
+func (s *slow) Case(ctx context.Context, id string) (*inbox.Case, error) {
+	if err := s.hang(ctx, s.reading); err != nil {
+		return nil, err
+	}
+	return s.Inbox.Case(ctx, id)
+}
+
 // However many ask for counts and searches, and however long these take, one of each
 // runs, and notifications are accepted and processed, and the inbox is ready.
 func TestCostsAreBounded(t *testing.T) {
@@ -88,13 +95,15 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stored := pixmedtest.NewNotification()
+	if err := s.Receive(t.Context(), stored); err != nil {
+		t.Fatal(err)
+	}
+	<-done
 	var asking sync.WaitGroup
 	codes := make(chan int, 100)
 	for i := range cap(codes) {
-		path := "/"
-		if i%2 == 1 {
-			path = "/cases?q=anything"
-		}
+		path := []string{"/", "/cases?q=anything", "/case/" + stored.TransactionID}[i%3]
 		asking.Go(func() {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(http.MethodGet, path, nil)
@@ -104,6 +113,7 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	}
 	<-s.counting.begun
 	<-s.searching.begun
+	<-s.reading.begun
 	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
@@ -127,8 +137,8 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	if n := got[http.StatusOK] + got[http.StatusServiceUnavailable]; n != cap(codes) || got[http.StatusOK] == 0 {
 		t.Errorf("answers by status: %v", got)
 	}
-	if s.counting.most.Load() != 1 || s.searching.most.Load() != 1 {
-		t.Errorf("%d counted and %d searched at once", s.counting.most.Load(), s.searching.most.Load())
+	if counted, searched, read := s.counting.most.Load(), s.searching.most.Load(), s.reading.most.Load(); counted != 1 || searched != 1 || read > 2 {
+		t.Errorf("%d counted, %d searched and %d read a case at once", counted, searched, read)
 	}
 }
 

@@ -23,9 +23,10 @@
 //
 // Counts are kept for three seconds (the chart, for a minute), and computed by one
 // request while others wait. Searches run one at a time, for at most three seconds
-// each. Bodies are shown in part if they are long, and only on the page of a case. So
-// the page needs one or two of the connections that the inbox has for reading, and
-// none of those that accept notifications, call the receiver or answer Ready.
+// each, and two cases are read at a time. Bodies are on the page of a case alone, and
+// shown in part if they are long. So the page needs a few of the connections that the
+// inbox has for reading, and none of those that accept notifications, call the
+// receiver or answer Ready.
 //
 // # Security
 //

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
@@ -115,25 +117,30 @@ func TestGroupOfNoError(t *testing.T) {
 // tiring is an inbox whose database goes away in the middle.
 type tiring struct {
 	*inbox.Inbox
-	left int
+	left     int
+	replayed []string
 }
 
 func (s *tiring) Replay(ctx context.Context, id string, opts ...inbox.ActionOption) error {
 	if s.left--; s.left < 0 {
 		return errAway
 	}
+	s.replayed = append(s.replayed, id)
 	return s.Inbox.Replay(ctx, id, opts...)
 }
 
-// What was done before something failed is reported, and the rest can be done again.
+// What was done before something failed is reported, and the rest can be done again. The
+// oldest come first: one of a case that is done would keep older ones from being
+// replayed.
 func TestGroupFailsHalfway(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
+	var ids []string
 	for range 3 {
-		s.dead(t, errors.New("timeout"), anything)
+		ids = append(ids, s.dead(t, errors.New("timeout"), anything).ID)
 	}
 	path := s.groups(t)["3"]
-	store := &tiring{s.in, 2}
+	store := &tiring{Inbox: s.in, left: 2}
 	log := new(safeBuffer)
 	page, err := ops.NewHandlerOf(store, ops.WithAuthenticated(), ops.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
 	if err != nil {
@@ -148,5 +155,8 @@ func TestGroupFailsHalfway(t *testing.T) {
 		if to := w.Header().Get("Location"); want == http.StatusSeeOther && (!strings.Contains(to, "n=2") || !strings.Contains(to, "more=1")) {
 			t.Errorf("it leads to %s", to)
 		}
+	}
+	if diff := cmp.Diff(ids[:2], store.replayed); diff != "" {
+		t.Errorf("replayed (-want +got):\n%s", diff)
 	}
 }

@@ -75,8 +75,9 @@ func (p *login) admit(w http.ResponseWriter, r *http.Request, now time.Time, log
 		}
 		return true
 	case wait > 0:
-		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		http.Error(w, "Too many failed logins from this address. Wait for "+age(wait.Round(time.Second))+", then try again.", http.StatusTooManyRequests)
+		wait := strconv.Itoa(int((wait + time.Second - 1) / time.Second))
+		w.Header().Set("Retry-After", wait)
+		http.Error(w, "Too many failed logins from this address. Wait for "+wait+" s, then try again.", http.StatusTooManyRequests)
 	default:
 		if given {
 			// Not the name that was given: people type passwords there.

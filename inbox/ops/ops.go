@@ -61,6 +61,7 @@ type Handler struct {
 	numbers  *shared.Value[*numbers]
 	received *shared.Value[[]inbox.Received]
 	search   turn
+	whole    turn
 }
 
 // NewHandler returns the page of an inbox. It fails without [WithBasicAuth] or
@@ -81,7 +82,7 @@ func newHandler(in store, opts ...Option) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{in: in, config: c, pages: pages, mux: http.NewServeMux(), search: make(turn, 1)}
+	h := &Handler{in: in, config: c, pages: pages, mux: http.NewServeMux(), search: make(turn, 1), whole: make(turn, wholeCases)}
 	h.numbers = &shared.Value[*numbers]{Keep: keepNumbers, Timeout: countTimeout, Now: c.now, Compute: h.count}
 	h.received = &shared.Value[[]inbox.Received]{Keep: keepChart, Timeout: countTimeout, Now: c.now, Compute: h.countReceived}
 	h.mux.HandleFunc("GET /{$}", h.overview)

@@ -186,7 +186,7 @@ var texts = map[string]map[string]string{
 		"dead_count":      "falha definitiva|falhas definitivas",
 		"quarantined_n":   "em quarentena|em quarentena",
 		"pending_count":   "pendente|pendentes",
-		"oldest":          "a mais antiga há",
+		"oldest":          "há até",
 		"given_up":        "caso tem um lembrete que falhou de vez: ninguém foi avisado.|casos têm um lembrete que falhou de vez: ninguém foi avisado.",
 		"answer_next":     "Próximos a responder",
 		"all_to_answer":   "Todos os casos a responder",

@@ -73,11 +73,6 @@ func (s *results) goals() (all []goal) {
 		g := s.find("Accept", at+" conns=64")
 		r, ok := times(g.of(ours), g.of("river-tx"), "accepts/s")
 		atLeast("accepts from 64 senders, times as many as with river-tx", engine, 1, r, ok)
-		for _, workers := range []string{"10", "50"} {
-			g := s.find("Work", at+" workers="+workers)
-			r, ok := times(g.of(ours), g.of("river"), "callbacks/s")
-			atLeast("callbacks of "+workers+" workers, times as many as River's", engine, 1, r, ok)
-		}
 		after, ok := s.find("Latency", at).of(ours).median("after-the-200-p50-µs")
 		atMost("from the 200 to the callback in ms, median", engine, 1, after/1e3, ok)
 	}

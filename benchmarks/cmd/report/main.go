@@ -41,7 +41,7 @@ func main() {
 func report(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 3, "how many times to run everything")
-	benchtime := flags.String("benchtime", "100ms", "how long a benchmark runs in a round, as for go test")
+	benchtime := flags.String("benchtime", "50ms", "how long a benchmark runs in a round, as for go test")
 	pattern := flags.String("bench", ".", "the benchmarks to run, as for go test")
 	only := flags.String("packages", "webhook,receipt,download,inbox", "the packages to run")
 	note := flags.String("note", "", "a sentence about the run, for the page")

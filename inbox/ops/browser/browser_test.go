@@ -111,7 +111,7 @@ func newAccounting() pixmed.Receiver {
 		case strings.HasPrefix(n.ExternalID, "sale-") && n.MEDStatus == pixmed.Cancelled, n.TransactionID == supersededTransaction && n.MEDStatus == pixmed.Acknowledged:
 			return inbox.Discard(errors.New(ledgerError))
 		case n.TransactionID == longTransaction:
-			return inbox.Discard(errors.New(strings.Repeat("block the amount: an error that goes on and on; ", 40)))
+			return inbox.Discard(errors.New("block the amount: the ledger answers 422: the account is closed, and has been since 2026-10-30; " + strings.Repeat("see its statement; ", 60)))
 		case n.TransactionID == todayTransaction:
 			return errors.New("save the receipt: gateway: 503 Service Unavailable after 4 attempts")
 		}

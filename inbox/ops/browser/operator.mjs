@@ -119,6 +119,12 @@ const steps = {
     }
   },
 
+  async 'in Portuguese'() {
+    const page = await open({ locale: 'pt-BR' });
+    await screenshot(page, 'ops-cases.pt-BR.png');
+    assert.match(await text(page), /bloqueados em \d+ casos abertos/);
+  },
+
   async 'a case that is due today is found, read, and marked as answered'() {
     const page = await open();
     await screenshot(page, 'ops-cases.png');
@@ -223,11 +229,6 @@ const steps = {
     assert.match(await text(page), /c0000000-0000-4000-8000-000000077777/);
   },
 
-  async 'in Portuguese'() {
-    const page = await open({ locale: 'pt-BR' });
-    await screenshot(page, 'ops-cases.pt-BR.png');
-    assert.match(await text(page), /bloqueados em \d+ casos abertos/);
-  },
 };
 
 try {
