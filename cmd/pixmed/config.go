@@ -255,7 +255,18 @@ func (v *values) certificate(cert, key *setting) *tls.Config {
 		v.problem(cert, "it needs --%s as well", key.flag)
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	certPEM, certErr := readSmall(certFile)
+	if certErr != nil {
+		v.problem(cert, "%w", certErr)
+	}
+	keyPEM, keyErr := readSmall(keyFile)
+	if keyErr != nil {
+		v.problem(key, "%w", keyErr)
+	}
+	if certErr != nil || keyErr != nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
 	if err != nil {
 		v.problem(cert, "%w", err)
 		return nil
