@@ -278,8 +278,8 @@ func (v *values) certificate(cert, key *setting) *tls.Config {
 func (v *values) collector(s *setting) string {
 	text := v.text(s)
 	u, err := url.Parse(text)
-	if text != "" && (err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
-		v.problem(s, "want a URL such as http://127.0.0.1:4318")
+	if text != "" && (err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https") {
+		v.problem(s, "want a URL such as http://127.0.0.1:4318, without a user name, a query or a fragment")
 	}
 	return text
 }
