@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	pathpkg "path"
 	"slices"
 	"strings"
 	"time"
@@ -214,10 +215,12 @@ func (v *values) address(s *setting) string {
 	return address
 }
 
-// path returns a setting that is the path of a URL.
+// path returns a setting that is the path of a URL, as a [http.ServeMux] takes it and
+// does not redirect from it.
 func (v *values) path(s *setting) string {
 	path := v.text(s)
-	if u, err := url.ParseRequestURI(path); err != nil || u.Path != path || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "{}") {
+	clean := pathpkg.Clean(path)
+	if u, err := url.ParseRequestURI(path); err != nil || u.Path != path || path != clean && path != clean+"/" || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, " {}") {
 		v.problem(s, "%s is not a path such as /webhooks/infraction", quote(path))
 	}
 	return path
