@@ -99,13 +99,14 @@ func sdkTexts(t *testing.T) (texts []string) {
 	return texts
 }
 
-// Lines of the log are in the words of the command, and durations are text.
+// Lines of the log are in the words of the command, durations are text, and the
+// payer's and the merchant's own ids are left out.
 func TestLogWords(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log := newLogger(&config{}, &process{err: &out})
 	log.With("cause", errors.New("5 MiB are free: make room, or change sqlite.WithMinFreeDisk")).
-		Info("pixmed: invalid webhook kept by WithInvalid's callback", "duration", 1500*time.Millisecond, "n", 1, slog.Group("g", "d", time.Second))
+		Info("pixmed: invalid webhook kept by WithInvalid's callback", "duration", 1500*time.Millisecond, "n", 1, "external_id", "T&ste378", "e2e_id", "E082535392025011818245238600338f", slog.Group("g", "d", time.Second))
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
