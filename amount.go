@@ -37,16 +37,16 @@ func ParseAmount(s string) (Amount, error) {
 // parseAmount returns the amount, or the reason why there is none, in words
 // that follow the text itself.
 func parseAmount(number jsontext.Value) (Amount, string) {
-	text := string(number)
+	reais := string(number)
 	switch {
-	case text == "":
+	case reais == "":
 		return 0, "is empty"
-	case strings.Contains(text, ",") && strings.Trim(text, "-0123456789.,") == "":
+	case strings.Contains(reais, ",") && strings.Trim(reais, "-0123456789.,") == "":
 		return 0, "has a comma; the decimal point is a dot and thousands are not separated"
-	case strings.Trim(text, "-+.0123456789eE") != "" || !number.IsValid():
+	case strings.Trim(reais, "-+.0123456789eE") != "" || !number.IsValid():
 		return 0, "is not a number of reais such as 18 or 18.50"
 	}
-	return amountOf(text)
+	return amountOf(reais)
 }
 
 // amountOf is parseAmount for a JSON number.
@@ -93,10 +93,7 @@ func (a Amount) String() string {
 
 // BRL returns the amount as Brazilians write it: "R$ 1.234,56".
 func (a Amount) BRL() string {
-	if a < 0 {
-		return "-R$ " + string(a.append(nil, ',', "."))[1:]
-	}
-	return "R$ " + string(a.append(nil, ',', "."))
+	return strings.Replace("R$ "+string(a.append(nil, ',', ".")), "R$ -", "-R$ ", 1)
 }
 
 func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
@@ -128,7 +125,7 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	v, reason := amountFromJSON(data)
 	if reason != "" {
-		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data)), reason)
+		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, found(data), reason)
 	}
 	*a = v
 	return nil

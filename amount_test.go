@@ -283,6 +283,15 @@ func TestAmountErrorsAreShort(t *testing.T) {
 	}
 }
 
+func TestAmountErrorsArePrintable(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"\u202e1", "\x7f1", "\u0085[2J"} { // JSON permits them
+		if err := new(pixmed.Amount).UnmarshalJSON([]byte(`"` + value + `"`)); strings.Contains(err.Error(), value) || !strings.Contains(err.Error(), `\`) {
+			t.Errorf("%q shows %q", err, value)
+		}
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestAmountStrings(t *testing.T) {

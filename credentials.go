@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,7 +60,7 @@ func WithBasicAuth(username, password string) ClientOption {
 		if username == "" || strings.Contains(username, ":") {
 			return errors.New("WithBasicAuth: the user name is empty or has a colon in it")
 		}
-		if hasControl(username + password) { // base64 would hide it from everybody but the gateway
+		if text.HasControl(username + password) { // base64 would hide it from everybody but the gateway
 			return errors.New("WithBasicAuth: the user name or the password has a line break or another control character in it")
 		}
 		r := http.Request{Header: http.Header{}}
@@ -71,7 +72,7 @@ func WithBasicAuth(username, password string) ClientOption {
 }
 
 func (c *clientConfig) setHeader(what, name, value string, secrets ...string) error {
-	if hasControl(value) {
+	if text.HasControl(value) {
 		return fmt.Errorf("%s has a line break or another control character in it", what)
 	}
 	return c.given.once("the header "+name, true, "", func() {
@@ -111,9 +112,6 @@ func (c credentials) sameOrigin(next func(*http.Request, []*http.Request) error)
 
 // origin returns a URL's scheme, host and port in one form.
 func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }

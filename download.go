@@ -120,8 +120,11 @@ func (d *download) start(r *ReceiptReader) error {
 	return nil
 }
 
-// stop closes the body of the response under way. Close calls it beside reading.
+// stop closes the body of the response under way. Close may call it during a Read.
 func (d *download) stop() error {
+	if d == nil {
+		return nil
+	}
 	d.mu.Lock()
 	body := d.body
 	d.body = nil

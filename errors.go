@@ -10,12 +10,11 @@ import (
 )
 
 // ErrNotInfraction is returned by [ParseInfraction] for a well-formed JSON object
-// that says that it is another kind of event: its transactionStatus names another
-// status than MED, and no member at any depth is named like a MED status or an
-// infraction and holds anything. The gateway posts cash-in and cash-out events
-// with the same envelope, often to the same URL; [WithFallback] sets what handles
-// them.
-var ErrNotInfraction = errors.New("not an infraction")
+// that says that it is another kind of event: its transactionStatus is a status
+// other than MED, and no non-empty member at any depth has a name like a MED status
+// or an infraction. The gateway posts cash-in and cash-out events with the same
+// envelope, often to the same URL; [WithFallback] sets what handles them.
+var ErrNotInfraction = errors.New("not an infraction: transactionStatus names another kind of event")
 
 // ErrInvalidAmount is returned by [ParseAmount], and by decoding an [Amount], for
 // text that is not an amount.

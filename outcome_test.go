@@ -112,9 +112,12 @@ func TestResultValues(t *testing.T) {
 func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"ledger: not an infraction":            fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
-		"ledger: malformed JSON at byte 0: no": fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
-		"ledger: invalid infraction: a (down)": fmt.Errorf("ledger: %w (down)", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+		"ledger: not an infraction: transactionStatus names another kind of event": fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
+		"ledger: malformed JSON at byte 0: no":                                     fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
+		"ledger: invalid infraction: a (down)":                                     fmt.Errorf("ledger: %w (down)", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+		"two\ninvalid infraction: a\ninvalid infraction: c": errors.Join(errors.New("two"),
+			&pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}},
+			fmt.Errorf("%w", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "c", Detail: "d"}}})),
 	} {
 		h := newHook(t, answer(err), pixmed.WithoutVerification())
 		h.serve(webhookRequest(t))

@@ -55,7 +55,7 @@ func (i *Infraction) Validate() error { return i.check(nil, string(i.MEDStatus))
 // none.
 func (i *Infraction) check(bad fieldErrors, named string) error {
 	if i.TransactionStatus != TransactionMED && named == "" && otherEvent(i.TransactionStatus) {
-		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus)))
+		return ErrNotInfraction
 	}
 	if i.TransactionID == "" {
 		bad.add("transactionId", missing)
@@ -163,5 +163,5 @@ func found(raw jsontext.Value) string {
 		text, _ := unquote(raw)
 		return strconv.QuoteToGraphic(clip(string(text)))
 	}
-	return clip(string(raw))
+	return printable(string(raw))
 }

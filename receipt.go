@@ -192,16 +192,13 @@ func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
 }
 
 // Close ends the download. It may be called while another goroutine is in Read or
-// WriteTo: that call, and each one after it, returns [ErrClosed]. A [Client] sends
-// no request after it.
+// WriteTo: that call returns [ErrClosed], and so does each one after it unless
+// the stream had ended. A [Client] sends no request after it.
 //
 // Close does not close the reader that was given to [DecodeReceipt]. It returns at
 // once even there, and a Read under way ends when that reader's Read does.
 func (r *ReceiptReader) Close() error {
 	r.cancel(ErrClosed)
-	if r.download == nil {
-		return nil
-	}
 	return r.download.stop()
 }
 
@@ -232,8 +229,6 @@ func (r *ReceiptReader) end(err error) {
 	if r.decoder != nil {
 		r.decoder.Release()
 	}
-	if r.download != nil {
-		_ = r.download.stop()
-	}
+	_ = r.download.stop()
 	r.cancel(nil)
 }

@@ -241,6 +241,9 @@ func isDuplicate(err error) bool {
 func (h *Handler) guard(ctx context.Context, what string, f func() error) (panicked bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			if cause, ok := v.(error); ok {
+				v = unquoted(cause.Error(), cause)
+			}
 			panicked, err = true, fmt.Errorf("the %s panicked: %v", what, v)
 			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",
 				slog.String("error", err.Error()), slog.String("stack", string(debug.Stack())))

@@ -147,9 +147,8 @@ func otherEvent(status TransactionStatus) bool {
 	return !slices.Contains(words, "MED")
 }
 
-func mentionsInfraction(folded string) bool {
-	return strings.Contains(folded, "INFRACAO") || strings.Contains(folded, "INFRACTION")
-}
+// mentionsInfraction finds infração, infrações, infraction and infractions.
+func mentionsInfraction(folded string) bool { return strings.Contains(folded, "INFRAC") }
 
 // fold returns s in upper case and without accents.
 func fold(s string) string {

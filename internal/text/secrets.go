@@ -26,18 +26,20 @@ func NewSecrets(secrets ...string) Secrets {
 	var starts []string // 8 bytes of a secret are too many
 	for _, s := range secrets {
 		if s = strings.TrimSpace(s); len(s) >= 4 {
-			starts = append(starts, s[:min(len(s), 8)])
+			starts = append(starts, lower(s[:min(len(s), 8)]))
 		}
 	}
 	return Secrets{func(text string) bool {
-		plain := spaced(unescape(text))
+		plain := lower(spaced(unescape(text)))
+		text = lower(text)
 		return slices.ContainsFunc(starts, func(s string) bool {
 			return strings.Contains(text, s) || strings.Contains(plain, spaced(s))
 		})
 	}}
 }
 
-// In reports whether a text holds a secret or its first 8 bytes, perhaps escaped.
+// In reports whether a text holds a secret or its first 8 bytes, in any letter
+// case and perhaps escaped.
 func (s Secrets) In(text string) bool { return s.in != nil && s.in(text) }
 
 // Redact returns the text, or [Redacted] if a secret is in it.
@@ -71,6 +73,18 @@ type cleanError struct {
 func (e *cleanError) Error() string        { return e.text }
 func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *cleanError) As(target any) bool   { return errors.As(e.err, target) }
+
+// lower puts A to Z into lower case, and leaves the bytes of a character that was
+// cut as they are.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return string(b)
+}
 
 // spaced makes a blank and a plus, which is a blank in a query, the same.
 func spaced(s string) string { return strings.ReplaceAll(s, "+", " ") }
