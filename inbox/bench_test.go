@@ -192,7 +192,7 @@ func BenchmarkMillion(b *testing.B) {
 		b.Run(engine, func(b *testing.B) {
 			s := benchStore(b, engine)
 			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore))
-			s.Fill(b, cases)
+			s.Fill(b, cases, 10)
 			for _, text := range []string{"order-777777", "order-7", "order-", "E90400888", "E9040088800000000000000000777777", "0", "nothing"} {
 				b.Run("Search-"+strings.ReplaceAll(text, "-", "_"), func(b *testing.B) {
 					for b.Loop() {

@@ -255,7 +255,7 @@ func TestSearchMany(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
-		s.Fill(t, 20_000)
+		s.Fill(t, 20_000, 10)
 		for text, want := range map[string]int{"order-1": 200, "order-19999": 1, "E90400888": 200, "order-1999": 11} {
 			cases, err := in.Cases(t.Context(), inbox.CaseFilter{Search: text, Limit: 200})
 			if err != nil || len(cases) != want {

@@ -80,7 +80,11 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, v *confirmation, p
 	p := h.page(r)
 	p.Said = ""
 	p.Title = p.T[v.Action]
-	v.Page, v.Explained, v.Post = p, p.T[strings.TrimSuffix(v.Action, "_all")+"_explained"], r.PathValue("action")
+	n := int64(1)
+	if v.Group != nil {
+		n = v.Group.Count
+	}
+	v.Page, v.Explained, v.Post = p, p.Words(strings.TrimSuffix(v.Action, "_all")+"_explained", n), r.PathValue("action")
 	v.Dangerous = v.Action == "end" || v.Action == "discard"
 	status := http.StatusOK
 	if problem != nil {

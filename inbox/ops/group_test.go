@@ -65,7 +65,7 @@ func testGroups(t *testing.T, store *enginetest.Store) {
 	a.mustNotHold(t, "wrapped")
 	s.get(t, groups["4"]).mustHold(t, http.StatusOK, "long-0", "long-3", `href="../../case/`+longest.Key.TransactionID+"#e-"+longest.ID)
 
-	s.get(t, groups["3"]+"/replay").mustHold(t, http.StatusOK, "Replay all?", "<b class=\"big\">3</b>", "timeout", "ana</b>")
+	s.get(t, groups["3"]+"/replay").mustHold(t, http.StatusOK, "Replay all?", "<b class=\"big\">3</b>", "timeout", "All 3 notifications are processed again", "ana</b>")
 	s.follow(t, groups["3"]+"/replay", nil).mustHold(t, http.StatusOK, "3 notifications are processed again.")
 	s.get(t, groups["4"]+"/resolve").mustHold(t, http.StatusOK, "Resolve all?", "<textarea")
 	s.follow(t, groups["4"]+"/resolve", url.Values{"note": {"by hand"}}).mustHold(t, http.StatusOK, "4 notifications are resolved.")

@@ -97,7 +97,7 @@ func TestSearchPlans(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
 	s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	s.Fill(t, 100_000)
+	s.Fill(t, 100_000, 10)
 	pool := s.Pool(t)
 	rowsRead := regexp.MustCompile(`(?:ids_external|ids_e2e|cases_pkey|events_case) .*\(actual rows=([\d.]+) loops=(\d+)\)`)
 	for _, text := range []string{"order-77777", "order-", "E90400888", "0"} {

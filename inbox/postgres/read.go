@@ -22,18 +22,21 @@ const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.hel
 const (
 	sqlEvent   = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
 	sqlHistory = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid ORDER BY e.seq`
-	sqlStats   = `
+	// sqlStats reads the open cases once, and of those only that are due, or the next,
+	// for the rest. What the settings say are scalars, for an index.
+	sqlStats = `
 SELECT p.n, (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
-	p.oldest, o.n, o.blocked, o.overdue, o.nearest, o.given_up
+	p.oldest, o.n, o.blocked,
+	(SELECT count(*) FROM {schema}.cases c WHERE c.open AND c.answered_at IS NULL AND c.opened_at <= ` + openedAtEdge + `),
+	(SELECT c.opened_at + s.defence * interval '1 microsecond' FROM {schema}.settings s, {schema}.cases c
+		WHERE s.one AND c.open AND c.answered_at IS NULL AND c.opened_at > ` + openedAtEdge + ` ORDER BY c.opened_at LIMIT 1),
+	o.given_up
 FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8 oldest FROM {schema}.events WHERE state = 'pending') p, (
-	SELECT count(*) n, least(coalesce(sum(c.value), 0), 9223372036854775807)::bigint blocked,
-		count(*) FILTER (WHERE c.opened_at <= s.edge AND c.answered_at IS NULL) overdue,
-		min(c.opened_at) FILTER (WHERE c.opened_at > s.edge AND c.answered_at IS NULL) + min(s.span) nearest,
-		count(*) FILTER (WHERE c.given_up > 0 AND c.answered_at IS NULL) given_up
-	FROM {schema}.cases c, (
-		SELECT defence * interval '1 microsecond' AS span, statement_timestamp() - defence * interval '1 microsecond' AS edge FROM {schema}.settings WHERE one) s
-	WHERE c.open) o`
-	sqlReceived = `
+	SELECT count(*) n, least(coalesce(sum(value), 0), 9223372036854775807)::bigint blocked, count(*) FILTER (WHERE given_up > 0 AND answered_at IS NULL) given_up
+	FROM {schema}.cases WHERE open) o`
+	// What opened before this is due; NULL without WithDefence.
+	openedAtEdge = `(SELECT statement_timestamp() - defence * interval '1 microsecond' FROM {schema}.settings WHERE one)`
+	sqlReceived  = `
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
 FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`
 

@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
@@ -25,7 +27,24 @@ func TestStore(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	e := storetest.Engine{
+	e := engine(store, pool)
+	for range runs() {
+		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids")
+		if err := storetest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func runs() int {
+	if testing.Short() {
+		return 3
+	}
+	return 6
+}
+
+func engine(store ledger.Store, pool *pgxpool.Pool) storetest.Engine {
+	return storetest.Engine{
 		Store: store,
 		Rows: func(ctx context.Context) (map[string]storetest.Row, error) {
 			when := func(column string) string {
@@ -44,15 +63,4 @@ func TestStore(t *testing.T) {
 			return err
 		},
 	}
-	for range runs() {
-		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes")
-		storetest.Run(t, e, rand.Uint64(), 60)
-	}
-}
-
-func runs() int {
-	if testing.Short() {
-		return 3
-	}
-	return 6
 }

@@ -71,7 +71,7 @@ func TestSearchPlans(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
 	s.Open(t, ignore)
-	s.Fill(t, 100_000)
+	s.Fill(t, 100_000, 10)
 	db := s.DB(t)
 	for _, text := range []string{"order-77777", "order-", "0"} {
 		for name, q := range sqlite.Searches(text) {

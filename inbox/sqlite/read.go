@@ -25,18 +25,22 @@ const (
 	sqlEvent   = `SELECT ` + whole + shown + ` FROM events e WHERE id = ?`
 	sqlHistory = `SELECT ` + whole + shown + ` FROM events e WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?) ORDER BY seq`
 
-	// The sum may be more than an integer holds.
+	// sqlStats reads the open cases once, and of those only that are due, or the next,
+	// for the rest. The sum may be more than an integer holds.
 	sqlStats = `
 SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done'),
 	(SELECT count(*) FROM events WHERE state = 'dead' AND state <> 'done'),
 	(SELECT count(*) FROM events WHERE state = 'quarantined' AND state <> 'done'),
 	coalesce((SELECT received_at FROM events WHERE state = 'pending' AND state <> 'done' ORDER BY id LIMIT 1), 0),
-	count(*), coalesce(sum(c.value >> 32), 0), coalesce(sum(c.value & 0xffffffff), 0),
-	count(*) FILTER (WHERE s.defence > 0 AND c.opened_at + s.defence <= ?1 AND c.answered_at IS NULL),
-	coalesce(min(c.opened_at + s.defence) FILTER (WHERE s.defence > 0 AND c.opened_at + s.defence > ?1 AND c.answered_at IS NULL), 0),
-	count(*) FILTER (WHERE c.given_up > 0 AND c.answered_at IS NULL)
-FROM settings s CROSS JOIN cases c INDEXED BY cases_open WHERE s.one = 1 AND c.open`
-	sqlReceived = `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`
+	count(*), coalesce(sum(value >> 32), 0), coalesce(sum(value & 0xffffffff), 0),
+	(SELECT count(*) FROM cases c INDEXED BY cases_open WHERE c.open AND c.answered_at IS NULL AND c.opened_at <= ` + openedAtEdge + `),
+	coalesce((SELECT c.opened_at + s.defence FROM settings s CROSS JOIN cases c INDEXED BY cases_open
+		WHERE s.one = 1 AND c.open AND c.answered_at IS NULL AND c.opened_at > ` + openedAtEdge + ` ORDER BY c.opened_at LIMIT 1), 0),
+	count(*) FILTER (WHERE given_up > 0 AND answered_at IS NULL)
+FROM cases INDEXED BY cases_open WHERE open`
+	// What opened before this is due; NULL without WithDefence.
+	openedAtEdge = `(SELECT ?1 - defence FROM settings WHERE one = 1 AND defence > 0)`
+	sqlReceived  = `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`
 
 	// sqlMatches finds the cases of a search, by no more of each index than it has to
 	// read of them.

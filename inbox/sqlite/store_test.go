@@ -64,6 +64,8 @@ func TestStore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		storetest.Run(t, e, rand.Uint64(), 60)
+		if err := storetest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,25 +36,26 @@ type Engine struct {
 	Pass func(ctx context.Context) error
 }
 
-// Run does that many steps, from a seed.
-func Run(t *testing.T, e Engine, seed uint64, steps int) {
-	t.Helper()
+// Run does that many steps, from a seed. It returns in what the engine differs from
+// the model.
+func Run(ctx context.Context, e Engine, seed uint64, steps int) error {
 	m := &model{
 		engine: e, random: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // it is for repetition
 		cases: make(map[string]*modelCase), events: make(map[string]*ledger.Event), done: make(map[string]int),
 		notes: make(map[string][]string), future: time.Now().UTC().Truncate(time.Hour).AddDate(0, 1, 0),
 	}
-	if err := e.Store.SetDefence(t.Context(), defence); err != nil {
-		t.Fatal(err)
+	if err := e.Store.SetDefence(ctx, defence); err != nil {
+		return err
 	}
 	for range 3 {
 		m.transactions = append(m.transactions, uuid.NewString())
 	}
 	for range steps {
-		if err := m.step(t.Context()); err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(m.log, "\n"))
+		if err := m.step(ctx); err != nil {
+			return fmt.Errorf("seed %d: %w\n%s", seed, err, strings.Join(m.log, "\n"))
 		}
 	}
+	return nil
 }
 
 // defence has two reminders, the first of which is missed where the second is.

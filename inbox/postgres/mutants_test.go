@@ -1,0 +1,169 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+	"github.com/pixmed-go/pixmed/inbox/postgres"
+)
+
+// TestMutants takes a guard from one statement at a time: the comparison with the
+// model, or what is tried of a case that somebody holds, must notice each.
+func TestMutants(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]struct {
+		in, old, with string
+		check         func(context.Context, *pgxpool.Pool, ledger.Store) error
+	}{
+		"a claim takes what is not due":                 {"WITH due AS", "run_at <= statement_timestamp() AND", "run_at IS NOT NULL AND", compared},
+		"a claim forgets what ran":                      {"WITH due AS", "WHEN c.held THEN c.running", "", compared},
+		"a claim runs reminders that are not due":       {"WITH due AS", "c.remind_at <= statement_timestamp() AND", "c.remind_at IS NOT NULL AND", compared},
+		"a claim takes reminders before events":         {"WITH due AS", "AND coalesce(c.event_at > statement_timestamp(), true)", "", compared},
+		"a claim holds nothing":                         {"WITH due AS", "held = true", "held = c.held", compared},
+		"a claim draws no lease":                        {"WITH due AS", "SET lease = $1", "SET lease = $1::bigint - 1", compared},
+		"the lowest event is settled for a lost one":    {"WITH mine AS", "nullif(c.running, 0)", "NULL", compared},
+		"the highest pending event runs":                {"WITH mine AS", "ORDER BY p.seq LIMIT 1", "ORDER BY p.seq DESC LIMIT 1", compared},
+		"what runs is not named":                        {"WITH mine AS", "AND m.running = 0", "AND false", compared},
+		"what is pending counts as done before":         {"WITH mine AS", "AND p.state = 'done' AND p.id <> e.id ORDER", "ORDER", compared},
+		"any status was seen":                           {"WITH mine AS", "AND s.status = e.status", "", compared},
+		"what is settled stays held":                    {"WITH added AS", "c.held AND NOT u.released, running", "c.held, running", compared},
+		"what is settled stays named":                   {"WITH added AS", "CASE WHEN u.released THEN 0 ELSE c.running END", "c.running", compared},
+		"what is held becomes due":                      {"WITH added AS", "CASE WHEN c.held AND NOT u.released THEN c.run_at ELSE", "CASE WHEN false THEN c.run_at ELSE", compared},
+		"a retry is due at once":                        {"WITH added AS", "+ delay * interval '1 microsecond'", "", compared},
+		"a retry is forgotten":                          {"WITH added AS", "event_at = CASE u.due WHEN 0 THEN c.event_at WHEN 2", "event_at = CASE u.due WHEN 2", compared},
+		"reminders are forgotten":                       {"WITH added AS", ", c.remind_at) AS at", ", NULL) AS at", compared},
+		"the dead are not counted":                      {"WITH added AS", "c.dead + u.dead", "c.dead", compared},
+		"what is pending is not read":                   {"UNION ALL SELECT l.*", "e.state = 'pending'", "e.state = 'dead'", compared},
+		"a summary forgets the reminder":                {"SET open = u.open", "WHEN 0 THEN c.remind_at", "WHEN 0 THEN NULL", compared},
+		"a case that somebody holds is changed":         {"WHERE transaction_id = ANY", "FOR NO KEY UPDATE SKIP LOCKED", "", held},
+		"all wait for a case that somebody holds":       {"WHERE transaction_id = ANY", "SKIP LOCKED", "", held},
+		"a claim waits for a case that somebody holds":  {"WITH due AS", "SKIP LOCKED", "", held},
+		"a claim takes a case that somebody claims too": {"WITH due AS", "FOR NO KEY UPDATE SKIP LOCKED", "", held},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mutant := &mutator{in: m.in, old: m.old, with: m.with}
+			s := enginetest.Postgres(t)
+			store, err := postgres.OpenStore(t.Context(), newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.Tracer = mutant }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = m.check(t.Context(), s.Pool(t), store)
+			if closed := store.Close(); closed != nil {
+				t.Error(closed)
+			}
+			switch {
+			case !mutant.found.Load():
+				t.Errorf("no statement has %q", m.old)
+			case err == nil:
+				t.Error("nobody has noticed")
+			default:
+				t.Logf("noticed: %.300v", err)
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		t.Parallel()
+		pool := enginetest.Postgres(t).Pool(t)
+		store, err := postgres.OpenStore(t.Context(), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := held(t.Context(), pool, store); err != nil {
+			t.Error(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// mutator is a tracer that changes a part of statements that are sent in batches.
+type mutator struct {
+	in, old, with string
+	found         atomic.Bool
+}
+
+func (m *mutator) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (m *mutator) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (m *mutator) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	for _, q := range data.Batch.QueuedQueries {
+		text := strings.Join(strings.Fields(q.SQL), " ")
+		if strings.Contains(text, m.in) && strings.Contains(text, m.old) {
+			q.SQL = strings.ReplaceAll(text, m.old, m.with)
+			m.found.Store(true)
+		}
+	}
+	return ctx
+}
+
+func (m *mutator) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (m *mutator) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
+// compared compares a store with the model, until they differ.
+func compared(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
+	for seed := range uint64(20) {
+		if _, err := pool.Exec(ctx, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids"); err != nil {
+			return err
+		}
+		if err := storetest.Run(ctx, engine(store, pool), seed, 60); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// held locks a case that is due: neither a claim nor an accept may touch it, or wait
+// for it.
+func held(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
+	accept := func(transaction string) *ledger.Op {
+		external := "x"
+		e := &ledger.Event{ID: uuid.NewString(), ExternalID: external, Status: uuid.NewString(), Raw: []byte("{}"), ReceivedAt: time.Now()}
+		return &ledger.Op{TransactionID: transaction, ExternalID: &external, New: e, Tried: true, Apply: func(c *ledger.Case) { c.Accept(e) }}
+	}
+	ctx, cancel := context.WithTimeout(ctx, enginetest.Patience)
+	defer cancel()
+	theirs, ours := uuid.NewString(), uuid.NewString()
+	if err := store.Commit(ctx, []*ledger.Op{accept(theirs)}, nil); err != nil {
+		return err
+	}
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	if _, err := tx.Exec(ctx, "SELECT FROM pixmed_inbox.cases FOR NO KEY UPDATE"); err != nil {
+		return err
+	}
+	claim := &ledger.Claim{Max: 10, Lease: time.Minute}
+	if err := store.Commit(ctx, nil, claim); err != nil {
+		return fmt.Errorf("a claim: %w", err)
+	}
+	if len(claim.Attempts) > 0 {
+		return errors.New("what somebody holds was claimed")
+	}
+	ops := []*ledger.Op{accept(theirs), accept(ours)}
+	if err := store.Commit(ctx, ops, nil); err != nil {
+		return fmt.Errorf("accepts: %w", err)
+	}
+	if !errors.Is(ops[0].Err, ledger.ErrLocked) || ops[1].Err != nil {
+		return fmt.Errorf("an accept of what somebody holds: %w, and of another case: %w", ops[0].Err, ops[1].Err)
+	}
+	return nil
+}
