@@ -58,7 +58,7 @@ func amountOf(number string) (Amount, string) {
 	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		var err error
 		if shift, err = strconv.Atoi(number[i+1:]); err != nil || shift < -99 || shift > 99 {
-			return 0, "has an absurd exponent"
+			return 0, "has an exponent out of range"
 		}
 		mantissa = number[:i]
 	}
@@ -84,7 +84,7 @@ func amountOf(number string) (Amount, string) {
 	return Amount(centavos), ""
 }
 
-const tooMuch = "is more than an int64 of centavos holds"
+const tooMuch = "is too large"
 
 // String returns the amount in reais with two decimals: "18.00".
 func (a Amount) String() string {

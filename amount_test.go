@@ -125,8 +125,8 @@ const (
 	reasonComma    = "has a comma; the decimal point is a dot and thousands are not separated"
 	reasonNegative = "is negative"
 	reasonDecimals = "has more than two decimals"
-	reasonLarge    = "is more than an int64 of centavos holds"
-	reasonExponent = "has an absurd exponent"
+	reasonLarge    = "is too large"
+	reasonExponent = "has an exponent out of range"
 	reasonEmpty    = "is empty"
 	reasonType     = "is neither a number nor a string"
 )

@@ -61,7 +61,7 @@ func WithBasicAuth(username, password string) ClientOption {
 			return errors.New("WithBasicAuth: the user name is empty or has a colon in it")
 		}
 		if text.HasControl(username + password) { // base64 would hide it from everybody but the gateway
-			return errors.New("WithBasicAuth: the user name or the password has a line break or another control character in it")
+			return errors.New("WithBasicAuth: the user name or the password contains a line break or another control character")
 		}
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(username, password)
@@ -73,7 +73,7 @@ func WithBasicAuth(username, password string) ClientOption {
 
 func (c *clientConfig) setHeader(what, name, value string, secrets ...string) error {
 	if text.HasControl(value) {
-		return fmt.Errorf("%s has a line break or another control character in it", what)
+		return fmt.Errorf("%s contains a line break or another control character", what)
 	}
 	return c.given.once("the header "+name, true, "", func() {
 		c.header.Set(name, value)

@@ -96,7 +96,7 @@ func TestGetInvalidPath(t *testing.T) {
 	for _, path := range []string{
 		"", "/", "/transaction/1", "//evil.example/x", `\evil`, `\\evil.example`, "%2Fevil", "%5cevil", "?page=1",
 		".", "..", "./a", "../a", "a/..", "a/.", "a/../b", "a/./b", `a\..\b`, "%2e%2e/a", "a/%2E", "a/.%2e/b", "a%2f..%2fb", `a%5c..%5cb`, "../a?b=c",
-		"a\nb", "a\x00", "a\x7fb", "a\u0085b", "a%0ab", "a%00", "a%c2%85", "a\tb", "a?b=\r\nX-Header: y", "a?b=\x1b", "a?b c",
+		"a\nb", "a\x00", "a\x7fb", "a\u0085b", "a%0ab", "a%00", "a%c2%85", "a\tb", "a?b=\r\nX-Header: y", "a?b=\x1b", "a?b c", "..;/a", "a/..;x=1/b", "a/.;b", "a%2f..;",
 		"a#b", "#", "a?b#c", "a%zz", "a%", "a%2",
 	} {
 		transport, requested := anyPath(jsonAnswer(`{}`))

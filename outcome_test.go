@@ -94,6 +94,18 @@ func TestObserverPanics(t *testing.T) {
 	}
 }
 
+// A panic with an error is logged without what the error quotes of the body.
+func TestPanicWithAnErrorOfTheBody(t *testing.T) {
+	t.Parallel()
+	h := newHook(t, answer(nil), pixmed.WithoutVerification(),
+		pixmed.WithInvalid(func(_ context.Context, _ []byte, cause error) error { panic(cause) }))
+	w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(payloadWith(t, `"transactionStatus": "MEDPAYLOAD"`))))
+	lines := h.log.lines(t)
+	if text := fmt.Sprint(lines); len(lines) != 2 || strings.Contains(text, "MEDPAYLOAD") || !strings.Contains(text, "the WithInvalid callback panicked: invalid infraction: transactionStatus") {
+		t.Errorf("the log has %v, and the answer is %v", lines, w)
+	}
+}
+
 // The values are labels of metrics: changing one breaks dashboards.
 func TestResultValues(t *testing.T) {
 	t.Parallel()

@@ -108,7 +108,7 @@ func (w *wire) infraction() (*Infraction, fieldErrors) {
 	var bad fieldErrors
 	text := func(member int, kinds string) string {
 		switch kind := w[member].Kind(); {
-		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // absent, or as good as
+		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // null counts as absent
 		case kind == jsontext.KindString:
 			b, _ := unquote(w[member]) // the decoder has checked it
 			return intern(b)

@@ -73,8 +73,8 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 }
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
-// a Content-Length says how much room the PDF needs at most. One that is out of the
-// ordinary is believed as far as sixteen times what has come.
+// a Content-Length says how much room the PDF needs at most. An unusually
+// large one is trusted only up to sixteen times what has arrived.
 func (r *ReceiptReader) readAll() ([]byte, error) {
 	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
 	if likely <= 0 {
@@ -185,7 +185,7 @@ func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
 	defer chunks.Put(chunk)
 	written, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, chunk[:])
 	if err != nil && err != r.err { //nolint:errorlint // the writer's, not what Read has returned
-		r.end(fmt.Errorf("writing it: %w", err))
+		r.end(fmt.Errorf("writing the PDF: %w", err))
 		err = r.err
 	}
 	return written, err

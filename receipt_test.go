@@ -378,7 +378,7 @@ func TestWriterFails(t *testing.T) {
 				if n != int64(room) || !errors.Is(err, want) || !bytes.Equal(w.got, pdf[:room]) {
 					t.Errorf("wrote %d of %d: %v", n, room, err)
 				}
-				if text = "receipt of transaction " + receiptID + ": writing it: " + text; fmt.Sprint(err) != text {
+				if text = "receipt of transaction " + receiptID + ": writing the PDF: " + text; fmt.Sprint(err) != text {
 					t.Errorf("got %v, want %s", err, text)
 				}
 				if _, again := receipt.Read(make([]byte, 1)); !errors.Is(again, want) {

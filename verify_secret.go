@@ -23,7 +23,7 @@ func HeaderSecret(header string, secrets ...string) Verifier {
 	problems := append(checkSecrets(secrets, nil), checkHeader(header))
 	for i, s := range secrets {
 		if text.HasControl(strings.TrimSpace(s)) {
-			problems = append(problems, fmt.Errorf("secret %d has a line break or another control character in it, which no header can carry", i+1))
+			problems = append(problems, fmt.Errorf("secret %d contains a line break or another control character, which no header can carry", i+1))
 		}
 	}
 	return holdsSecret("HeaderSecret", "header "+header, secrets, problems,

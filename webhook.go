@@ -38,7 +38,7 @@ const (
 //	503  the Receiver failed after its deadline or is busy, with Retry-After
 //
 // Errors are application/problem+json (RFC 9457). Content-Type is not checked:
-// gateways send anything. Nor is Content-Encoding believed where the body shows
+// gateways send anything. Content-Encoding is ignored where the body shows
 // what it is: gzip is decompressed, and what begins like a JSON object is taken
 // as it is. A Handler is safe for concurrent use.
 type Handler struct {
@@ -176,7 +176,7 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 	if err == nil {
 		return Outcome{}, true
 	}
-	h.limitBody(w, r) // of which the server reads the rest
+	h.limitBody(w, r) // the server reads the rest of it
 	switch {
 	case panicked:
 		return reject(w, ResultFailed, err, problem{Status: http.StatusInternalServerError, Detail: tryAgain}), false

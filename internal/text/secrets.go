@@ -55,7 +55,7 @@ func (s Secrets) Redact(text string) string {
 func (s Secrets) Show(text string, most int) string { return Escape(s.Redact(Cut(text, most))) }
 
 // Clean returns an error whose text may be shown: err itself if its text may, or
-// else one of which errors.Is and errors.As find the same.
+// else one that matches the same targets.
 func (s Secrets) Clean(err error, most int) error {
 	text := err.Error()
 	if shown := s.Show(text, most); shown != text {
@@ -64,7 +64,7 @@ func (s Secrets) Clean(err error, most int) error {
 	return err
 }
 
-// cleanError can be asked what the error is, but does not unwrap to it.
+// cleanError matches what the error matches, but does not unwrap to it.
 type cleanError struct {
 	text string
 	err  error
@@ -86,7 +86,7 @@ func lower(s string) string {
 	return string(b)
 }
 
-// spaced makes a blank and a plus, which is a blank in a query, the same.
+// spaced replaces + by a space: in a query they are equal.
 func spaced(s string) string { return strings.ReplaceAll(s, "+", " ") }
 
 // escapes are those of JSON, Go's %q, URLs and HTML.
