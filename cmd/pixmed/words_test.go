@@ -23,7 +23,7 @@ var goName = regexp.MustCompile(`\bWith(out)?[A-Z]\w+|\b(pixmed|inbox|ops|postgr
 
 // unsaid are texts of the SDK's that never reach a user of the command, by why not.
 var unsaid = map[string]string{
-	"the base URL has credentials in it":                                      "--gateway is checked first",
+	"the base URL contains credentials":                                       "--gateway is checked first",
 	"the base URL is plain http to ":                                          "--gateway is checked first",
 	"no verifier: use WithVerifier":                                           "serve always gives one",
 	"WithVerifier and WithoutVerification contradict each other":              "serve gives one of them",
