@@ -54,7 +54,7 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 	var kept *keptError
 	switch {
 	case errors.As(err, &kept):
-		in.log.ErrorContext(ctx, "pixmed: the database refuses a notification; it is in quarantine",
+		in.log.ErrorContext(ctx, "pixmed: the database rejected a notification; it was quarantined",
 			"event_id", event.ID, "transaction_id", key.TransactionID, "error", logText(kept.cause))
 		return nil
 	case err != nil:

@@ -31,13 +31,13 @@ import (
 // what was set before, all open cases move. A process that was opened without
 // WithDefence calls nobody, leaves reminders to others, and looks again each minute
 // whether one is due that nobody has called; open the inbox once without any times to
-// be rid of them.
+// remove them.
 func WithDefence(window time.Duration, remind func(context.Context, *Case) error, before ...time.Duration) Option {
 	return option("WithDefence", func(c *config.Config) error {
 		before := slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
 		switch {
 		case window < time.Second || window > longest || window%time.Microsecond != 0:
-			return fmt.Errorf("the window, %v, is shorter than a second or longer than 100 years, or no whole number of microseconds", window)
+			return fmt.Errorf("the window, %v, is shorter than a second or longer than 100 years, or not a whole number of microseconds", window)
 		case (remind == nil) != (len(before) == 0):
 			return errors.New("the function and the times to call it at are given together or not at all")
 		case len(before) > maxReminders:
@@ -46,7 +46,7 @@ func WithDefence(window time.Duration, remind func(context.Context, *Case) error
 		for i, b := range before {
 			switch {
 			case b%time.Microsecond != 0:
-				return fmt.Errorf("%v is no whole number of microseconds", b)
+				return fmt.Errorf("%v is not a whole number of microseconds", b)
 			case b <= 0 || b >= window:
 				return fmt.Errorf("%v is not between 0 and the window, %v", b, window)
 			case i > 0 && b == before[i-1]:

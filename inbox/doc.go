@@ -114,7 +114,7 @@
 // inbox alone. They hold the bodies of webhooks, which are personal data: SQLite's
 // files are readable by their owner only.
 //
-// Migrations are applied when an inbox is opened. To be rid of it all, stop every
+// Migrations are applied when an inbox is opened. To remove it all, stop every
 // process and drop the schema, or delete the file with those beside it. To back up
 // a file, use VACUUM INTO, or copy it while the inbox is stopped.
 package inbox

@@ -60,11 +60,11 @@ func (s *settler) lost() {
 	}
 }
 
-// release gives back what was not begun.
+// release gives back what was not started.
 func (s *settler) release() {
 	s.outcome = ledger.Outcome{Released: true}
 	if s.settle(context.Background()) {
-		s.log.Warn("pixmed: an attempt was not begun, since too little was left of its time; it will be run again")
+		s.log.Warn("pixmed: an attempt was not started: too little of its time was left; it will be run again")
 	}
 }
 

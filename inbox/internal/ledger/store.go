@@ -142,8 +142,7 @@ type Reader interface {
 	// Notes returns what was done about a case or, without one, about an event that
 	// belongs to none.
 	Notes(ctx context.Context, transactionID, event string) ([]Note, error)
-	// Failures returns with which errors events in a state failed, those that most
-	// did first.
+	// Failures counts events in a state by error, most frequent first.
 	Failures(ctx context.Context, s State, limit int) ([]Failure, error)
 	// Stats counts the events.
 	Stats(ctx context.Context) (Stats, error)
