@@ -406,6 +406,53 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 	})
 }
 
+// A reminder that waits for its retry moves with its case: to the next time that is
+// planned if that is earlier, to its own if that has not come, and to none if there
+// are none. The retry itself stays where the settings have not changed.
+func TestDefenceMovesRetries(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := newReminders(func(*inbox.Case) error { return errors.New("the mail server is away") })
+		reopen := func(in *inbox.Inbox, window time.Duration, before ...time.Duration) *inbox.Inbox {
+			t.Helper()
+			if err := in.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			remind := r.remind
+			if len(before) == 0 {
+				remind = nil
+			}
+			return s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(window, remind, before...))
+		}
+		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day), inbox.WithBackoff(4*time.Hour, 4*time.Hour))
+		n := dueIn(12 * time.Hour)
+		mustReceive(t, in, n)
+		r.next(t)
+		get := func(in *inbox.Inbox) *inbox.Case {
+			return awaitCase(t, in, n.TransactionID, func(c *inbox.Case) bool { return c.NextReminder.IsZero() || time.Until(c.NextReminder) > time.Minute })
+		}
+		retry := get(in).NextReminder
+		for _, step := range []struct {
+			name   string
+			window time.Duration
+			before []time.Duration
+			want   func(due time.Time) time.Time
+		}{
+			{"nothing has changed", 7 * day, []time.Duration{day}, func(time.Time) time.Time { return retry }},
+			{"the next one comes after it", 7 * day, []time.Duration{day, time.Minute}, func(time.Time) time.Time { return retry }},
+			{"the next one comes before it", 7*day - 11*time.Hour, []time.Duration{day, 30 * time.Minute}, func(due time.Time) time.Time { return due.Add(-30 * time.Minute) }},
+			{"it has not come", 9 * day, []time.Duration{day}, func(due time.Time) time.Time { return due.Add(-day) }},
+			{"there are none", 9 * day, nil, func(time.Time) time.Time { return time.Time{} }},
+		} {
+			in = reopen(in, step.window, step.before...)
+			if c := get(in); !c.DueAt.Equal(c.OpenedAt.Add(step.window)) || !c.NextReminder.Equal(step.want(c.DueAt)) {
+				t.Errorf("%s: the reminder is at %v, want %v; it is due at %v", step.name, c.NextReminder, step.want(c.DueAt), c.DueAt)
+			}
+		}
+		r.none(t)
+	})
+}
+
 func TestWithDefenceMisused(t *testing.T) {
 	t.Parallel()
 	remind := func(context.Context, *inbox.Case) error { return nil }
