@@ -60,7 +60,8 @@
 // by up to half ([WithBackoff]). After 20 attempts ([WithMaxAttempts]), which is
 // about a day, the notification is dead: it is kept and listed, those after it run,
 // and [Inbox.Replay] gives it all its attempts again. A callback that knows that it
-// will never succeed returns [Discard].
+// will never succeed returns [Discard], and one that knows that it is too early
+// [PutOff], which does not count.
 //
 // A callback must heed its context. One that does not is given up after
 // [WithOverdue], which counts as a failure, and called again while it still runs.
