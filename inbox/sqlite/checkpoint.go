@@ -19,11 +19,10 @@ const (
 	// a little more than walPages.
 	walStep = 44 << 20
 
-	// checkpointPatience is how long writers wait for readers then, and
-	// openPatience how long Open does.
-	checkpointPatience = 500 * time.Millisecond
-	openPatience       = 30 * time.Second
-	busyTimeout        = 10 * time.Second
+	// openPatience and closePatience are how long Open and Close wait for readers.
+	openPatience  = 30 * time.Second
+	closePatience = 500 * time.Millisecond
+	busyTimeout   = 10 * time.Second
 )
 
 // wal keeps the -wal file small. Under load somebody always reads, so that SQLite
@@ -45,7 +44,7 @@ func (s *store) trimWAL() {
 	if err != nil || file.Size() < s.wal.limit {
 		return
 	}
-	done, err := s.checkpoint(context.Background(), checkpointPatience)
+	done, err := s.checkpoint(context.Background(), s.config.WALPatience)
 	s.wal.limit = walStep
 	if done {
 		return

@@ -228,7 +228,7 @@ func (s *store) close(checkpoint bool) error {
 	}
 	if s.write != nil {
 		if checkpoint { // so that the main file can be copied alone
-			if _, err := s.checkpoint(context.Background(), checkpointPatience); err != nil {
+			if _, err := s.checkpoint(context.Background(), closePatience); err != nil {
 				errs = append(errs, fmt.Errorf("checkpoint: %w", err))
 			}
 		}
