@@ -156,7 +156,7 @@ func TestStopCutsCallbacksOff(t *testing.T) {
 func TestStartAndStopMisused(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "started already") {
+	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "already started") {
 		t.Errorf("a second Start: %v", err)
 	}
 	mustStop(t, in)
