@@ -52,7 +52,7 @@ func command(t *testing.T, dir, program string, arguments ...string) string {
 func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	m, in := newMetrics(), openInbox(t)
-	m.watch(in, in)
+	m.watch(in, in, keepCounts)
 	if _, err := newOps(&config{opsUser: "ops", opsPass: opsPass}, in, nil, m, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}

@@ -303,10 +303,10 @@ func (v *values) person(s *setting, p *process) string {
 // userName is what the operating system calls whoever runs the command.
 func userName(current func() (*user.User, error), env map[string]string) string {
 	if u, err := current(); err == nil && u.Username != "" {
-		return u.Username
+		return printable(u.Username, 100)
 	}
 	if name := env["USER"]; name != "" { // a container may have no list of users
-		return name
+		return printable(name, 100)
 	}
 	return fmt.Sprintf("user %d", os.Getuid())
 }

@@ -120,6 +120,7 @@ func TestUserName(t *testing.T) {
 	unknown := func() (*user.User, error) { return nil, user.UnknownUserIdError(65532) }
 	for want, got := range map[string]string{
 		"ana": userName(known, map[string]string{"USER": "bia"}), "bia": userName(unknown, map[string]string{"USER": "bia"}), fmt.Sprint("user ", os.Getuid()): userName(unknown, nil),
+		`"\x1b[2J\u202e"`: userName(unknown, map[string]string{"USER": strange}),
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)

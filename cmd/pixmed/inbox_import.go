@@ -59,6 +59,8 @@ and is left alone: see --as-of. Cases that the inbox has purged count as missing
 --apply would process them again: use a list that begins after them. If a line is wrong,
 nothing is compared or received.
 
+With --json there is one object per line: each difference, and at the end the counts.
+
 The exit code is 0 if the list and the inbox agree, and 4 if they differ; with --apply, if
 they still differ.`,
 		Example: `  pixmed inbox import cases.csv
@@ -113,12 +115,12 @@ type comparison struct {
 	index   listIndex
 	receive func(context.Context, *pixmed.Notification) error // nil to compare alone
 
-	counts compared
-	found  []*finding // the first ones of each kind
-	since  int        // how many were received as if they had opened now
+	counts  compared
+	found   []*finding // the first ones of each kind
+	fromNow int        // how many were received as if they had been opened now
 }
 
-// compared counts lines and cases.
+// compared counts cases: those of the list are equal, missing, different or newer.
 type compared struct {
 	Listed   int `json:"listed"`
 	Equal    int `json:"equal"`
@@ -126,8 +128,8 @@ type compared struct {
 	Differ   int `json:"differ"`
 	Only     int `json:"only"`
 	Newer    int `json:"newer"`
-	Repeated int `json:"repeated"`
-	Others   int `json:"others"`
+	Repeated int `json:"repeated"` // lines that say what an earlier one says
+	Others   int `json:"others"`   // lines that are no infractions
 	Received int `json:"received"`
 }
 
@@ -343,7 +345,7 @@ func (c *comparison) settle(ctx context.Context, l *listed, found *finding, last
 		if opens := !n.MEDStatus.Final(); opens && l.openedAt.After(last) {
 			n.ReceivedAt = l.openedAt
 		} else if opens {
-			c.since++
+			c.fromNow++
 		}
 		if err := c.receive(ctx, n); err != nil && !errors.Is(err, pixmed.ErrDuplicate) {
 			return fmt.Errorf("%s, line %d, after %d were received: the inbox cannot take it: %w; run this again when that is fixed", c.name, l.line, c.counts.Received, err)
@@ -374,8 +376,8 @@ func (c *comparison) differ() bool {
 
 // report says how many are what, and which.
 func (c *comparison) report(errs io.Writer) error {
-	if c.since > 0 {
-		fmt.Fprintf(errs, "%s as opened now, because the list has no openedAt: the gateway may expect an answer earlier than the inbox says\n", plural(c.since, "case counts", "cases count"))
+	if c.fromNow > 0 {
+		fmt.Fprintf(errs, "%s as opened now, because the list has no openedAt: the gateway may expect an answer earlier than the inbox says\n", plural(c.fromNow, "case counts", "cases count"))
 	}
 	if c.encode {
 		return json.NewEncoder(c.out).Encode(struct {

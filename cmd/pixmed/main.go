@@ -39,6 +39,7 @@ type process struct {
 	listening   func(webhook, admin net.Addr) // serve calls it, if it is set, once it listens
 	raw, rawErr io.Writer                     // out and err for what is no text; run sets them
 	tick        time.Duration                 // how often progress is told; 0 for the default
+	keep        time.Duration                 // how old counts in metrics may be; 0 for the default
 }
 
 func environment(environ []string) map[string]string {

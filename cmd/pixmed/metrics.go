@@ -71,18 +71,23 @@ func newBuildInfo() prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// watch adds what the inboxes count. There may be none of receipts.
-func (m *metrics) watch(in, receipts *inbox.Inbox) {
-	m.registry.MustRegister(newInboxCollector(in))
+// keepCounts is how old what the inboxes count may be: counting takes the longer the
+// more there is, and all who scrape within this time share one count.
+const keepCounts = time.Second
+
+// watch adds what the inboxes count, kept for a while. There may be no inbox of
+// receipts.
+func (m *metrics) watch(in, receipts *inbox.Inbox, keep time.Duration) {
+	c := &inboxCollector{inbox: in}
 	if receipts != nil {
-		m.registry.MustRegister(&receiptsCollector{counted(receipts.Stats)})
+		c.receipts = receipts
 	}
+	m.collect(c, keep)
 }
 
-// counted counts once for all who scrape within a second: counting takes the longer the
-// more is stored, and must not keep the database from what it is there for.
-func counted[T any](count func(context.Context) (T, error)) *shared.Value[T] {
-	return &shared.Value[T]{Compute: count, Keep: time.Second, Timeout: scrapeTimeout, Now: time.Now}
+func (m *metrics) collect(c *inboxCollector, keep time.Duration) {
+	c.counts = &shared.Value[inboxCounts]{Compute: c.count, Keep: keep, Timeout: scrapeTimeout, Now: time.Now}
+	m.registry.MustRegister(c)
 }
 
 func (m *metrics) request(_ context.Context, o pixmed.Outcome) {
@@ -121,41 +126,13 @@ func (m *metrics) handler() http.Handler {
 // scrapeTimeout is how long it may take to count what an inbox holds.
 const scrapeTimeout = 5 * time.Second
 
-// receiptsCollector asks the inbox of receipts.
-type receiptsCollector struct{ stats *shared.Value[inbox.Stats] }
-
-var (
-	receiptsDesc      = prometheus.NewDesc("pixmed_receipts", "Receipts that are not fetched, by state.", []string{"state"}, nil)
-	oldestReceiptDesc = prometheus.NewDesc("pixmed_receipts_oldest_pending_seconds", "Age of the oldest notification whose receipt is to be fetched, 0 if there is none.", nil, nil)
-)
-
-// Describe implements [prometheus.Collector].
-func (c *receiptsCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- receiptsDesc
-	ch <- oldestReceiptDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (c *receiptsCollector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	stats, _, err := c.stats.Get(ctx)
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(receiptsDesc, err)
-		return
+// inboxCollector asks the inboxes, so that all replicas tell the same.
+type inboxCollector struct {
+	inbox    counting
+	receipts interface { // nil without a gateway
+		Stats(ctx context.Context) (inbox.Stats, error)
 	}
-	ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.Pending), string(inbox.Pending))
-	ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.Dead), string(inbox.Dead))
-	ch <- prometheus.MustNewConstMetric(oldestReceiptDesc, prometheus.GaugeValue, stats.OldestPending.Seconds())
-}
-
-// inboxCollector asks the inbox, so that all replicas tell the same.
-type inboxCollector struct{ counts *shared.Value[inboxCounts] }
-
-type inboxCounts struct {
-	inbox.Stats
-
-	lastDay inbox.Received
+	counts *shared.Value[inboxCounts]
 }
 
 // counting is what the collector needs of an inbox.
@@ -164,19 +141,30 @@ type counting interface {
 	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
 }
 
-func newInboxCollector(in counting) *inboxCollector {
-	return &inboxCollector{counted(func(ctx context.Context) (inboxCounts, error) {
-		stats, err := in.Stats(ctx)
-		if err != nil {
-			return inboxCounts{}, err
-		}
-		const day = 24 * time.Hour
-		lastDay, err := in.CountReceived(ctx, time.Now().Add(-day), day, 1)
-		if err != nil {
-			return inboxCounts{}, err
-		}
-		return inboxCounts{stats, lastDay[0]}, nil
-	})}
+// inboxCounts are taken one after the other: what is done here has been handed on to
+// the receipts that are counted.
+type inboxCounts struct {
+	inbox.Stats
+
+	lastDay     inbox.Received
+	receipts    inbox.Stats
+	receiptsErr error
+}
+
+func (c *inboxCollector) count(ctx context.Context) (counts inboxCounts, err error) {
+	if counts.Stats, err = c.inbox.Stats(ctx); err != nil {
+		return counts, err
+	}
+	const day = 24 * time.Hour
+	lastDay, err := c.inbox.CountReceived(ctx, time.Now().Add(-day), day, 1)
+	if err != nil {
+		return counts, err
+	}
+	counts.lastDay = lastDay[0]
+	if c.receipts != nil {
+		counts.receipts, counts.receiptsErr = c.receipts.Stats(ctx)
+	}
+	return counts, nil
 }
 
 var (
@@ -186,6 +174,8 @@ var (
 	blockedDesc       = prometheus.NewDesc("pixmed_cases_blocked_reais", "Sum of the values of open cases.", nil, nil)
 	overdueDesc       = prometheus.NewDesc("pixmed_cases_overdue", "Open cases that were due and are not answered.", nil, nil)
 	nearestDueDesc    = prometheus.NewDesc("pixmed_cases_nearest_due_timestamp_seconds", "When the first open case is due that is neither answered nor overdue; none if there is none.", nil, nil)
+	receiptsDesc      = prometheus.NewDesc("pixmed_receipts", "Receipts that are not fetched, by state.", []string{"state"}, nil)
+	oldestReceiptDesc = prometheus.NewDesc("pixmed_receipts_oldest_pending_seconds", "Age of the oldest notification whose receipt is to be fetched, 0 if there is none.", nil, nil)
 	givenUpDesc       = prometheus.NewDesc("pixmed_cases_reminders_given_up", "Open cases that are not answered and have a reminder that failed for good.", nil, nil)
 )
 
@@ -193,6 +183,10 @@ var (
 func (c *inboxCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{notificationsDesc, oldestPendingDesc, casesOpenDesc, blockedDesc, overdueDesc, nearestDueDesc, givenUpDesc} {
 		ch <- d
+	}
+	if c.receipts != nil {
+		ch <- receiptsDesc
+		ch <- oldestReceiptDesc
 	}
 }
 
@@ -221,5 +215,14 @@ func (c *inboxCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if !stats.NearestDue.IsZero() {
 		ch <- prometheus.MustNewConstMetric(nearestDueDesc, prometheus.GaugeValue, float64(stats.NearestDue.Unix()))
+	}
+	switch {
+	case c.receipts == nil:
+	case stats.receiptsErr != nil:
+		ch <- prometheus.NewInvalidMetric(receiptsDesc, stats.receiptsErr)
+	default:
+		ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.receipts.Pending), string(inbox.Pending))
+		ch <- prometheus.MustNewConstMetric(receiptsDesc, prometheus.GaugeValue, float64(stats.receipts.Dead), string(inbox.Dead))
+		ch <- prometheus.MustNewConstMetric(oldestReceiptDesc, prometheus.GaugeValue, stats.receipts.OldestPending.Seconds())
 	}
 }

@@ -37,7 +37,7 @@ func TestScrapesShareCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, counts := newMetrics(), new(slowCounts)
-		m.registry.MustRegister(newInboxCollector(counts))
+		m.collect(&inboxCollector{inbox: counts}, keepCounts)
 		var scraping sync.WaitGroup
 		for range 16 {
 			scraping.Go(func() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -83,7 +84,7 @@ func serve(ctx context.Context, c *config, p *process) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := newService(ctx, c, log, traces)
+	s, err := newService(ctx, c, log, traces, cmp.Or(p.keep, keepCounts))
 	s.closers = append([]func(context.Context) error{closeTraces}, s.closers...) // last
 	// Whatever fails from here on, what was accepted is stored and callbacks end.
 	defer func() {
@@ -125,8 +126,8 @@ type service struct {
 }
 
 // newService opens everything. ctx is for opening alone. The service has to be
-// closed, also on error.
-func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.TracerProvider) (*service, error) {
+// closed, also on error. Metrics keep what the inboxes count for a while.
+func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.TracerProvider, keep time.Duration) (*service, error) {
 	s := &service{log: log, traces: traces, metrics: newMetrics()}
 	w := &worker{log: log, metrics: s.metrics, tracer: traces.Tracer("pixmed")}
 	var files *evidence
@@ -158,7 +159,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 	if s.inbox, err = s.open(ctx, c, c.db, w, options...); err != nil {
 		return s, err
 	}
-	s.metrics.watch(s.inbox, s.receipts)
+	s.metrics.watch(s.inbox, s.receipts, keep)
 	if s.webhook, err = s.newWebhook(c); err != nil {
 		return s, err
 	}

@@ -14,6 +14,7 @@ var sdkWords = []string{
 	", or use WithPollOnly and see there", ", or set --" + databasePooler.flag,
 	": drop the schema, or choose another one with WithSchema", ": drop the schema, or use another database",
 	"raise its MaxConns (pool_max_conns in the URL)", "set a larger pool_max_conns in the URL",
+	"WithDefence: ", "set the deadlines: ",
 	"this process was opened without WithDefence", "this process runs without --" + serveRemind.flag,
 	" (see WithRetryWait)", "",
 	"invalid webhook kept by WithInvalid's callback", "invalid webhook kept in quarantine",

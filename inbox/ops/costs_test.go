@@ -142,6 +142,46 @@ func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
 	}
 }
 
+// tally counts how often it is asked to count.
+type tally struct {
+	crowd
+	stats, received *int
+}
+
+func (c tally) Stats(ctx context.Context) (inbox.Stats, error) {
+	*c.stats++
+	return c.crowd.Stats(ctx)
+}
+
+func (c tally) CountReceived(_ context.Context, _ time.Time, _ time.Duration, n int) ([]inbox.Received, error) {
+	*c.received++
+	return make([]inbox.Received, n), nil
+}
+
+// Counts are kept for three seconds, and the chart for a minute.
+func TestCountsAreKept(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	store := tally{crowd{n: 1}, new(int), new(int)}
+	page, err := ops.NewHandlerOf(store, ops.WithAuthenticated(), ops.WithLogger(enginetest.Logger(t)), ops.WithNow(func() time.Time { return now }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		after           time.Duration
+		stats, received int
+	}{
+		{0, 1, 1}, {3*time.Second - 1, 1, 1}, {1, 2, 1}, {57*time.Second - 1, 3, 1}, {1, 3, 2},
+	} {
+		now = now.Add(test.after)
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if w.Code != http.StatusOK || *store.stats != test.stats || *store.received != test.received {
+			t.Errorf("%v later: %d, counted %d times, the chart %d times, want %d and %d", test.after, w.Code, *store.stats, *store.received, test.stats, test.received)
+		}
+	}
+}
+
 // A search ends after three seconds, and so does one that waits for it.
 func TestSearchDeadline(t *testing.T) {
 	t.Parallel()
