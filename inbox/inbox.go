@@ -19,7 +19,7 @@ import (
 type Inbox struct {
 	reads
 
-	store     ledger.Store
+	engine    ledger.Engine
 	receiver  pixmed.Receiver
 	config    *config.Config
 	log       *slog.Logger
@@ -49,11 +49,11 @@ const (
 	stopping
 )
 
-// newInbox returns an inbox that owns its store.
-func newInbox(store ledger.Store, receiver pixmed.Receiver, c *config.Config) *Inbox {
+// newInbox returns an inbox that owns its engine.
+func newInbox(engine ledger.Engine, receiver pixmed.Receiver, c *config.Config) *Inbox {
 	in := &Inbox{
-		reads: reads{store}, store: store, receiver: receiver, config: c, log: c.Logger,
-		committer: newCommitter(store, c),
+		reads: reads{engine}, engine: engine, receiver: receiver, config: c, log: c.Logger,
+		committer: newCommitter(engine, c),
 		purged:    make(chan struct{}), ended: make(chan struct{}),
 	}
 	in.workers = &workers{max: c.Workers, work: in.work}
@@ -103,7 +103,7 @@ func (in *Inbox) Start(ctx context.Context) error {
 		return errors.New("start: the inbox was stopped in the meantime")
 	}
 	in.state = started
-	in.store.Start(in.committer.wake)
+	in.engine.Start(in.committer.wake)
 	in.committer.claimFor(in.workers)
 	go in.purgeLoop()
 	return nil
@@ -112,7 +112,7 @@ func (in *Inbox) Start(ctx context.Context) error {
 // recover settles the attempts that a killed process has left, where nobody else
 // can be at work on them: each counts as failed and is run again at once.
 func (in *Inbox) recover(ctx context.Context) error {
-	attempts, err := in.store.Held(ctx)
+	attempts, err := in.engine.Held(ctx)
 	if err != nil || len(attempts) == 0 {
 		return err
 	}
@@ -123,7 +123,7 @@ func (in *Inbox) recover(ctx context.Context) error {
 	}
 	in.committer.claiming.Lock() // nobody else writes meanwhile
 	defer in.committer.claiming.Unlock()
-	if err := in.store.Commit(ctx, ops, nil); err != nil {
+	if err := in.engine.Commit(ctx, ops, nil); err != nil {
 		return err
 	}
 	in.log.WarnContext(ctx, "pixmed: the last process ended during attempts; they will run again", "attempts", len(ops))
@@ -186,5 +186,5 @@ func (in *Inbox) end(was lifecycle, starting chan struct{}) {
 	in.committer.stop() // after the last settlement
 	in.hurryUp()
 	in.interruptIt()
-	in.endErr = in.store.Close()
+	in.endErr = in.engine.Close()
 }

@@ -304,7 +304,7 @@ func (in *Inbox) actBy(ctx context.Context, what Action, id, note string, a acti
 
 // dismiss resolves what is quarantined, or deletes it.
 func (in *Inbox) dismiss(ctx context.Context, id string, note *ledger.Note) error {
-	err := in.store.Dismiss(ctx, id, note)
+	err := in.engine.Dismiss(ctx, id, note)
 	switch {
 	case errors.Is(err, ledger.ErrNone):
 		return fmt.Errorf("%w: %s", ErrNotFound, id)

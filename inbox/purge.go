@@ -62,7 +62,7 @@ func (in *Inbox) purge(ctx context.Context, age time.Duration, includeDead bool)
 		}
 		var deleted int64
 		batch, cancel := context.WithTimeout(ctx, purgeTimeout)
-		deleted, after, err = in.store.Purge(batch, after, age, includeDead)
+		deleted, after, err = in.engine.Purge(batch, after, age, includeDead)
 		cancel()
 		total += deleted
 	}

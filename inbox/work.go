@@ -29,7 +29,7 @@ func (in *Inbox) work(a *ledger.Attempt, returned func()) {
 	}
 
 	ctx := context.Background()
-	session := in.store.Session()
+	session := in.engine.Session()
 	if session != nil {
 		defer session.Rollback() // also after a panic
 	}

@@ -75,7 +75,7 @@ WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC
 
 // query runs a query for pages and counts. Few run at a time, so that they never take a
 // connection that the inbox or its workers need.
-func (s *store) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+func (s *engine) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
 	select {
 	case s.reading <- struct{}{}:
 		defer func() { <-s.reading }()
@@ -89,7 +89,7 @@ func (s *store) query(ctx context.Context, read func(pgx.Rows) error, sql string
 	return read(rows)
 }
 
-func (s *store) events(ctx context.Context, sql string, args ...any) (events []*ledger.Event, err error) {
+func (s *engine) events(ctx context.Context, sql string, args ...any) (events []*ledger.Event, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.Event, error) {
 			e := new(ledger.Event)
@@ -104,7 +104,7 @@ func (s *store) events(ctx context.Context, sql string, args ...any) (events []*
 }
 
 // Event implements [ledger.Reader].
-func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
+func (s *engine) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	events, err := s.events(ctx, s.sql.event, id)
 	if err == nil && len(events) == 0 {
 		return nil, ledger.ErrNone
@@ -116,12 +116,12 @@ func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 }
 
 // List implements [ledger.Reader].
-func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
+func (s *engine) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
 	query, args := s.listQuery(f)
 	return s.events(ctx, query, args...)
 }
 
-func (s *store) listQuery(f ledger.Filter) (query string, args []any) {
+func (s *engine) listQuery(f ledger.Filter) (query string, args []any) {
 	columns, from := whole, ` FROM {schema}.events e`
 	if f.Bare {
 		columns = bare
@@ -152,17 +152,17 @@ func (s *store) listQuery(f ledger.Filter) (query string, args []any) {
 func searchArgs(s *ledger.Search) []any { return []any{s.FromKey, s.ToKey, s.FromID, s.ToID} }
 
 // History implements [ledger.Reader].
-func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
+func (s *engine) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
 	return s.events(ctx, s.sql.history, transactionID)
 }
 
 // Cases implements [ledger.Reader].
-func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
+func (s *engine) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
 	query, args := s.casesQuery(f)
 	return s.cases(ctx, query, args...)
 }
 
-func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
+func (s *engine) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	query = s.sql.listCases
 	if f.Search != nil {
 		query, args = s.sql.searchCases, searchArgs(f.Search)
@@ -206,7 +206,7 @@ func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 }
 
 // Case implements [ledger.Reader].
-func (s *store) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
+func (s *engine) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
 	cases, err := s.cases(ctx, s.sql.listCases+" AND c.transaction_id = $1::text::uuid", transactionID)
 	if err == nil && len(cases) == 0 {
 		return nil, ledger.ErrNone
@@ -218,7 +218,7 @@ func (s *store) Case(ctx context.Context, transactionID string) (*ledger.CaseRow
 }
 
 // cases runs a query for cases, and adds their current events.
-func (s *store) cases(ctx context.Context, sql string, args ...any) (cases []*ledger.CaseRow, err error) {
+func (s *engine) cases(ctx context.Context, sql string, args ...any) (cases []*ledger.CaseRow, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		cases, err = pgx.CollectRows(rows, scanCase)
 		return err
@@ -252,7 +252,7 @@ func scanCase(row pgx.CollectableRow) (*ledger.CaseRow, error) {
 }
 
 // Notes implements [ledger.Reader].
-func (s *store) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
+func (s *engine) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
 	sql, id := s.sql.notes, transactionID
 	if id == "" {
 		sql, id = s.sql.eventNotes, event
@@ -269,7 +269,7 @@ func (s *store) Notes(ctx context.Context, transactionID, event string) (notes [
 }
 
 // Failures implements [ledger.Reader].
-func (s *store) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
+func (s *engine) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		failures, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (ledger.Failure, error) {
 			f := ledger.Failure{State: state}
@@ -283,7 +283,7 @@ func (s *store) Failures(ctx context.Context, state ledger.State, limit int) (fa
 }
 
 // Stats implements [ledger.Reader].
-func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
+func (s *engine) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	var oldest float64
 	var nearest *time.Time
 	err = s.query(ctx, func(rows pgx.Rows) error {
@@ -295,7 +295,7 @@ func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
 }
 
 // CountReceived implements [ledger.Reader].
-func (s *store) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
+func (s *engine) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		counts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ledger.Count, err error) {
 			return c, row.Scan(&c.Span, &c.State, &c.Events)
@@ -316,7 +316,7 @@ func (r *round) version(rows pgx.Rows) error {
 
 // noteVersion logs, once, that another process has migrated the tables to a version
 // that this program does not know.
-func (s *store) noteVersion(version int) {
+func (s *engine) noteVersion(version int) {
 	if err := s.checkVersion(version); errors.Is(err, errOutdated) && !s.outdated {
 		s.outdated = true
 		s.log.Error("pixmed: the inbox is not ready", "error", err)

@@ -106,7 +106,7 @@ CREATE INDEX notes_event ON {schema}.notes (event_id, id) WHERE transaction_id I
 `}
 
 // migrate brings the tables up to date, one process at a time.
-func (s *store) migrate(ctx context.Context) error {
+func (s *engine) migrate(ctx context.Context) error {
 	var encoding string
 	if err := s.pool.QueryRow(ctx, "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (s *store) migrate(ctx context.Context) error {
 
 // current reports whether there is nothing to migrate. It needs no more than the
 // right to read.
-func (s *store) current(ctx context.Context) (bool, error) {
+func (s *engine) current(ctx context.Context) (bool, error) {
 	var exists, river bool
 	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
 		s.schema+".inbox_migrations", s.schema+".river_job").Scan(&exists, &river); err != nil {
@@ -177,7 +177,7 @@ func (s *store) current(ctx context.Context) (bool, error) {
 
 // checkVersion fails if another process has brought the tables further than this
 // program knows.
-func (s *store) checkVersion(version int) error {
+func (s *engine) checkVersion(version int) error {
 	if version > len(migrations) {
 		return fmt.Errorf("the schema %s has version %d, and this program knows %d: %w", s.config.Schema, version, len(migrations), errOutdated)
 	}
@@ -187,4 +187,4 @@ func (s *store) checkVersion(version int) error {
 var errOutdated = errors.New("update the program")
 
 // in puts the schema's name into a statement.
-func (s *store) in(sql string) string { return strings.ReplaceAll(sql, "{schema}", s.schema) }
+func (s *engine) in(sql string) string { return strings.ReplaceAll(sql, "{schema}", s.schema) }

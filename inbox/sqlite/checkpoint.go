@@ -35,7 +35,7 @@ type wal struct {
 // trimWAL starts the -wal file over if it has outgrown its limit. Who reads for
 // longer than writers are made to wait, such as a backup, keeps it from that until
 // it has grown by another step.
-func (s *store) trimWAL() {
+func (s *engine) trimWAL() {
 	if !s.wal.mu.TryLock() { // another transaction has ended
 		return
 	}
@@ -59,7 +59,7 @@ func (s *store) trimWAL() {
 }
 
 // checkpointAtOpen syncs what is in the -wal file and moves it to the main one.
-func (s *store) checkpointAtOpen(ctx context.Context) error {
+func (s *engine) checkpointAtOpen(ctx context.Context) error {
 	done, err := s.checkpoint(ctx, openPatience)
 	if err != nil {
 		return fmt.Errorf("bring to disk what the last process has left in the -wal file: %w", err)
@@ -72,7 +72,7 @@ func (s *store) checkpointAtOpen(ctx context.Context) error {
 
 // checkpoint syncs what is in the -wal file, moves it to the main one, and empties
 // it. done is false if somebody has been reading all the time.
-func (s *store) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
+func (s *engine) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return false, err

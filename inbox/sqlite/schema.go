@@ -112,7 +112,7 @@ CREATE INDEX notes_event ON notes (event_id, id) WHERE transaction_id IS NULL;
 `}
 
 // migrate brings the tables up to date. The file is locked, so nobody else does.
-func (s *store) migrate(ctx context.Context) error {
+func (s *engine) migrate(ctx context.Context) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ type bulk struct {
 
 var bulkRows = [4]int{64, 16, 4, 1}
 
-func (s *store) prepare(ctx context.Context) error {
+func (s *engine) prepare(ctx context.Context) error {
 	for _, p := range []struct {
 		stmt **sql.Stmt
 		sql  string
@@ -198,7 +198,7 @@ func (s *store) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (s *store) prepareOne(ctx context.Context, stmt **sql.Stmt, query string) (err error) {
+func (s *engine) prepareOne(ctx context.Context, stmt **sql.Stmt, query string) (err error) {
 	if *stmt, err = s.write.PrepareContext(ctx, query); err == nil {
 		s.prepared = append(s.prepared, *stmt)
 	}

@@ -61,7 +61,7 @@ DELETE FROM events WHERE case_id = ?1 AND seq >= ?2 AND seq < ?3 AND state = 'do
 
 // flush writes what changed.
 func (l *load) flush(quarantined []*ledger.Event) error {
-	stmts := &l.store.stmts
+	stmts := &l.engine.stmts
 	var lastCase int64
 	if err := l.row(stmts.lastCase).Scan(&lastCase); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 		if l.ids[id] == 0 && ch.RowChanged {
 			lastCase++
 			l.ids[id] = lastCase
-			at, remindAt := l.now+ch.Delay.Microseconds(), l.store.firstReminder(&ch.Summary)
+			at, remindAt := l.now+ch.Delay.Microseconds(), l.engine.firstReminder(&ch.Summary)
 			runAt := at
 			if remindAt != nil {
 				runAt = min(runAt, *remindAt)
@@ -138,7 +138,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 
 // firstReminder returns when the first reminder of a new case is called, nil for
 // never.
-func (s *store) firstReminder(c *ledger.Summary) *int64 {
+func (s *engine) firstReminder(c *ledger.Summary) *int64 {
 	if !c.Open || len(s.defence.Before) == 0 {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (l *load) flushCase(number int64, ch *ledger.Changes) error {
 	if !ch.RowChanged || ch.Deleted {
 		return nil
 	}
-	stmts := &l.store.stmts
+	stmts := &l.engine.stmts
 	if s := &ch.Summary; ch.SummaryChanged {
 		if err := l.exec(stmts.updateSummary, number, s.Open, s.StatusSeq, s.Value, toNull(s.OpenedAt), toNull(s.AnsweredAt), s.AnsweredBy,
 			toNull(s.EndedAt), s.EndedBy, toNull(s.RemindedAt), toNull(s.TriedAt), s.Failures, s.GivenUp, int(ch.Remind), l.now+ch.RemindDelay.Microseconds()); err != nil {
@@ -170,7 +170,7 @@ func (l *load) flushCase(number int64, ch *ledger.Changes) error {
 }
 
 func (t *txn) note(n ledger.Note) error {
-	return t.exec(t.store.stmts.note, n.TransactionID, n.EventID, t.now, n.Action, n.By, n.Text)
+	return t.exec(t.engine.stmts.note, n.TransactionID, n.EventID, t.now, n.Action, n.By, n.Text)
 }
 
 // delete deletes a case.

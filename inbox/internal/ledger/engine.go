@@ -29,16 +29,16 @@ type Op struct {
 	// transaction is tried again.
 	Apply func(c *Case)
 
-	// Tried is set by a Store when a transaction with this operation may have been
+	// Tried is set by an Engine when a transaction with this operation may have been
 	// committed although it failed.
 	Tried bool
-	// Known is set by a Store when such a transaction was: New or Quarantine is
+	// Known is set by an Engine when such a transaction was: New or Quarantine is
 	// stored, and Apply was not called again.
 	Known bool
 	// Delayed is set by Apply when its event waits for a retry.
 	Delayed bool
 
-	// Err is set when this operation failed and others did not. A Store sets it to
+	// Err is set when this operation failed and others did not. An Engine sets it to
 	// ErrLocked alone.
 	Err error
 	// Blocks is set beside ErrLocked if the database had to be asked to wait for
@@ -46,7 +46,7 @@ type Op struct {
 	Blocks bool
 }
 
-// Errors of a Store's Commit.
+// Errors of an Engine's Commit.
 var (
 	// ErrRefused means that the database works but rejects the data of one of the
 	// operations. Nothing was committed.
@@ -90,8 +90,8 @@ type Cursor struct {
 	ID string
 }
 
-// Store is an engine. All times are those of the database's clock.
-type Store interface {
+// Engine is where cases are stored: SQLite or PostgreSQL. All times are those of the database's clock.
+type Engine interface {
 	// Commit does the operations, claims cases unless claim is nil or Made, and
 	// returns once all of it is durable. All is one transaction, or two, of which
 	// the first may have been committed when the second fails: the operations in it
@@ -123,7 +123,7 @@ type Store interface {
 	// Held returns the attempts that a killed process left behind. If other processes
 	// may be running attempts, it returns none, since it cannot tell them apart.
 	Held(ctx context.Context) ([]*Attempt, error)
-	// Close frees what the store holds.
+	// Close frees what the engine holds.
 	Close() error
 }
 
