@@ -148,8 +148,8 @@ func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
 // over its sessions may look like none.
 const poolerChecks = 3
 
-// checkPooler looks whether a pooler in transaction mode stands before the
-// database: there, each transaction may run in another session.
+// checkPooler checks whether the database is behind a pooler in transaction
+// mode: there, each transaction may run in another session.
 func (s *engine) checkPooler(ctx context.Context) error {
 	a, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -171,7 +171,7 @@ func (s *engine) checkPooler(ctx context.Context) error {
 	case err != nil || !pooled:
 		return err
 	case !s.config.PollOnly:
-		return errors.New("a pooler in transaction mode stands before the database: connect to the database itself, or use WithPollOnly and see there")
+		return errors.New("the database is behind a pooler in transaction mode: connect to the database itself, or use WithPollOnly and read its documentation")
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:

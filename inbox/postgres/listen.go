@@ -59,7 +59,7 @@ func (s *engine) listenLoop(wake func()) {
 		err := s.listen(wake, func() { failures, logged = 0, false })
 		if failures++; failures > 3 && !logged && s.works.Load() && s.background.Err() == nil {
 			logged = true
-			s.log.Warn("pixmed: cannot listen for what other processes accept; it is found by asking each second", "error", err)
+			s.log.Warn("pixmed: cannot listen for what other processes accept; falling back to polling every second", "error", err)
 		}
 	}
 }

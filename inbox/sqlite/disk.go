@@ -40,7 +40,7 @@ func (s *engine) lookAtDisk() error {
 		return nil
 	}
 	if free, err := freeDisk(filepath.Dir(s.path)); err == nil && free < floor {
-		return fmt.Errorf("%w: %d MiB are free on the disk of %s, and %d MiB must be: make room, or change sqlite.WithMinFreeDisk",
+		return fmt.Errorf("%w: only %d MiB are free on the disk of %s, at least %d MiB are required: free some space, or change sqlite.WithMinFreeDisk",
 			ledger.ErrUnavailable, free>>20, s.path, floor>>20)
 	}
 	return nil
