@@ -9,9 +9,9 @@ import (
 // sdkWords are what the SDK says to those who write programs, each followed by what
 // the command says instead.
 var sdkWords = []string{
-	": make room, or change sqlite.WithMinFreeDisk", ": make room",
+	": free some space, or change sqlite.WithMinFreeDisk", ": free some space",
 	"; use package postgres to share an inbox", "; several processes may share an inbox in PostgreSQL",
-	", or use WithPollOnly and see there", ", or set --" + databasePooler.flag,
+	", or use WithPollOnly and read its documentation", ", or set --" + databasePooler.flag,
 	": drop the schema, or choose another one with WithSchema", ": drop the schema, or use another database",
 	"raise its MaxConns (pool_max_conns in the URL)", "set a larger pool_max_conns in the URL",
 	"WithDefence: ", "set the deadlines: ",

@@ -105,7 +105,7 @@ func TestLogWords(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log := newLogger(&config{}, &process{err: &out})
-	log.With("cause", errors.New("5 MiB are free: make room, or change sqlite.WithMinFreeDisk")).
+	log.With("cause", errors.New("5 MiB are free: free some space, or change sqlite.WithMinFreeDisk")).
 		Info("pixmed: invalid webhook kept by WithInvalid's callback", "duration", 1500*time.Millisecond, "n", 1, "external_id", "T&ste378", "e2e_id", "E082535392025011818245238600338f", slog.Group("g", "d", time.Second))
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
@@ -116,7 +116,7 @@ func TestLogWords(t *testing.T) {
 	}
 	delete(got, "time")
 	if diff := cmp.Diff(map[string]any{
-		"level": "INFO", "msg": "pixmed: invalid webhook kept in quarantine", "cause": "5 MiB are free: make room", "duration": "1.5s", "n": 1.0, "g": map[string]any{"d": "1s"},
+		"level": "INFO", "msg": "pixmed: invalid webhook kept in quarantine", "cause": "5 MiB are free: free some space", "duration": "1.5s", "n": 1.0, "g": map[string]any{"d": "1s"},
 	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
