@@ -59,7 +59,8 @@
 // random by up to half ([WithBackoff]). After 20 attempts ([WithMaxAttempts]), which
 // take about a day, the notification is dead: it is kept and listed, those after it
 // run, and [Inbox.Replay] gives it all its attempts again. A callback that knows that
-// it will never succeed returns [Discard].
+// it will never succeed returns [Discard], and one that knows that it is too early
+// returns [PutOff], which does not count.
 //
 // A callback must return when its context ends. One that does not is given up after
 // [WithOverdue], which counts as a failure, and is called again while it still runs.

@@ -96,6 +96,7 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 		}
 	}
 	if s.outcome.PutOff {
+		s.log.DebugContext(ctx, "pixmed: an attempt was put off", "error", logText(err), "retry_in", s.outcome.Delay)
 		return
 	}
 	if s.landed {
@@ -145,6 +146,9 @@ func (in *Inbox) outcome(a *ledger.Attempt, err error) ledger.Outcome {
 	}
 	if errors.Is(err, errNobodyToRemind) {
 		return ledger.Outcome{PutOff: true, Delay: putOff}
+	}
+	if wait, ok := putOffFor(err); ok {
+		return ledger.Outcome{PutOff: true, Error: errorText(err), Delay: min(max(wait, in.config.FirstDelay), in.config.MaxDelay)}
 	}
 	o := ledger.Outcome{
 		Error:       errorText(err),

@@ -138,6 +138,38 @@ func isDiscard(err error) bool {
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
+// PutOff wraps an error of a receiver, or of a function of [WithDefence], that has not
+// tried because it is too early: what it calls has asked to be left alone, as
+// Retry-After does. The attempt does not count, and no observer is told of it. The
+// next one is after wait, but not before the first delay of [WithBackoff] and not
+// after the longest. Like [Discard], it may be wrapped further, but not joined.
+func PutOff(err error, wait time.Duration) error {
+	if err == nil {
+		err = errors.New("put off")
+	}
+	return &putOffError{err, wait}
+}
+
+type putOffError struct {
+	err  error
+	wait time.Duration
+}
+
+func (e *putOffError) Error() string { return e.err.Error() }
+func (e *putOffError) Unwrap() error { return e.err }
+
+// putOffFor returns how long an error puts an attempt off, if it does.
+func putOffFor(err error) (wait time.Duration, ok bool) {
+	found(err, func(err error) bool {
+		var e *putOffError
+		if e, ok = err.(*putOffError); ok { //nolint:errorlint // found unwraps
+			wait = e.wait
+		}
+		return ok
+	})
+	return wait, ok
+}
+
 // found reports whether is holds for an error or one that it wraps. Errors that are
 // joined with others do not count: another attempt may succeed.
 func found(err error, is func(error) bool) bool {

@@ -202,10 +202,10 @@ func (m *model) operation() (*ledger.Op, func() error) {
 		}
 		a := pick(m, m.attempts...)
 		o := pick(m, ledger.Outcome{Done: true}, ledger.Outcome{Error: "no", MaxFailures: 2, Delay: time.Hour},
-			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true})
+			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true},
+			ledger.Outcome{PutOff: true, Error: "early", Delay: time.Minute})
 		op.TransactionID = a.TransactionID
 		if a.Reminder {
-			o = pick(m, o, ledger.Outcome{PutOff: true, Delay: time.Minute})
 			m.logf("settle the reminder of %.8s: %+v", a.TransactionID, o)
 			do(func(c *ledger.Case) any { return c.SettleReminder(a.Lease, a.Reminded, a.Failures, o) })
 			break
