@@ -125,6 +125,8 @@ func TestListMistakes(t *testing.T) {
 		"JSON fields":        {"{}\n{\"value\":true,\"medStatus\":\"\"}\n", 0, []string{"line 1: transactionId is required; transactionStatus is required", "line 2: transactionId is required; value is neither a number nor a string"}},
 		"JSON, twice":        {"{\"value\":1,\"value\":2}\n", 0, []string{"line 1: malformed JSON at byte"}},
 		"JSON, no status":    {"{\"transactionId\":\"" + listID + "\",\"value\":18}\n", 0, []string{"line 1: there is no medStatus; leave it empty if the gateway has none"}},
+		"opened long ago":    {"transactionId,value,medStatus,openedAt\n" + listID + ",18,ACKNOWLEDGED,0226-01-31\n" + listID + ",18,ACKNOWLEDGED,0001-01-01\n" + listID + ",18,ACKNOWLEDGED,2019-12-31\n", 0, []string{"line 2: openedAt is before 2020", "line 3: openedAt is not a time", "line 4: openedAt is before 2020"}},
+		"too much":           {"transactionId,value,medStatus\n" + listID + ",92233720368547758.08,ACKNOWLEDGED\n", 0, []string{`line 2: value is "92233720368547758.08", which is too large`}},
 		"JSON, opened":       {"{\"transactionId\":\"" + listID + "\",\"value\":18,\"medStatus\":\"\",\"openedAt\":1}\n", 0, []string{"line 1: openedAt is not a time"}},
 		"JSON, another":      {"{\"transactionStatus\":\"PAID\"}\n" + pixmedtestLine(), 1, []string{"not an infraction"}},
 		"JSON, in one line":  {"{" + strings.Repeat(" ", 70000) + "}", 0, []string{"line 1 is longer than 65536 bytes: write one object per line, as jq -c does"}},
