@@ -398,6 +398,16 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 			}
 		}
 		stop(in)
+
+		// Without a window no case is due, and without the option it stays so.
+		for _, opts := range [][]inbox.Option{{inbox.WithDefence(0, nil)}, nil} {
+			in = s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+			c = awaitCase(t, in, late.TransactionID, func(*inbox.Case) bool { return true })
+			if !c.NextReminder.IsZero() || !c.DueAt.IsZero() {
+				t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
+			}
+			stop(in)
+		}
 		in = with(20 * day)
 		c = awaitCase(t, in, late.TransactionID, func(*inbox.Case) bool { return true })
 		if !c.NextReminder.Equal(c.DueAt.Add(-day)) {
@@ -461,8 +471,8 @@ func TestWithDefenceMisused(t *testing.T) {
 		want   string
 	}{
 		"no window":        {inbox.WithDefence(0, remind, time.Hour), "the window, 0s"},
-		"no function":      {inbox.WithDefence(day, nil, time.Hour), "together or not at all"},
-		"no times":         {inbox.WithDefence(day, remind), "together or not at all"},
+		"no function":      {inbox.WithDefence(day, nil, time.Hour), "or neither"},
+		"no times":         {inbox.WithDefence(day, remind), "or neither"},
 		"twice":            {inbox.WithDefence(day, remind, time.Hour, time.Minute, time.Hour), "1h0m0s is given twice"},
 		"after it is due":  {inbox.WithDefence(day, remind, -time.Hour), "-1h0m0s is not between 0 and the window"},
 		"before it opens":  {inbox.WithDefence(day, remind, day), "24h0m0s is not between 0 and the window"},

@@ -49,8 +49,8 @@ UPDATE {schema}.cases c SET remind_at = n.at, tried_at = CASE WHEN n.tried THEN 
 FROM n WHERE c.transaction_id = n.transaction_id`
 )
 
-// Dismiss implements [ledger.Store].
-func (s *store) Dismiss(ctx context.Context, id string, note *ledger.Note) error {
+// Dismiss implements [ledger.Engine].
+func (s *engine) Dismiss(ctx context.Context, id string, note *ledger.Note) error {
 	return pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
 		sql := s.sql.resolveOne
 		if note == nil {
@@ -70,9 +70,9 @@ func (s *store) Dismiss(ctx context.Context, id string, note *ledger.Note) error
 	})
 }
 
-// SetDefence implements [ledger.Store]. If it is cut off, the next call moves the
+// SetDefence implements [ledger.Engine]. If it is cut off, the next call moves the
 // rest of the cases.
-func (s *store) SetDefence(ctx context.Context, d ledger.Defence) error {
+func (s *engine) SetDefence(ctx context.Context, d ledger.Defence) error {
 	ctx, cancel := context.WithTimeout(ctx, defenceTimeout)
 	defer cancel()
 	before := make([]int64, len(d.Before))
@@ -114,7 +114,7 @@ const (
 )
 
 // untilFree does something again until nobody else holds what it needs.
-func (s *store) untilFree(ctx context.Context, do func() error) error {
+func (s *engine) untilFree(ctx context.Context, do func() error) error {
 	for {
 		err := do()
 		if !isLockError(err) && !errors.Is(err, errHeld) {
@@ -133,7 +133,7 @@ var errHeld = errors.New("another transaction holds a case")
 
 // replan plans the reminders of the open cases again, where they are not as the
 // settings say.
-func (s *store) replan(ctx context.Context) error {
+func (s *engine) replan(ctx context.Context) error {
 	var openedAt time.Time
 	id, held := uuid.Nil.String(), false
 	for looked := replanBatch; looked == replanBatch; {
@@ -166,7 +166,7 @@ func (s *store) replan(ctx context.Context) error {
 
 // alone runs a statement in a transaction that has a lock on the settings, and
 // returns how many rows it has changed.
-func (s *store) alone(ctx context.Context, lock, sql string, args ...any) (changed int64, err error) {
+func (s *engine) alone(ctx context.Context, lock, sql string, args ...any) (changed int64, err error) {
 	err = pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", millis(defenceLockTimeout)); err != nil {
 			return err

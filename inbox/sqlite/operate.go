@@ -30,8 +30,8 @@ UPDATE cases AS c SET remind_at = ` + sqlReplanned + `,
 WHERE open AND answered_at IS NULL AND remind_at IS NOT ` + sqlReplanned
 )
 
-// Dismiss implements [ledger.Store].
-func (s *store) Dismiss(_ context.Context, id string, note *ledger.Note) error {
+// Dismiss implements [ledger.Engine].
+func (s *engine) Dismiss(_ context.Context, id string, note *ledger.Note) error {
 	return s.transact(func(t *txn) error {
 		query := sqlResolveOne
 		if note == nil {
@@ -53,8 +53,8 @@ func (s *store) Dismiss(_ context.Context, id string, note *ledger.Note) error {
 	})
 }
 
-// SetDefence implements [ledger.Store].
-func (s *store) SetDefence(_ context.Context, d ledger.Defence) error {
+// SetDefence implements [ledger.Engine].
+func (s *engine) SetDefence(_ context.Context, d ledger.Defence) error {
 	before := make([]int64, len(d.Before))
 	for i, b := range d.Before {
 		before[i] = b.Microseconds()

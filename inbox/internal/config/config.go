@@ -26,9 +26,10 @@ type Config struct {
 	Observer       any // a func(context.Context, inbox.Attempt), nil for none
 
 	// The defence.
-	Window time.Duration   // 0 if it is not set
-	Before []time.Duration // the longest first
-	Remind any             // a func(context.Context, *inbox.Case) error, nil for none
+	Defence bool            // whether WithDefence was given
+	Window  time.Duration   // 0 if cases are never due
+	Before  []time.Duration // the longest first
+	Remind  any             // a func(context.Context, *inbox.Case) error, nil for none
 
 	// For one engine only.
 	Schema      string
@@ -40,6 +41,7 @@ type Config struct {
 	MaxBatchBytes int
 	CommitTimeout time.Duration // of one transaction
 	LockPatience  time.Duration // how long an operation waits for its case
+	WALPatience   time.Duration // how long writers wait for readers to start SQLite's -wal file over
 	PurgeInterval time.Duration
 	PollInterval  time.Duration // between looks for what is due; 0 for the engine's own
 }
@@ -60,6 +62,7 @@ func Default() *Config {
 		MaxBatchBytes: 4 << 20,
 		CommitTimeout: 5 * time.Second,
 		LockPatience:  2 * time.Second,
+		WALPatience:   500 * time.Millisecond,
 		PurgeInterval: time.Hour,
 	}
 }
