@@ -48,10 +48,11 @@ func TestResolve(t *testing.T) {
 		mustReceive(t, in, n)
 		enginetest.Await(t, in)
 		id := historyOf(t, in, n.TransactionID)[0].ID
-		for range 2 {
-			if err := in.Resolve(t.Context(), id, "paid by hand", inbox.By("ana")); err != nil {
-				t.Fatal(err)
-			}
+		if err := in.Resolve(t.Context(), id, "paid by hand", inbox.By("ana")); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Resolve(t.Context(), id, "by mail", inbox.By("rui")); !errors.Is(err, inbox.ErrNotResolvable) || !strings.Contains(err.Error(), "is resolved") {
+			t.Errorf("Resolve again: %v, want ErrNotResolvable", err)
 		}
 		if err := in.Receive(t.Context(), n); !errors.Is(err, pixmed.ErrDuplicate) {
 			t.Errorf("a redelivery: %v, want ErrDuplicate", err)
@@ -80,7 +81,7 @@ func TestResolve(t *testing.T) {
 				t.Fatalf("List: %v, %v", events, err)
 			}
 			id = events[0].ID
-			if err := in.Resolve(t.Context(), id, "a probe", inbox.By("ana")); err != nil {
+			if err := in.Resolve(t.Context(), id, "a probe", inbox.By("ana")); !errors.Is(err, []error{nil, inbox.ErrNotResolvable}[i]) {
 				t.Fatal(err)
 			}
 		}

@@ -47,7 +47,7 @@ var actions = []action{
 		name: "answered", arg: ofCases, done: "answered", note: true,
 		short: "Record that cases were answered",
 		long: `Records that the defence of a case was sent, when and by whom. The case is no longer
-overdue and nobody is reminded of it. A case that was answered already does not change.`,
+overdue and nobody is reminded of it. A case that was answered already is left alone.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.MarkAnswered(ctx, id, note, options...)
 		},
@@ -257,8 +257,8 @@ func leftAlone(err error, arg string) string {
 		return "there is no such case"
 	case errors.Is(err, inbox.ErrNotFound):
 		return "there is no such notification; pixmed inbox show TRANSACTION prints the ids of a case's"
-	case errors.Is(err, inbox.ErrEnded):
-		return "the case has ended"
+	case errors.Is(err, inbox.ErrAnswered), errors.Is(err, inbox.ErrEnded):
+		return printable(err.Error(), 500) // which says by whom and when
 	case errors.Is(err, inbox.ErrSuperseded):
 		return "a newer notification of the transaction is done; look at it, then use --force"
 	case errors.Is(err, inbox.ErrNotReplayable):

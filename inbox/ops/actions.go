@@ -119,11 +119,10 @@ func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption,
 	return note, opts, nil
 }
 
-// done logs an action, and has the first screen count again.
-func (h *Handler) done(r *http.Request, action string, args ...any) {
+// done has the first screen count again. The inbox has logged what was done.
+func (h *Handler) done() {
 	h.numbers.Forget()
 	h.received.Forget()
-	h.config.log.InfoContext(r.Context(), "pixmed: an operator acted on the operations page", append([]any{"action", action, "by", h.who(r)}, args...)...)
 }
 
 func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
@@ -149,10 +148,13 @@ func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
 			err = a.do(h.in, r.Context(), c.TransactionID, note, opts...)
 		}
 		if err != nil {
+			if c, again := h.wholeCase(r.Context(), c.TransactionID); again == nil { // somebody may have been faster
+				row = h.caseRow(h.page(r), c)
+			}
 			h.ask(w, r, v, err)
 			return
 		}
-		h.done(r, name, "transaction_id", c.TransactionID)
+		h.done()
 		see(w, r, back, url.Values{"did": {name}})
 	case !a.suits(c):
 		see(w, r, back, url.Values{"did": {"late"}})
@@ -185,7 +187,7 @@ func (h *Handler) eventAction(w http.ResponseWriter, r *http.Request) {
 			h.ask(w, r, v, err)
 			return
 		}
-		h.done(r, name, "event_id", e.ID)
+		h.done()
 		if moved, err := h.in.Get(r.Context(), e.ID); err == nil { // what was quarantined may have a case now
 			v.Back = placeOf(moved)
 		}
@@ -231,7 +233,10 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 		h.ask(w, r, v, err)
 		return
 	}
-	h.done(r, name+"_all", "done", report.done, "left_alone", report.left, "error", err)
+	h.done()
+	if err != nil {
+		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done on all of a group", "action", v.Action, "done", report.done, "left_alone", report.left, "error", err)
+	}
 	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.done)}, "left": {strconv.Itoa(report.left)}}
 	if err != nil {
 		said.Set("more", "1")

@@ -274,6 +274,7 @@ var problems = []struct {
 	{inbox.ErrNotPending, http.StatusConflict, "not_pending"},
 	{inbox.ErrRunning, http.StatusConflict, "is_running"},
 	{inbox.ErrNotInTurn, http.StatusConflict, "not_in_turn"},
+	{inbox.ErrAnswered, http.StatusConflict, "answered_before"},
 	{inbox.ErrEnded, http.StatusConflict, "has_ended"},
 	{pixmed.ErrDuplicate, http.StatusConflict, "duplicate"},
 	{pixmed.ErrNotInfraction, http.StatusUnprocessableEntity, "still_invalid"},
