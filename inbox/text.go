@@ -1,6 +1,11 @@
 package inbox
 
-import "strings"
+import (
+	"errors"
+	"strings"
+
+	"github.com/pixmed-go/pixmed"
+)
 
 // Bounds of texts that others choose, in bytes.
 const (
@@ -19,6 +24,21 @@ func errorText(err error) string {
 		text = "an error without a text"
 	}
 	return text
+}
+
+// invalidText is errorText for why a body is not valid. The first line, by which
+// Failures groups, is the same for all that have the same fault.
+func invalidText(err error) string {
+	what := ""
+	if e, ok := errors.AsType[*pixmed.ValidationError](err); ok {
+		what = e.LogValue().String()
+	} else if e, ok := errors.AsType[*pixmed.SyntaxError](err); ok {
+		what = "malformed JSON: " + e.Reason
+	}
+	if what == "" {
+		return errorText(err)
+	}
+	return errorText(errors.New(what + "\n" + err.Error()))
 }
 
 // logText makes an error's text fit for a log line: a receiver's error may hold a

@@ -225,69 +225,30 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	note, opts, err := h.form(r)
-	var report groupReport
-	if err == nil {
-		report, err = h.actOnGroup(r.Context(), name, f, note, opts)
+	var report inbox.Report
+	switch {
+	case err != nil:
+	case name == "replay":
+		report, err = h.in.ReplayAll(r.Context(), f.Filter(), opts...)
+	default:
+		report, err = h.in.ResolveAll(r.Context(), f.Filter(), note, opts...)
 	}
-	if err != nil && report.done == 0 {
+	if err != nil && report.Done == 0 {
 		h.ask(w, r, v, err)
 		return
 	}
 	h.done()
 	if err != nil {
-		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done on all of a group", "action", v.Action, "done", report.done, "left_alone", report.left, "error", err)
+		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done on all of a group", "action", v.Action, "done", report.Done, "left_alone", len(report.Skipped), "error", err)
 	}
-	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.done)}, "left": {strconv.Itoa(report.left)}}
+	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.Done)}, "left": {strconv.Itoa(len(report.Skipped))}}
 	if err != nil {
 		said.Set("more", "1")
 	}
-	if report.left == 0 && !said.Has("more") {
+	if len(report.Skipped) == 0 && !said.Has("more") {
 		v.Back = ""
 	}
 	see(w, r, v.Back, said)
-}
-
-// groupReport is what an action on a group did.
-type groupReport struct {
-	done int
-	left int // which a person has to look at
-}
-
-// actOnGroup acts on all of a group, the oldest first: a newer one of a case that is
-// done would keep the older from being replayed.
-func (h *Handler) actOnGroup(ctx context.Context, name string, f inbox.Failure, note string, opts []inbox.ActionOption) (report groupReport, err error) {
-	var ids []string
-	for after := ""; ; {
-		events, next, err := h.members(ctx, f, after, 200)
-		if err != nil {
-			return report, err
-		}
-		for _, e := range events {
-			ids = append(ids, e.ID)
-		}
-		if after = next; after == "" {
-			break
-		}
-	}
-	for _, id := range slices.Backward(ids) {
-		if name == "replay" {
-			err = h.in.Replay(ctx, id, opts...)
-		} else {
-			err = h.in.Resolve(ctx, id, note, opts...)
-		}
-		status, _ := problemOf(err)
-		switch {
-		case err == nil:
-			report.done++
-		case errors.Is(err, inbox.ErrNotReplayable), errors.Is(err, inbox.ErrNotResolvable), errors.Is(err, inbox.ErrNotFound):
-			// Somebody else was faster.
-		case status == http.StatusConflict, status == http.StatusUnprocessableEntity:
-			report.left++
-		default:
-			return report, err
-		}
-	}
-	return report, nil
 }
 
 // said returns the message about what an action did, as the address has it.

@@ -48,6 +48,8 @@ type store interface {
 	End(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error
 	Replay(ctx context.Context, id string, opts ...inbox.ActionOption) error
 	Resolve(ctx context.Context, id, note string, opts ...inbox.ActionOption) error
+	ReplayAll(ctx context.Context, f inbox.Filter, opts ...inbox.ActionOption) (inbox.Report, error)
+	ResolveAll(ctx context.Context, f inbox.Filter, note string, opts ...inbox.ActionOption) (inbox.Report, error)
 	RetryNow(ctx context.Context, id string, opts ...inbox.ActionOption) error
 	Discard(ctx context.Context, id string, opts ...inbox.ActionOption) error
 }
