@@ -37,16 +37,16 @@ func ParseAmount(s string) (Amount, error) {
 // parseAmount returns the amount, or the reason why there is none, in words
 // that follow the text itself.
 func parseAmount(number jsontext.Value) (Amount, string) {
-	text := string(number)
+	reais := string(number)
 	switch {
-	case text == "":
+	case reais == "":
 		return 0, "is empty"
-	case strings.Contains(text, ",") && strings.Trim(text, "-0123456789.,") == "":
+	case strings.Contains(reais, ",") && strings.Trim(reais, "-0123456789.,") == "":
 		return 0, "has a comma; the decimal point is a dot and thousands are not separated"
-	case strings.Trim(text, "-+.0123456789eE") != "" || !number.IsValid():
+	case strings.Trim(reais, "-+.0123456789eE") != "" || !number.IsValid():
 		return 0, "is not a number of reais such as 18 or 18.50"
 	}
-	return amountOf(text)
+	return amountOf(reais)
 }
 
 // amountOf is parseAmount for a JSON number.
@@ -58,7 +58,7 @@ func amountOf(number string) (Amount, string) {
 	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		var err error
 		if shift, err = strconv.Atoi(number[i+1:]); err != nil || shift < -99 || shift > 99 {
-			return 0, "has an absurd exponent"
+			return 0, "has an exponent out of range"
 		}
 		mantissa = number[:i]
 	}
@@ -84,7 +84,7 @@ func amountOf(number string) (Amount, string) {
 	return Amount(centavos), ""
 }
 
-const tooMuch = "is more than an int64 of centavos holds"
+const tooMuch = "is too large"
 
 // String returns the amount in reais with two decimals: "18.00".
 func (a Amount) String() string {
@@ -93,10 +93,7 @@ func (a Amount) String() string {
 
 // BRL returns the amount as Brazilians write it: "R$ 1.234,56".
 func (a Amount) BRL() string {
-	if a < 0 {
-		return "-R$ " + string(a.append(nil, ',', "."))[1:]
-	}
-	return "R$ " + string(a.append(nil, ',', "."))
+	return strings.Replace("R$ "+string(a.append(nil, ',', ".")), "R$ -", "-R$ ", 1)
 }
 
 func (a Amount) append(b []byte, decimal byte, thousands string) []byte {
@@ -128,7 +125,7 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	v, reason := amountFromJSON(data)
 	if reason != "" {
-		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, clip(string(data)), reason)
+		return fmt.Errorf("%w: %s %s", ErrInvalidAmount, found(data), reason)
 	}
 	*a = v
 	return nil

@@ -125,8 +125,8 @@ const (
 	reasonComma    = "has a comma; the decimal point is a dot and thousands are not separated"
 	reasonNegative = "is negative"
 	reasonDecimals = "has more than two decimals"
-	reasonLarge    = "is more than an int64 of centavos holds"
-	reasonExponent = "has an absurd exponent"
+	reasonLarge    = "is too large"
+	reasonExponent = "has an exponent out of range"
 	reasonEmpty    = "is empty"
 	reasonType     = "is neither a number nor a string"
 )
@@ -279,6 +279,15 @@ func TestAmountErrorsAreShort(t *testing.T) {
 	} {
 		if text := err.Error(); len(text) > 200 || strings.ContainsRune(text, '\ufffd') || strings.Contains(text, `\x`) {
 			t.Errorf("%s: %d bytes, or a broken character: %.300s", name, len(text), text)
+		}
+	}
+}
+
+func TestAmountErrorsArePrintable(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"\u202e1", "\x7f1", "\u0085[2J"} { // JSON permits them
+		if err := new(pixmed.Amount).UnmarshalJSON([]byte(`"` + value + `"`)); strings.Contains(err.Error(), value) || !strings.Contains(err.Error(), `\`) {
+			t.Errorf("%q shows %q", err, value)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -47,10 +48,7 @@ type APIError struct {
 	Err        error         // why no further attempt was made, if not for the answer itself
 }
 
-const (
-	maxErrorBody = 16 << 10
-	maxMessage   = 200
-)
+const maxErrorBody, maxMessage = 16 << 10, 200
 
 // Error says what the gateway answered and what to do about it.
 func (e *APIError) Error() string {
@@ -148,9 +146,11 @@ func describe(body []byte) (message, code string) {
 	return message, code
 }
 
-// unmarshal is lenient: an error is worth reading even if it is not well written.
+// lenient is for errors, which are worth reading even if they are not well written.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 func unmarshal(data []byte, into any) error {
-	return json.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), into, lenient)
 }
 
 // words returns the text in a value: a string, a number, those in an array joined

@@ -18,7 +18,7 @@ import (
 const userAgent = "pixmed-go (+https://github.com/pixmed-go/pixmed)"
 
 // maxHeader limits the headers of a response on the default transport, whose own
-// limit of 10 MiB is far from what a gateway has to say.
+// limit of 10 MiB is far more than a gateway needs.
 const maxHeader = 64 << 10
 
 // Client fetches receipts from the gateway, and whatever else it offers by GET. It
@@ -92,7 +92,7 @@ func parseBaseURL(s string, plainHTTP bool) (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("the base URL does not parse; it should look like https://gateway.example/v1")
 	case u.User != nil:
-		return nil, errors.New("the base URL has credentials in it: pass them with WithBasicAuth instead")
+		return nil, errors.New("the base URL contains credentials: pass them with WithBasicAuth instead")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return nil, errors.New("the base URL has no https:// or no host; it should look like https://gateway.example/v1")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":

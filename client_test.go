@@ -54,7 +54,7 @@ func TestNewClientBaseURL(t *testing.T) {
 		"fragment":               {base: good + "#x", want: "the base URL has a query or a fragment"},
 		"does not parse":         {base: "https://gateway.example:port", want: "the base URL does not parse; it should look like https://gateway.example/v1"},
 		"line break":             {base: good + "\n", want: "the base URL does not parse"},
-		"credentials in the URL": {base: "https://user:pass@gateway.example", want: "the base URL has credentials in it: pass them with WithBasicAuth instead"},
+		"credentials in the URL": {base: "https://user:pass@gateway.example", want: "the base URL contains credentials: pass them with WithBasicAuth instead"},
 	})
 }
 

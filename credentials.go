@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,8 +60,8 @@ func WithBasicAuth(username, password string) ClientOption {
 		if username == "" || strings.Contains(username, ":") {
 			return errors.New("WithBasicAuth: the user name is empty or has a colon in it")
 		}
-		if hasControl(username + password) { // base64 would hide it from everybody but the gateway
-			return errors.New("WithBasicAuth: the user name or the password has a line break or another control character in it")
+		if text.HasControl(username + password) { // base64 would hide it from everybody but the gateway
+			return errors.New("WithBasicAuth: the user name or the password contains a line break or another control character")
 		}
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(username, password)
@@ -71,8 +72,8 @@ func WithBasicAuth(username, password string) ClientOption {
 }
 
 func (c *clientConfig) setHeader(what, name, value string, secrets ...string) error {
-	if hasControl(value) {
-		return fmt.Errorf("%s has a line break or another control character in it", what)
+	if text.HasControl(value) {
+		return fmt.Errorf("%s contains a line break or another control character", what)
 	}
 	return c.given.once("the header "+name, true, "", func() {
 		c.header.Set(name, value)
@@ -111,9 +112,6 @@ func (c credentials) sameOrigin(next func(*http.Request, []*http.Request) error)
 
 // origin returns a URL's scheme, host and port in one form.
 func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }

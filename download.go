@@ -74,7 +74,7 @@ func (c *Client) open(ctx context.Context, call *call) (*ReceiptReader, error) {
 	}
 	n, err := r.Read(r.headBytes[:])
 	r.head = r.headBytes[:n]
-	if err != nil { // not io.EOF: that comes alone, after the bytes
+	if err != nil { // not io.EOF: that comes by itself, after the bytes
 		return nil, err
 	}
 	return r, nil
@@ -120,8 +120,11 @@ func (d *download) start(r *ReceiptReader) error {
 	return nil
 }
 
-// stop closes the body of the response under way. Close calls it beside reading.
+// stop closes the body of the response under way. Close may call it during a Read.
 func (d *download) stop() error {
+	if d == nil {
+		return nil
+	}
 	d.mu.Lock()
 	body := d.body
 	d.body = nil
@@ -132,8 +135,8 @@ func (d *download) stop() error {
 	return body.Close()
 }
 
-// resume fetches the receipt again and brings r to where it broke. It returns
-// the error that ends the stream if that cannot be.
+// resume fetches the receipt again and advances r to where it broke. It returns
+// the error that ends the stream if it cannot.
 func (d *download) resume(r *ReceiptReader, cause error) error {
 	at := r.info.Size
 	for d.broken(cause) {

@@ -10,12 +10,11 @@ import (
 )
 
 // ErrNotInfraction is returned by [ParseInfraction] for a well-formed JSON object
-// that says that it is another kind of event: its transactionStatus names another
-// status than MED, and no member at any depth is named like a MED status or an
-// infraction and holds anything. The gateway posts cash-in and cash-out events
-// with the same envelope, often to the same URL; [WithFallback] sets what handles
-// them.
-var ErrNotInfraction = errors.New("not an infraction")
+// that says that it is another kind of event: its transactionStatus is a status
+// other than MED, and no non-empty member at any depth has a name like a MED status
+// or an infraction. The gateway posts cash-in and cash-out events with the same
+// envelope, often to the same URL; [WithFallback] sets what handles them.
+var ErrNotInfraction = errors.New("not an infraction: transactionStatus names another kind of event")
 
 // ErrInvalidAmount is returned by [ParseAmount], and by decoding an [Amount], for
 // text that is not an amount.
@@ -85,8 +84,7 @@ func (e *ValidationError) list(separator string, show func(FieldError) string) s
 // transaction id is not a UUID of 36 characters. No request was sent.
 var ErrInvalidTransactionID = errors.New("the transaction id is not a UUID")
 
-// ErrInvalidPath is returned by [Client.Get] when a path could lead elsewhere than
-// below the base URL. No request was sent.
+// ErrInvalidPath is returned by [Client.Get] when a path could leave the base URL. No request was sent.
 var ErrInvalidPath = errors.New("invalid path")
 
 // ErrRedirect is returned by the methods of a [Client] when the gateway redirects

@@ -67,7 +67,7 @@ func TestErrorsInAUsersLog(t *testing.T) {
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]string{
-		pixmed.ErrNotInfraction:                  "not an infraction",
+		pixmed.ErrNotInfraction:                  "not an infraction: transactionStatus names another kind of event",
 		pixmed.ErrInvalidAmount:                  "invalid amount",
 		pixmed.ErrDuplicate:                      "duplicate notification",
 		pixmed.ErrBusy:                           "busy",

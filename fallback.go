@@ -29,7 +29,7 @@ func AcknowledgeEvent(logger *slog.Logger) http.Handler {
 type acknowledger struct{ logger *slog.Logger }
 
 func (a acknowledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body) // of the Handler's own making
+	body, _ := io.ReadAll(r.Body) // in memory: it cannot fail
 	var members wire
 	_ = members.decode(body)
 	event, _ := members.infraction() // what is absent or not text stays empty

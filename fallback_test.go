@@ -30,13 +30,13 @@ func TestOtherEventAnswers(t *testing.T) {
 	testAnswers(t, []answerTest{
 		{
 			name: "no fallback", opts: []pixmed.HandlerOption{unkept}, body: paid,
-			status: 422, detail: `Not an infraction: transactionStatus is "PAID".`,
-			outcome: other, err: `not an infraction: transactionStatus is "PAID"`, logged: "not an infraction",
+			status: 422, detail: `Not an infraction: transactionStatus names another kind of event.`,
+			outcome: other, err: "not an infraction: transactionStatus names another kind of event", logged: "not an infraction: transactionStatus names another kind of event",
 		},
 		{
 			name: "acknowledged", body: paid,
 			opts:   []pixmed.HandlerOption{unkept, pixmed.WithFallback(pixmed.AcknowledgeEvent(slog.New(slog.DiscardHandler)))},
-			status: 200, outcome: other, err: `not an infraction: transactionStatus is "PAID"`, logged: "not an infraction",
+			status: 200, outcome: other, err: "not an infraction: transactionStatus names another kind of event", logged: "not an infraction: transactionStatus names another kind of event",
 		},
 	})
 }

@@ -1,6 +1,7 @@
 package pixmed
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ const maxAnswer = 4 << 20
 //
 // The path is below the base URL and does not begin with a slash, as in
 // "transaction/" + url.PathEscape(id); it may have a query. A path that could lead
-// elsewhere, because it has a segment "." or "..", an empty first segment, a
-// control character or a fragment, escaped or not, is [ErrInvalidPath].
+// elsewhere, because it has a segment "." or "..", an empty first segment or a
+// control character, escaped or not, or a fragment, is [ErrInvalidPath].
 //
 // The answer may have up to 4 MiB. It is decoded as JSON into what into points
 // to, or stored as it came if into is a *[]byte. JSON is decoded strictly, as
@@ -57,8 +58,8 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 		*raw = body
 		return nil
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("get %s: the answer is not the JSON that was expected: %w", shown, c.credentials.Clean(err, maxText))
+	if err := json.Unmarshal(bytes.TrimPrefix(body, byteOrderMark), into); err != nil {
+		return fmt.Errorf("get %s: unexpected JSON: %w", shown, c.credentials.Clean(err, maxText))
 	}
 	return nil
 }
@@ -72,7 +73,7 @@ func invalidPath(path, query string) string {
 		return "has an incomplete escape"
 	case segments[0] == "":
 		return "is empty or begins with a slash: it should be relative to the base URL"
-	case slices.Contains(segments, ".") || slices.Contains(segments, ".."):
+	case slices.ContainsFunc(segments, func(s string) bool { s, _, _ = strings.Cut(s, ";"); return s == "." || s == ".." }): // servlets cut a segment at a semicolon
 		return `has a segment "." or ".."`
 	case strings.ContainsFunc(decoded, unicode.IsControl):
 		return "has a control character"
@@ -125,7 +126,7 @@ func (c *Client) checkAnswer(call *call, resp *http.Response, body []byte) error
 		Data       jsontext.Value `json:"data"`
 	}
 	_ = unmarshal(body, &members) // other JSON than an object reports nothing
-	code, _ := strconv.Atoi(strings.Trim(string(members.StatusCode), `"`))
+	code, _ := strconv.Atoi(strings.Trim(canonical(members.StatusCode), `" `))
 	if code < 400 && (saysNothing(members.Error) || !saysNothing(members.Data)) {
 		return nil
 	}
@@ -138,5 +139,11 @@ func (c *Client) checkAnswer(call *call, resp *http.Response, body []byte) error
 
 // saysNothing reports whether a member is absent or says nothing.
 func saysNothing(v jsontext.Value) bool {
-	return slices.Contains([]string{"", "null", "false", "0", `""`, "{}", "[]"}, string(v))
+	return slices.Contains([]string{"", "null", "false", "0", `""`, "{}", "[]"}, canonical(v))
+}
+
+// canonical returns a value in the one form that RFC 8785 gives it: 400, not 4e2.
+func canonical(v jsontext.Value) string {
+	_ = v.Canonicalize(lenient)
+	return string(v)
 }

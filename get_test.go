@@ -96,7 +96,7 @@ func TestGetInvalidPath(t *testing.T) {
 	for _, path := range []string{
 		"", "/", "/transaction/1", "//evil.example/x", `\evil`, `\\evil.example`, "%2Fevil", "%5cevil", "?page=1",
 		".", "..", "./a", "../a", "a/..", "a/.", "a/../b", "a/./b", `a\..\b`, "%2e%2e/a", "a/%2E", "a/.%2e/b", "a%2f..%2fb", `a%5c..%5cb`, "../a?b=c",
-		"a\nb", "a\x00", "a\x7fb", "a\u0085b", "a%0ab", "a%00", "a%c2%85", "a\tb", "a?b=\r\nX-Header: y", "a?b=\x1b", "a?b c",
+		"a\nb", "a\x00", "a\x7fb", "a\u0085b", "a%0ab", "a%00", "a%c2%85", "a\tb", "a?b=\r\nX-Header: y", "a?b=\x1b", "a?b c", "..;/a", "a/..;x=1/b", "a/.;b", "a%2f..;",
 		"a#b", "#", "a?b#c", "a%zz", "a%", "a%2",
 	} {
 		transport, requested := anyPath(jsonAnswer(`{}`))
@@ -123,7 +123,7 @@ func TestGetInto(t *testing.T) {
 func TestGetErrors(t *testing.T) {
 	t.Parallel()
 	const prefix = "get transaction/1: "
-	const notJSON = prefix + "the answer is not the JSON that was expected: "
+	const notJSON = prefix + "unexpected JSON: "
 	tests := map[string]struct {
 		answers  []httpmock.Responder
 		want     string // "" for none
@@ -152,6 +152,15 @@ func TestGetErrors(t *testing.T) {
 		"error beside data":        {[]httpmock.Responder{jsonAnswer(`{"error":"a warning","data":{"x":1}}`)}, "", 0, nil, 0},
 		"error of null":            {[]httpmock.Responder{jsonAnswer(`{"error":null}`)}, "", 0, nil, 0},
 		"error of nothing":         {[]httpmock.Responder{jsonAnswer(`{"error":"","message":"x"}`)}, "", 0, nil, 0},
+		"statusCode as 4e2":        {[]httpmock.Responder{jsonAnswer(`{"statusCode":4e2,"data":1}`)}, prefix + "the gateway answered 400 Bad Request", 400, nil, 0},
+		"statusCode with a blank":  {[]httpmock.Responder{jsonAnswer(`{"statusCode":"401 ","data":1}`)}, prefix + "the gateway answered 401 Unauthorized", 401, pixmed.ErrUnauthorized, 0},
+		"error, and spread data":   {[]httpmock.Responder{jsonAnswer("{\"error\":\"oops\",\"data\":{\n }}")}, prefix + `the gateway answered 200 OK: "oops"`, 200, nil, 0},
+		"error, and a spread list": {[]httpmock.Responder{jsonAnswer(`{"error":"oops","data":[ ]}`)}, prefix + `the gateway answered 200 OK: "oops"`, 200, nil, 0},
+		"error of a spread object": {[]httpmock.Responder{jsonAnswer(`{"error":{ },"x":1}`)}, "", 0, nil, 0},
+		"error of 0.0":             {[]httpmock.Responder{jsonAnswer(`{"error":0.0}`)}, "", 0, nil, 0},
+		"a byte order mark":        {[]httpmock.Responder{jsonAnswer("\ufeff{}")}, "", 0, nil, 0},
+		"an error after one":       {[]httpmock.Responder{jsonAnswer("\ufeff" + `{"error":"no","statusCode":404}`)}, prefix + `the gateway answered 404 Not Found: "no"`, 404, pixmed.ErrNotFound, 0},
+		"no compression":           {[]httpmock.Responder{jsonAnswer(`{}`).HeaderSet(http.Header{"Content-Encoding": {"UTF-8"}})}, "", 0, nil, 0},
 		"error, nested deeper":     {[]httpmock.Responder{jsonAnswer(`{"x":{"error":"y","statusCode":500}}`)}, "", 0, nil, 0},
 		"an array":                 {[]httpmock.Responder{jsonAnswer(`[{"error":"x"}]`)}, "", 0, nil, 0},
 		"HTML":                     {[]httpmock.Responder{jsonAnswer("<html>")}, notJSON, 0, nil, 0},
@@ -161,7 +170,7 @@ func TestGetErrors(t *testing.T) {
 		"a name twice":             {[]httpmock.Responder{jsonAnswer(`{"a":1,"a":2}`)}, notJSON, 0, nil, 0},
 		"invalid UTF-8":            {[]httpmock.Responder{jsonAnswer("{\"a\":\"\xff\"}")}, notJSON, 0, nil, 0},
 		"control characters in it": {[]httpmock.Responder{jsonAnswer("\x1b[2J")}, notJSON, 0, nil, 0},
-		"compressed":               {[]httpmock.Responder{codeAnswer(200, "Content-Encoding", "br\x1b")}, prefix + `the answer cannot be read: it has the Content-Encoding "br\x1b", which the transport does not undo`, 0, nil, 0},
+		"compressed":               {[]httpmock.Responder{codeAnswer(200, "Content-Encoding", "br, \x1b")}, prefix + `the answer cannot be read: it has the Content-Encoding "br, \x1b", which the transport does not undo`, 0, nil, 0},
 		"4 MiB":                    {[]httpmock.Responder{jsonAnswer(`"` + strings.Repeat("x", 4<<20-2) + `"`)}, "", 0, nil, 0},
 		"4 MiB and a byte":         {[]httpmock.Responder{jsonAnswer(`"` + strings.Repeat("x", 4<<20-1) + `"`)}, prefix + "the answer has more than 4194304 bytes", 0, nil, 0},
 		"broken, then well":        {[]httpmock.Responder{brokenAfter(`{"a`), jsonAnswer(`{}`)}, "", 0, nil, 2},

@@ -15,7 +15,7 @@ import (
 
 const modulePath = "github.com/pixmed-go/pixmed"
 
-// Who imports the SDK compiles these modules, and no other.
+// Programs that import the SDK compile these modules, and no other.
 func TestModulesImported(t *testing.T) {
 	t.Parallel()
 	want := []string{

@@ -74,9 +74,6 @@ func validate(name string, part any) error {
 // isNil reports whether part is nil or holds a nil pointer or function, such as
 // the result of a constructor whose error was ignored.
 func isNil(part any) bool {
-	if part == nil {
-		return true
-	}
 	v := reflect.ValueOf(part)
-	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+	return !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }

@@ -1,7 +1,6 @@
 package pixmed
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -60,20 +59,23 @@ func (h *Handler) log(r *http.Request, o Outcome) {
 		attrs = append(attrs, slog.String("transaction_id", o.Key.TransactionID), slog.String("med_status", loggable(string(o.MEDStatus))))
 	}
 	if o.Err != nil {
-		attrs = append(attrs, slog.String("error", o.logged()))
+		attrs = append(attrs, slog.String("error", unquoted(o.Err.Error(), o.Err)))
 	}
 	h.logger.LogAttrs(r.Context(), level, text, attrs...) //nolint:sloglint // one of the constants above
 }
 
-// logged returns the error as a log may show it. An answer may quote what its
-// sender sent, a log may not. An error of the user's own is the user's to word.
-func (o Outcome) logged() string {
-	if o.Result == ResultOther { // see ErrNotInfraction, whose text goes on with what was found
-		return ErrNotInfraction.Error()
-	}
-	text := o.Err.Error()
-	if invalid, ok := errors.AsType[*ValidationError](o.Err); ok { // perhaps wrapped by WithInvalid's callback
-		text = strings.ReplaceAll(text, invalid.Error(), invalid.LogValue().String())
+// unquoted returns an error's text without what the package's own errors in it quote
+// of a body: an answer may quote what its sender sent, a log may not.
+func unquoted(text string, err error) string {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree
+	case *ValidationError:
+		return strings.ReplaceAll(text, e.Error(), e.LogValue().String())
+	case interface{ Unwrap() error }:
+		return unquoted(text, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			text = unquoted(text, part)
+		}
 	}
 	return text
 }

@@ -94,6 +94,18 @@ func TestObserverPanics(t *testing.T) {
 	}
 }
 
+// A panic with an error is logged without what the error quotes of the body.
+func TestPanicWithAnErrorOfTheBody(t *testing.T) {
+	t.Parallel()
+	h := newHook(t, answer(nil), pixmed.WithoutVerification(),
+		pixmed.WithInvalid(func(_ context.Context, _ []byte, cause error) error { panic(cause) }))
+	w := h.serve(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(payloadWith(t, `"transactionStatus": "MEDPAYLOAD"`))))
+	lines := h.log.lines(t)
+	if text := fmt.Sprint(lines); len(lines) != 2 || strings.Contains(text, "MEDPAYLOAD") || !strings.Contains(text, "the WithInvalid callback panicked: invalid infraction: transactionStatus") {
+		t.Errorf("the log has %v, and the answer is %v", lines, w)
+	}
+}
+
 // The values are labels of metrics: changing one breaks dashboards.
 func TestResultValues(t *testing.T) {
 	t.Parallel()
@@ -112,9 +124,12 @@ func TestResultValues(t *testing.T) {
 func TestReceiverErrorsAreLoggedWhole(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"ledger: not an infraction":            fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
-		"ledger: malformed JSON at byte 0: no": fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
-		"ledger: invalid infraction: a (down)": fmt.Errorf("ledger: %w (down)", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+		"ledger: not an infraction: transactionStatus names another kind of event": fmt.Errorf("ledger: %w", pixmed.ErrNotInfraction),
+		"ledger: malformed JSON at byte 0: no":                                     fmt.Errorf("ledger: %w", &pixmed.SyntaxError{Reason: "no", Pointer: "/a"}),
+		"ledger: invalid infraction: a (down)":                                     fmt.Errorf("ledger: %w (down)", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}}),
+		"two\ninvalid infraction: a\ninvalid infraction: c": errors.Join(errors.New("two"),
+			&pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "a", Detail: "b"}}},
+			fmt.Errorf("%w", &pixmed.ValidationError{Fields: []pixmed.FieldError{{Field: "c", Detail: "d"}}})),
 	} {
 		h := newHook(t, answer(err), pixmed.WithoutVerification())
 		h.serve(webhookRequest(t))

@@ -55,7 +55,7 @@ func (i *Infraction) Validate() error { return i.check(nil, string(i.MEDStatus))
 // none.
 func (i *Infraction) check(bad fieldErrors, named string) error {
 	if i.TransactionStatus != TransactionMED && named == "" && otherEvent(i.TransactionStatus) {
-		return fmt.Errorf("%w: transactionStatus is %q", ErrNotInfraction, clip(string(i.TransactionStatus)))
+		return ErrNotInfraction
 	}
 	if i.TransactionID == "" {
 		bad.add("transactionId", missing)
@@ -108,7 +108,7 @@ func (w *wire) infraction() (*Infraction, fieldErrors) {
 	var bad fieldErrors
 	text := func(member int, kinds string) string {
 		switch kind := w[member].Kind(); {
-		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // absent, or as good as
+		case kind == jsontext.KindInvalid || kind == jsontext.KindNull: // null counts as absent
 		case kind == jsontext.KindString:
 			b, _ := unquote(w[member]) // the decoder has checked it
 			return intern(b)
@@ -163,5 +163,5 @@ func found(raw jsontext.Value) string {
 		text, _ := unquote(raw)
 		return strconv.QuoteToGraphic(clip(string(text)))
 	}
-	return clip(string(raw))
+	return printable(string(raw))
 }

@@ -161,7 +161,7 @@ func TestParseInfractionNotInfraction(t *testing.T) {
 			if got != nil || !errors.Is(err, pixmed.ErrNotInfraction) {
 				t.Fatalf("ParseInfraction = %v, %v; want ErrNotInfraction", got, err)
 			}
-			if want := fmt.Sprintf("not an infraction: transactionStatus is %q", tt.status); err.Error() != want {
+			if want := pixmed.ErrNotInfraction.Error(); err.Error() != want {
 				t.Errorf("Error() = %q, want %q", err, want)
 			}
 			if _, ok := errors.AsType[*pixmed.ValidationError](err); ok {

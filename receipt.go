@@ -73,8 +73,8 @@ func (c *Client) Receipt(ctx context.Context, transactionID string) (*Receipt, e
 }
 
 // readAll reads the whole PDF. Base64 is a third longer than what it encodes, so
-// a Content-Length says how much room the PDF needs at most. One that is out of the
-// ordinary is believed as far as sixteen times what has come.
+// a Content-Length says how much room the PDF needs at most. An unusually
+// large one is trusted only up to sixteen times what has arrived.
 func (r *ReceiptReader) readAll() ([]byte, error) {
 	likely := min(r.download.contentLength/4*3, r.download.client.maxReceipt)
 	if likely <= 0 {
@@ -185,23 +185,20 @@ func (r *ReceiptReader) WriteTo(w io.Writer) (written int64, err error) {
 	defer chunks.Put(chunk)
 	written, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, chunk[:])
 	if err != nil && err != r.err { //nolint:errorlint // the writer's, not what Read has returned
-		r.end(fmt.Errorf("writing it: %w", err))
+		r.end(fmt.Errorf("writing the PDF: %w", err))
 		err = r.err
 	}
 	return written, err
 }
 
 // Close ends the download. It may be called while another goroutine is in Read or
-// WriteTo: that call, and each one after it, returns [ErrClosed]. A [Client] sends
-// no request after it.
+// WriteTo: that call returns [ErrClosed], and so does each one after it unless
+// the stream had ended. A [Client] sends no request after it.
 //
 // Close does not close the reader that was given to [DecodeReceipt]. It returns at
 // once even there, and a Read under way ends when that reader's Read does.
 func (r *ReceiptReader) Close() error {
 	r.cancel(ErrClosed)
-	if r.download == nil {
-		return nil
-	}
 	return r.download.stop()
 }
 
@@ -232,8 +229,6 @@ func (r *ReceiptReader) end(err error) {
 	if r.decoder != nil {
 		r.decoder.Release()
 	}
-	if r.download != nil {
-		_ = r.download.stop()
-	}
+	_ = r.download.stop()
 	r.cancel(nil)
 }

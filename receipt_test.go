@@ -118,9 +118,9 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 		},
 		"an endless encoding": {
 			pdf(100),
-			http.Header{"Content-Encoding": {strings.Repeat("x", 1000)}},
+			http.Header{"Content-Encoding": {"br, " + strings.Repeat("x", 1000)}},
 			pixmed.ErrReceiptMalformed,
-			`not a receipt envelope: it has the Content-Encoding "` + strings.Repeat("x", 64) + `…"`,
+			`not a receipt envelope: it has the Content-Encoding "br, ` + strings.Repeat("x", 60) + `…"`,
 		},
 	}
 	for name, test := range tests {
@@ -163,12 +163,15 @@ func TestReceiptsThatAreNotReceipts(t *testing.T) {
 	}
 }
 
-func TestIdentityEncoding(t *testing.T) {
+// A Content-Encoding that names no compression means nothing.
+func TestEncodingsThatCompressNothing(t *testing.T) {
 	t.Parallel()
 	pdf := receiptPDF(100)
-	client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(pdf).HeaderSet(http.Header{"Content-Encoding": {"Identity"}}))))
-	if receipt, err := client.Receipt(t.Context(), receiptID); err != nil || !bytes.Equal(receipt.PDF, pdf) {
-		t.Errorf("got %v, want the receipt", err)
+	for _, encoding := range []string{"Identity", "utf-8", "UTF-8", "none", "base64", "binary"} {
+		client := mustClient(t, mockBase, overTransport(answersOf(goodAnswer(pdf).HeaderSet(http.Header{"Content-Encoding": {encoding}}))))
+		if receipt, err := client.Receipt(t.Context(), receiptID); err != nil || !bytes.Equal(receipt.PDF, pdf) {
+			t.Errorf("%s: got %v, want the receipt", encoding, err)
+		}
 	}
 }
 
@@ -375,7 +378,7 @@ func TestWriterFails(t *testing.T) {
 				if n != int64(room) || !errors.Is(err, want) || !bytes.Equal(w.got, pdf[:room]) {
 					t.Errorf("wrote %d of %d: %v", n, room, err)
 				}
-				if text = "receipt of transaction " + receiptID + ": writing it: " + text; fmt.Sprint(err) != text {
+				if text = "receipt of transaction " + receiptID + ": writing the PDF: " + text; fmt.Sprint(err) != text {
 					t.Errorf("got %v, want %s", err, text)
 				}
 				if _, again := receipt.Read(make([]byte, 1)); !errors.Is(again, want) {

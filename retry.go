@@ -69,9 +69,11 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 	return resp, nil
 }
 
-// checkEncoding returns an error if a response's body is compressed.
+// checkEncoding returns an error if a response's body is compressed. A header that
+// names no compression, such as utf-8, means nothing.
 func (c *Client) checkEncoding(resp *http.Response) error {
-	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+	e := strings.Join(resp.Header.Values("Content-Encoding"), ", ")
+	if compression(resp.Header) != "" || strings.Contains(strings.ToLower(e), "gzip") {
 		return fmt.Errorf("it has the Content-Encoding %s, which the transport does not undo", quoted(c.credentials.Show(e, maxFound)))
 	}
 	return nil
@@ -131,9 +133,14 @@ func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error)
 	return true, nil
 }
 
-// logRetry logs that another request follows, and why. The cause is fit to be
-// shown as it is.
+// logRetry logs that another request follows, and why. The cause is clean but for
+// what it quotes of a response's body.
 func (c *Client) logRetry(ctx context.Context, call *call, message string, cause error) {
+	if answer, ok := errors.AsType[*APIError](cause); ok {
+		brief := *answer
+		brief.Message = ""
+		cause = &brief
+	}
 	c.logger.LogAttrs(ctx, slog.LevelInfo, message, //nolint:sloglint // the callers' are constants
 		call.about, slog.Int("attempt", call.requests), slog.String("error", cause.Error()))
 }

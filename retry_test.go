@@ -496,12 +496,12 @@ func TestRetriesAreLogged(t *testing.T) {
 	pdf := receiptPDF(3000)
 	cut := httpmock.NewStringResponder(200, receiptJSON(pdf)[:1000])
 	client := mustClient(t, mockBase, pixmed.WithLogger(slog.New(logged)),
-		overTransport(answersOf(httpmock.NewStringResponder(503, `{"message":"try later"}`), refusedAnswer(), cut, goodAnswer(pdf))))
+		overTransport(answersOf(httpmock.NewStringResponder(503, `{"message":"for Maria da Silva","code":"E1"}`), refusedAnswer(), cut, goodAnswer(pdf))))
 	if _, err := client.Receipt(t.Context(), receiptID); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		`INFO pixmed: request failed, trying again transaction_id=` + receiptID + ` attempt=1 error=the gateway answered 503 Service Unavailable: "try later"`,
+		`INFO pixmed: request failed, trying again transaction_id=` + receiptID + ` attempt=1 error=the gateway answered 503 Service Unavailable, code "E1"`,
 		`INFO pixmed: request failed, trying again transaction_id=` + receiptID + ` attempt=2 error=Get "` + receiptURL + `": dial tcp 192.0.2.1:443: connect: connection refused`,
 		`INFO pixmed: receipt download broke, resuming transaction_id=` + receiptID + ` attempt=3 error=at byte 720 of the PDF: truncated receipt envelope at byte 1000`,
 	}

@@ -43,7 +43,7 @@ func (c *Client) SaveReceipt(ctx context.Context, transactionID, path string) (*
 	saved, err := file.Commit()
 	switch {
 	case saved && err != nil:
-		return nil, fmt.Errorf("the receipt is saved, but may not outlast a crash: %w", err)
+		return nil, fmt.Errorf("the receipt is saved, but may not survive a crash: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("cannot save the receipt: %w", err)
 	}

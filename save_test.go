@@ -294,7 +294,7 @@ func TestSaveReceiptSyncs(t *testing.T) {
 		"both":                            {nil, nil, "", true},
 		"the file cannot be":              {failure, nil, "cannot save the receipt: sync x: bad sector", false},
 		"nor on a file system without it": {unsupported, nil, "cannot save the receipt: sync x: invalid argument", false},
-		"the directory cannot be":         {nil, failure, "the receipt is saved, but may not outlast a crash: sync x: bad sector", true},
+		"the directory cannot be":         {nil, failure, "the receipt is saved, but may not survive a crash: sync x: bad sector", true},
 		"not all file systems sync them":  {nil, unsupported, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package pixmed
 
 import (
 	"regexp"
-	"strings"
 
 	"github.com/pixmed-go/pixmed/internal/text"
 )
@@ -20,8 +19,3 @@ func loggable(s string) string  { return text.Printable(s, maxLogged) }
 
 // token matches what may be the name of a header (RFC 9110, section 5.6.2).
 var token = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
-
-// hasControl reports whether s has a control character other than a tab.
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
-}

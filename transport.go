@@ -58,7 +58,7 @@ func (b explainedBody) Read(p []byte) (int, error) {
 }
 
 // ended returns why ctx has ended, or nil: its error together with its cause.
-// [ErrClosed] comes alone, since it was not the caller's context that ended.
+// [ErrClosed] is returned by itself, since it was not the caller's context that ended.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if err == nil || errors.Is(cause, err) || cause == ErrClosed { //nolint:errorlint // a caller's cause may be another call's

@@ -17,7 +17,7 @@ import (
 // Verifier which does not ask rejects a request before its body is read.
 //
 // The gateway specifies neither a signature nor its addresses. Ask it what it
-// offers, and combine what there is with [All].
+// offers, and combine it with [All].
 type Verifier interface {
 	// Verify returns nil to let the request pass.
 	Verify(r *http.Request, body func() ([]byte, error)) error
@@ -109,7 +109,7 @@ func checkHeader(name string) error {
 	case name == "":
 		return errors.New("the header's name is empty")
 	case !token.MatchString(name):
-		return errors.New("the header's name has a character that no header's name may have")
+		return errors.New("the header's name contains an invalid character")
 	case strings.EqualFold(name, "Host"):
 		return fmt.Errorf("%s is where the request goes, not where it comes from", http.CanonicalHeaderKey(name))
 	}

@@ -26,8 +26,11 @@ const maxSignatures = 16
 // of that name or separated by commas: one that matches is enough, and what is
 // not a signature is ignored; more than 16 values are rejected. The signature is
 // that of the body as it was sent, before it is decompressed.
+//
+// White space around a secret is an error of [NewHandler] if the secret is text: a
+// random key may begin or end with any byte.
 func HMACSHA256(header, prefix string, secrets ...string) Verifier {
-	keyed := make([]hash.Cloner, len(secrets)) // a copy of one takes less than a new one
+	keyed := make([]hash.Cloner, len(secrets)) // cloning is cheaper than keying a new one
 	for i, s := range secrets {
 		keyed[i] = hmac.New(sha256.New, []byte(s)).(hash.Cloner)
 	}

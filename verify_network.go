@@ -46,7 +46,7 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) (netip.Addr, error) {
 			forwarded = forwarded[:comma]
 		}
 		if client, ok = parseHop(hop); !ok {
-			return client, fmt.Errorf("X-Forwarded-For has %q in place of an address", clip(hop))
+			return client, fmt.Errorf("X-Forwarded-For contains %q, which is not an address", clip(hop))
 		}
 	}
 	return client, nil

@@ -16,7 +16,7 @@ func TestClientNetworks(t *testing.T) {
 	proxies := prefixes("10.0.0.0/8", "fd00::/8")
 	outside := func(addr string) string { return "client address " + addr + " is in none of the networks" }
 	malformed := func(hop string) string {
-		return fmt.Sprintf("X-Forwarded-For has %q in place of an address", hop)
+		return fmt.Sprintf("X-Forwarded-For contains %q, which is not an address", hop)
 	}
 	peer := func(addr string) string {
 		return fmt.Sprintf("the connection's peer %q has no IP address", addr)

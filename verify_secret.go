@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // HeaderSecret verifies that a header holds one of the secrets. Several are
@@ -20,8 +22,8 @@ import (
 func HeaderSecret(header string, secrets ...string) Verifier {
 	problems := append(checkSecrets(secrets, nil), checkHeader(header))
 	for i, s := range secrets {
-		if hasControl(strings.TrimSpace(s)) {
-			problems = append(problems, fmt.Errorf("secret %d has a line break or another control character in it, which no header can carry", i+1))
+		if text.HasControl(strings.TrimSpace(s)) {
+			problems = append(problems, fmt.Errorf("secret %d contains a line break or another control character, which no header can carry", i+1))
 		}
 	}
 	return holdsSecret("HeaderSecret", "header "+header, secrets, problems,

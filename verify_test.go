@@ -137,7 +137,7 @@ func verifierProblems() map[string]struct {
 		return fmt.Sprintf("%s: secret %d has white space around it: trim it", name, n)
 	}
 	const (
-		badName = "the header's name has a character that no header's name may have"
+		badName = "the header's name contains an invalid character"
 		badUser = "BasicAuth: the user name is empty, has a colon in it, or white space around it"
 	)
 	return map[string]problem{
@@ -149,7 +149,7 @@ func verifierProblems() map[string]struct {
 		"header: name with colon":     {pixmed.HeaderSecret("X-Secret:", "a"), []string{"HeaderSecret: " + badName}},
 		"header: Host":                {pixmed.HeaderSecret("host", "a"), []string{"HeaderSecret: Host is where the request goes, not where it comes from"}},
 		"header: white space":         {pixmed.HeaderSecret("X", " a", "b\n", "c", "\u00a0d"), []string{white("HeaderSecret", 1), white("HeaderSecret", 2), white("HeaderSecret", 4)}},
-		"header: line break":          {pixmed.HeaderSecret("X", "a\r\nb"), []string{"HeaderSecret: secret 1 has a line break or another control character in it, which no header can carry"}},
+		"header: line break":          {pixmed.HeaderSecret("X", "a\r\nb"), []string{"HeaderSecret: secret 1 contains a line break or another control character, which no header can carry"}},
 		"query: no secret":            {pixmed.QuerySecret("t"), []string{"QuerySecret: no secret was given"}},
 		"query: empty secret":         {pixmed.QuerySecret("t", ""), []string{"QuerySecret: secret 1 is empty"}},
 		"query: white space":          {pixmed.QuerySecret("t", "a", "b "), []string{white("QuerySecret", 2)}},

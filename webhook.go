@@ -38,7 +38,7 @@ const (
 //	503  the Receiver failed after its deadline or is busy, with Retry-After
 //
 // Errors are application/problem+json (RFC 9457). Content-Type is not checked:
-// gateways send anything. Nor is Content-Encoding believed where the body shows
+// gateways send anything. Content-Encoding is ignored where the body shows
 // what it is: gzip is decompressed, and what begins like a JSON object is taken
 // as it is. A Handler is safe for concurrent use.
 type Handler struct {
@@ -176,7 +176,7 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request, body func() ([]
 	if err == nil {
 		return Outcome{}, true
 	}
-	h.limitBody(w, r) // of which the server reads the rest
+	h.limitBody(w, r) // the server reads the rest of it
 	switch {
 	case panicked:
 		return reject(w, ResultFailed, err, problem{Status: http.StatusInternalServerError, Detail: tryAgain}), false
@@ -241,6 +241,9 @@ func isDuplicate(err error) bool {
 func (h *Handler) guard(ctx context.Context, what string, f func() error) (panicked bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			if cause, ok := v.(error); ok {
+				v = unquoted(cause.Error(), cause)
+			}
 			panicked, err = true, fmt.Errorf("the %s panicked: %v", what, v)
 			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",
 				slog.String("error", err.Error()), slog.String("stack", string(debug.Stack())))

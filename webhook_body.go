@@ -110,7 +110,7 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 }
 
 // other answers an event that is not an infraction: the fallback does, with the
-// body as if nobody had read it.
+// body unread.
 func (h *Handler) other(w http.ResponseWriter, r *http.Request, text []byte, err error) Outcome {
 	if h.fallback == nil {
 		return reject(w, ResultOther, err, parseProblem(err))

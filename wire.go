@@ -28,7 +28,7 @@ type wire [len(names)]jsontext.Value
 func (w *wire) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	_, _ = d.ReadToken() // decode has seen the brace
 	for d.PeekKind() != jsontext.KindEndObject {
-		quoted, _ := d.ReadValue() // an error stays, for the next
+		quoted, _ := d.ReadValue() // a decoder's errors are sticky
 		name, _ := unquote(quoted)
 		member := slices.Index(names[:], string(name))
 		text, err := d.ReadValue()
@@ -147,9 +147,8 @@ func otherEvent(status TransactionStatus) bool {
 	return !slices.Contains(words, "MED")
 }
 
-func mentionsInfraction(folded string) bool {
-	return strings.Contains(folded, "INFRACAO") || strings.Contains(folded, "INFRACTION")
-}
+// mentionsInfraction finds infração, infrações, infraction and infractions.
+func mentionsInfraction(folded string) bool { return strings.Contains(folded, "INFRAC") }
 
 // fold returns s in upper case and without accents.
 func fold(s string) string {

@@ -161,6 +161,9 @@ func TestParseInfractionInAnotherForm(t *testing.T) {
 		"UNDER MED2 REVIEW":           `{"transactionStatus":"UNDER MED2 REVIEW"}`,
 		"INFRACAO":                    `{"transactionStatus":"COM_INFRACAO"}`,
 		"infração":                    `{"transactionStatus":"infração"}`,
+		"INFRAÇÕES":                   `{"transactionStatus":"INFRAÇÕES"}`,
+		"INFRACOES_ABERTAS":           `{"transactionStatus":"INFRACOES_ABERTAS"}`,
+		"PAID with infrações":         `{"transactionStatus":"PAID","infracoes":[{"status":"ACKNOWLEDGED"}]}`,
 		"Infraction":                  `{"transactionStatus":"PreInfraction"}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,12 +12,11 @@ import (
 )
 
 // Receive stores a notification. A nil error means that it is on disk and will be
-// handed to the receiver in its turn. [pixmed.ErrDuplicate] is returned when it
-// was accepted before, and an error that wraps [pixmed.ErrBusy] when it is not
-// accepted, or not known to be, and has to be sent again: the queue is full, the
+// handed to the receiver in its turn. [pixmed.ErrDuplicate] is returned when it was
+// accepted before. An error that wraps [pixmed.ErrBusy] is returned when it was not
+// accepted, or may not have been, and must be sent again: the queue is full, the
 // database does not answer in time, too many notifications of its transaction are
-// pending, or the inbox is stopping. A notification whose context ends may still
-// be stored.
+// pending, or the inbox is stopping. A notification may be stored even if ctx ends.
 func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 	if n == nil {
 		return errors.New("the notification is nil")
@@ -54,7 +53,7 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 	var kept *keptError
 	switch {
 	case errors.As(err, &kept):
-		in.log.ErrorContext(ctx, "pixmed: the database refuses a notification; it is in quarantine",
+		in.log.ErrorContext(ctx, "pixmed: the database rejected a notification; it is quarantined",
 			"event_id", event.ID, "transaction_id", key.TransactionID, "error", logText(kept.cause))
 		return nil
 	case err != nil:
@@ -63,7 +62,7 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 		return nil
 	}
 	if trimmed {
-		in.log.WarnContext(ctx, "pixmed: a transaction has very many notifications; the oldest that are done are deleted from now on",
+		in.log.WarnContext(ctx, "pixmed: a transaction has very many notifications; from now on the oldest that are done are deleted",
 			"transaction_id", key.TransactionID)
 	}
 	switch verdict {
@@ -79,13 +78,13 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 		in.log.InfoContext(ctx, "pixmed: a redelivery revives a dead notification", "transaction_id", key.TransactionID)
 		return nil
 	default:
-		return errors.New("not stored: nothing was decided")
+		return errors.New("the notification was not stored: the transaction decided nothing")
 	}
 }
 
 // Quarantine stores the body of a request that passed verification but not
-// validation, where [Inbox.List] shows it and [Inbox.Replay] can take it up again.
-// The same body is stored once, with a count. It is for [pixmed.WithInvalid].
+// validation: [Inbox.List] shows it, and [Inbox.Replay] can accept it later. The same
+// body is stored once, with a count. It is for [pixmed.WithInvalid].
 func (in *Inbox) Quarantine(ctx context.Context, body []byte, cause error) error {
 	event, err := in.newEvent(ctx, time.Time{})
 	if err != nil {
@@ -95,7 +94,7 @@ func (in *Inbox) Quarantine(ctx context.Context, body []byte, cause error) error
 	if err := in.committer.accept(ctx, &ledger.Op{Quarantine: event}); err != nil {
 		return err
 	}
-	in.log.WarnContext(ctx, "pixmed: an invalid notification is in quarantine", "event_id", event.ID)
+	in.log.WarnContext(ctx, "pixmed: an invalid notification is quarantined", "event_id", event.ID)
 	return nil
 }
 

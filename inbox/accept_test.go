@@ -371,9 +371,14 @@ func TestWhatIsADuplicate(t *testing.T) {
 			{pixmed.Debited, 800, "", nil}, // the rest of it
 			{pixmed.Debited, 800, "", pixmed.ErrDuplicate},
 			{pixmed.Acknowledged, 1800, "", nil}, // opened again
+			{"", 1800, "", nil},                  // without a status bodies are compared
+			{"", 1800, "", pixmed.ErrDuplicate},
+			{"", 1800, " ", nil},
+			{"", 1800, "", nil},
+			{pixmed.Acknowledged, 1800, "", nil},
 		} {
 			n := enginetest.Notification(id, d.status)
-			n.Value, n.Raw = d.value, nil
+			n.Value, n.EndToEndID = d.value, "E9040088820260301120000000000001"
 			n.Raw = append(pixmedtest.Payload(n.Infraction), d.raw...)
 			if err := in.Receive(t.Context(), n); !errors.Is(err, d.want) {
 				t.Errorf("%s %v %q: %v, want %v", d.status, d.value, d.raw, err, d.want)
@@ -390,6 +395,10 @@ func TestWhatIsADuplicate(t *testing.T) {
 			{pixmed.Debited, pixmed.Acknowledged, 1000, 1800, false, false},
 			{pixmed.Debited, pixmed.Debited, 800, 1000, false, true},
 			{pixmed.Acknowledged, pixmed.Debited, 1800, 800, false, true},
+			{"", pixmed.Acknowledged, 1800, 1800, false, false},
+			{"", "", 1800, 1800, false, true},
+			{"", "", 1800, 1800, false, true},
+			{pixmed.Acknowledged, "", 1800, 1800, false, true},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)

@@ -20,8 +20,8 @@ var _ = bridge.Set(bridge.Functions{
 		return configure(opts)
 	},
 	CheckReceiver: checkReceiver,
-	New: func(store ledger.Store, receiver pixmed.Receiver, c *config.Config) any {
-		return newInbox(store, receiver, c)
+	New: func(engine ledger.Engine, receiver pixmed.Receiver, c *config.Config) any {
+		return newInbox(engine, receiver, c)
 	},
 	NewReader: func(from ledger.Reader, closeIt func() error) any { return &Reader{reads{from}, closeIt} },
 })

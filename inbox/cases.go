@@ -12,75 +12,76 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Case is a transaction under a MED request, with what was accepted of it.
+// Case is a transaction under a MED request, with the notifications accepted for it.
 //
 // It is open while the last accepted notification of any of its external ids is not
-// final: CANCELLED and DEBITED are, ACKNOWLEDGED, an empty status and an unknown one
-// are not. [Inbox.End] ends it too. Whatever has ended it, a later notification that
-// is not final and no duplicate opens it again. What becomes of a notification here,
-// done or dead, makes no difference: it is what the gateway says that counts.
+// final: CANCELLED and DEBITED are final; ACKNOWLEDGED, an empty status and an unknown
+// one are not. [Inbox.End] ends it too. Whatever ended it, a later notification that is
+// neither final nor a duplicate opens it again. Whether a notification is done or dead
+// here makes no difference: what counts is what the gateway said.
 type Case struct {
 	// TransactionID names it, in lower case.
 	TransactionID string `json:"transactionId"`
-	// Open is whether it is.
+	// Open is set while the case is open.
 	Open bool `json:"open"`
-	// Status is that of the notification accepted last among those that are the last
-	// of their external id and not final; if the case has ended, among all of them.
+	// Status is the status accepted last. While the case is open, only the last
+	// notification of each external id counts, and only those that are not final.
 	Status pixmed.MEDStatus `json:"status"`
-	// ExternalID is that notification's.
+	// ExternalID is that of the same notification.
 	ExternalID string `json:"externalId"`
-	// Value is the largest of the values of those among which Status is chosen, since
-	// notifications of one transaction speak of the same money. After DEBITED it is
-	// what the gateway has named last, and not a sum.
+	// Value is the largest value among the notifications that Status is chosen from:
+	// they are about the same money. After DEBITED it is the last value that the
+	// gateway named, not a sum.
 	Value pixmed.Amount `json:"value"`
-	// OpenedAt is when the notification was received that opened it, the last time
-	// that one did; zero if none ever has.
+	// OpenedAt is when the notification that last opened the case was received; zero
+	// if none ever did.
 	OpenedAt time.Time `json:"openedAt,omitzero"`
-	// DueAt is until when it has to be answered: [WithDefence]'s window after
-	// OpenedAt. It is zero without WithDefence, and once the case has ended.
+	// DueAt is when it must be answered by: [WithDefence]'s window after OpenedAt. It
+	// is zero without WithDefence, and once the case has ended.
 	DueAt time.Time `json:"dueAt,omitzero"`
-	// AnsweredAt is when [Inbox.MarkAnswered] was called since it opened, on the
-	// database's clock, and AnsweredBy by whom; zero if it was not.
+	// AnsweredAt is when [Inbox.MarkAnswered] was called since the case opened, on the
+	// database's clock, and AnsweredBy is who called it; zero if nobody did.
 	AnsweredAt time.Time `json:"answeredAt,omitzero"`
 	AnsweredBy string    `json:"answeredBy"`
-	// EndedAt is when the notification was received that ended it, or when a person
-	// ended it, and EndedBy that person; zero while it is open.
+	// EndedAt is when the notification that ended the case was received, or when a
+	// person ended it, and EndedBy is that person; zero while it is open.
 	EndedAt time.Time `json:"endedAt,omitzero"`
 	EndedBy string    `json:"endedBy"`
-	// NextReminder is when WithDefence's function is called next; zero if it is not.
+	// NextReminder is when WithDefence's function is called next; zero if no reminder
+	// is planned.
 	NextReminder time.Time `json:"nextReminder,omitzero"`
-	// RemindersGivenUp is how many reminders failed for good since it opened.
+	// RemindersGivenUp is how many reminders used up their attempts since it opened.
 	RemindersGivenUp int `json:"remindersGivenUp"`
 	// UpdatedAt is when something last happened to it, on the database's clock: a
 	// notification was accepted, an attempt ended, a person did something.
 	UpdatedAt time.Time `json:"updatedAt"`
-	// Accepted is how many notifications were accepted of it, Pending and Dead how
-	// many of them are that now.
+	// Accepted is how many of its notifications were accepted; Pending and Dead are
+	// how many are in that state now.
 	Accepted int64 `json:"accepted"`
 	Pending  int64 `json:"pending"`
 	Dead     int64 `json:"dead"`
-	// Current is the notification that the case is at, without its body: the first
-	// that is pending; if none is, the last that is dead; otherwise the last of all.
+	// Current is the notification to look at first, without its body: the first that
+	// is pending; if none is, the last that is dead; otherwise the last of all.
 	Current *Event `json:"current"`
-	// Events are its notifications in the order in which they were accepted, and
-	// Notes what was done about it, oldest first. [Inbox.Case] and reminders have
-	// them, [Inbox.Cases] leaves them out.
+	// Events are its notifications in the order in which they were accepted, and Notes
+	// is what was done about it, oldest first. [Inbox.Case] and reminders set them,
+	// [Inbox.Cases] does not.
 	Events []*Event `json:"events,omitempty"`
 	Notes  []Note   `json:"notes,omitempty"`
 }
 
-// Note is what a person has done about a case or a notification, or a reminder that
-// was called.
+// Note is something that a person did about a case or a notification, or a reminder
+// that was called.
 type Note struct {
-	// At is when, on the database's clock.
+	// At is when it was done, on the database's clock.
 	At time.Time `json:"at"`
-	// Action is what.
+	// Action is what was done.
 	Action Action `json:"action"`
-	// By is who, as [By] names them.
+	// By is who did it, as [By] names them.
 	By string `json:"by"`
-	// Text is what the person had to say, or the error of a reminder.
+	// Text is the person's note, or the error of a reminder.
 	Text string `json:"text"`
-	// EventID is the notification, empty if it is about the case.
+	// EventID is the notification that it is about; empty if it is about the case.
 	EventID string `json:"eventId,omitempty"`
 }
 
@@ -99,7 +100,7 @@ const (
 	ReminderGivenUp Action = ledger.NoteReminder
 )
 
-// Cursor returns what [CaseFilter].After has to be for the cases after this one.
+// Cursor returns the [CaseFilter].After that selects the cases after this one.
 func (c *Case) Cursor() string {
 	at, kind := c.OpenedAt, "o"
 	if !c.Open {
@@ -108,23 +109,23 @@ func (c *Case) Cursor() string {
 	return kind + strconv.FormatInt(at.UnixMicro(), 10) + "." + c.TransactionID
 }
 
-// CaseFilter selects cases for [Inbox.Cases]: those that meet all that is set.
+// CaseFilter selects cases for [Inbox.Cases]: those that meet all conditions.
 type CaseFilter struct {
-	// Open selects the cases that are, Ended those that are not. With neither, or
-	// both, the open ones come first.
+	// Open selects open cases, Ended those that have ended. With neither or both, all
+	// are selected and the open ones come first.
 	Open, Ended bool
 	// Unanswered selects open cases that nobody has answered.
 	Unanswered bool
-	// DueBefore selects open cases that are due before a time, those that were due
-	// already among them; zero selects all.
+	// DueBefore selects open cases that are due before this time, including those that
+	// are overdue; zero selects all.
 	DueBefore time.Time
-	// State selects the cases that hold a notification in this state, Pending or
-	// Dead, and for Done those that hold neither; all of them if it is empty.
+	// State selects the cases that have a notification in this state, Pending or Dead;
+	// Done selects those that have neither. Empty selects all.
 	State State
-	// Search selects the cases of which an id begins with this text, in any letter
-	// case: the transaction id, an external id or an end-to-end id. Of each kind of
-	// id it finds the first 1000, so that a whole id is found whatever else begins
-	// like it, and it compares their first 128 bytes.
+	// Search selects the cases with an id that begins with this text, in any letter
+	// case: the transaction id, an external id or an end-to-end id; empty selects all.
+	// Ids are compared by their first 128 bytes. Of each kind of id the first 1000
+	// that match, in alphabetical order, are considered: a complete id comes first.
 	Search string
 	// After is the [Case.Cursor] of the last case of the page before; empty for
 	// the first page.
@@ -133,9 +134,9 @@ type CaseFilter struct {
 	Limit int
 }
 
-// Cases returns a page of cases: first those that are open, what is due first
-// first, then those that have ended, to which something happened last first. It
-// reads them by an index, in milliseconds at a million of them.
+// Cases returns a page of cases: first the open ones, those due soonest first, then
+// those that have ended, those changed last first. It reads an index, which takes
+// milliseconds at a million cases. A search ends after 5 s.
 func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	filter := ledger.CaseFilter{
 		State: ledger.State(f.State), Unanswered: f.Unanswered, DueBefore: f.DueBefore, Search: ledger.NewSearch(f.Search), Limit: f.Limit,
@@ -244,8 +245,8 @@ func newCase(row *ledger.CaseRow) *Case {
 	return c
 }
 
-// Notes returns what was done about a quarantined body, oldest first; what was done
-// about a case is in [Case].Notes.
+// Notes returns what was done about a quarantined body, oldest first. For a case, see
+// [Case].Notes.
 func (r *reads) Notes(ctx context.Context, id string) ([]Note, error) {
 	id, err := parseID("event id", id)
 	if err != nil {
@@ -266,15 +267,15 @@ func (r *reads) notes(ctx context.Context, transactionID, event string) ([]Note,
 	return notes, nil
 }
 
-// Received counts the notifications that were received in a span of time, by the
-// state in which they are now.
+// Received counts the notifications received in a span of time, by the state that they
+// are in now.
 type Received struct {
 	From                                       time.Time
 	Pending, Done, Dead, Quarantined, Resolved int64
 }
 
-// CountReceived counts the notifications that were received in each of n spans of
-// time, at most 1000, one after the other from the given time on.
+// CountReceived counts the notifications received in each of n consecutive spans of
+// time, at most 1000, the first of which begins at from.
 func (r *reads) CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]Received, error) {
 	switch {
 	case span < time.Microsecond:

@@ -7,8 +7,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// workers are the goroutines of attempts: one for each, begun when it is claimed,
-// so that no lease grows old in a queue.
+// workers run attempts, each in a goroutine that starts when the attempt is claimed, so
+// that no lease ages in a queue.
 type workers struct {
 	max      int
 	work     func(a *ledger.Attempt, returned func())
@@ -25,7 +25,7 @@ func (w *workers) free() int {
 	return w.max - int(w.running.Load())
 }
 
-// begin begins an attempt.
+// begin starts an attempt.
 func (w *workers) begin(a *ledger.Attempt) {
 	w.running.Add(1)
 	w.attempts.Go(func() {

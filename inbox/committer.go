@@ -20,7 +20,7 @@ import (
 // in one transaction. While one transaction commits, the next batch gathers.
 // Nothing waits for a timer, so a request that comes alone waits for nobody.
 type committer struct {
-	store   ledger.Store
+	engine  ledger.Engine
 	config  *config.Config
 	log     *slog.Logger
 	accepts chan *request // bounded: full means busy
@@ -54,9 +54,9 @@ type request struct {
 
 var errStopping = fmt.Errorf("%w: the inbox is stopping", pixmed.ErrBusy)
 
-func newCommitter(store ledger.Store, c *config.Config) *committer {
+func newCommitter(engine ledger.Engine, c *config.Config) *committer {
 	co := &committer{
-		store: store, config: c, log: c.Logger,
+		engine: engine, config: c, log: c.Logger,
 		accepts: make(chan *request, c.QueueSize),
 		own:     make(chan *request),
 		look:    make(chan struct{}, 1),
@@ -315,7 +315,7 @@ func (co *committer) claimed(claim *ledger.Claim) {
 // an error if the database is not available.
 func (co *committer) commitAll(ops []*ledger.Op, claim *ledger.Claim) error {
 	ctx, cancel := context.WithTimeout(context.Background(), co.config.CommitTimeout)
-	err := co.store.Commit(ctx, ops, claim)
+	err := co.engine.Commit(ctx, ops, claim)
 	cancel()
 	refused, locked := errors.Is(err, ledger.ErrRefused), errors.Is(err, ledger.ErrLocked)
 	switch {

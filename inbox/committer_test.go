@@ -18,11 +18,11 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// fakeStore refuses what is called "bad", keeps nothing of what is called
+// fakeEngine refuses what is called "bad", keeps nothing of what is called
 // "hopeless", finds what is called "locked" locked for so many times, has to wait
 // for what is called "blocking", and may be gone.
-type fakeStore struct {
-	ledger.Store
+type fakeEngine struct {
+	ledger.Engine
 
 	mu      sync.Mutex
 	gate    chan struct{} // what each commit waits for
@@ -39,7 +39,7 @@ func name(op *ledger.Op) string {
 	return op.TransactionID
 }
 
-func (s *fakeStore) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
+func (s *fakeEngine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
 	if s.gate != nil {
 		<-s.gate
 	}
@@ -79,7 +79,7 @@ func (s *fakeStore) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Cl
 	return nil
 }
 
-func newTestCommitter(t *testing.T, s *fakeStore, log *slog.Logger, change ...func(*config.Config)) *committer {
+func newTestCommitter(t *testing.T, s *fakeEngine, log *slog.Logger, change ...func(*config.Config)) *committer {
 	t.Helper()
 	c := config.Default()
 	c.Logger, c.PollInterval = log, time.Hour
@@ -131,7 +131,7 @@ func TestIsolation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &fakeStore{gate: make(chan struct{}), gone: test.gone, locked: test.locked}
+			s := &fakeEngine{gate: make(chan struct{}), gone: test.gone, locked: test.locked}
 			co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 200 * time.Millisecond })
 			// While the first one is committed, the others gather.
 			first := make(chan error, 1)
@@ -182,7 +182,7 @@ func TestIsolation(t *testing.T) {
 // it again.
 func TestBlockingIsApart(t *testing.T) {
 	t.Parallel()
-	s := &fakeStore{locked: 1 << 30}
+	s := &fakeEngine{locked: 1 << 30}
 	co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 300 * time.Millisecond })
 	blocked := make(chan error, 2)
 	for range 2 {
@@ -210,7 +210,7 @@ func TestBlockingIsApart(t *testing.T) {
 // others are tried again.
 func TestAlone(t *testing.T) {
 	t.Parallel()
-	s := &fakeStore{locked: 1 << 30}
+	s := &fakeEngine{locked: 1 << 30}
 	co := newTestCommitter(t, s, nil, func(c *config.Config) { c.LockPatience = 200 * time.Millisecond })
 	locked := make(chan error, 1)
 	go func() { locked <- co.accept(t.Context(), newOp("locked")) }()
@@ -233,7 +233,7 @@ func TestAlone(t *testing.T) {
 // Stop answers what waits for a case that somebody holds.
 func TestStopWithParked(t *testing.T) {
 	t.Parallel()
-	s := &fakeStore{locked: 1 << 30}
+	s := &fakeEngine{locked: 1 << 30}
 	c := config.Default()
 	c.Logger, c.PollInterval, c.LockPatience = slog.New(slog.DiscardHandler), time.Hour, time.Hour
 	co := newCommitter(s, c)

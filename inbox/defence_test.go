@@ -422,8 +422,8 @@ func TestWithDefenceMisused(t *testing.T) {
 		want   string
 	}{
 		"no window":        {inbox.WithDefence(0, remind, time.Hour), "the window, 0s"},
-		"no function":      {inbox.WithDefence(day, nil, time.Hour), "together or not at all"},
-		"no times":         {inbox.WithDefence(day, remind), "together or not at all"},
+		"no function":      {inbox.WithDefence(day, nil, time.Hour), "or neither"},
+		"no times":         {inbox.WithDefence(day, remind), "or neither"},
 		"twice":            {inbox.WithDefence(day, remind, time.Hour, time.Minute, time.Hour), "1h0m0s is given twice"},
 		"after it is due":  {inbox.WithDefence(day, remind, -time.Hour), "-1h0m0s is not between 0 and the window"},
 		"before it opens":  {inbox.WithDefence(day, remind, day), "24h0m0s is not between 0 and the window"},

@@ -13,14 +13,14 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// State is where a stored notification stands.
+// State is the state of a stored notification.
 type State string
 
 const (
-	// Pending is accepted and not done: it waits for its turn or its retry, or
-	// runs.
+	// Pending is what was accepted and is not done: it waits for its turn or its
+	// retry, or is running.
 	Pending State = "pending"
-	// Done is what the receiver has handled.
+	// Done is what the receiver handled without an error.
 	Done State = "done"
 	// Dead is what failed for good: its attempts are used up, or the receiver or an
 	// operator discarded it. Replay runs it again.
@@ -28,14 +28,14 @@ const (
 	// Quarantined is a body that passed verification but not validation, or that the
 	// database refused.
 	Quarantined State = "quarantined"
-	// Resolved is what was dead or quarantined and a person has settled, with
-	// [Inbox.Resolve]. A redelivery does not revive it; Replay runs it again.
+	// Resolved is what was dead or quarantined until a person dealt with it, and
+	// called [Inbox.Resolve]. A redelivery does not revive it; Replay runs it again.
 	Resolved State = "resolved"
 )
 
 // Event is a stored notification.
 type Event struct {
-	// ID is the inbox's own id of it, a UUID; ids sort by ReceivedAt.
+	// ID is the inbox's id for it, a UUID; ids sort by ReceivedAt.
 	ID string `json:"id"`
 	// Key is its case; empty while it is quarantined.
 	Key pixmed.Key `json:"key"`
@@ -48,28 +48,28 @@ type Event struct {
 	// Seq is its place among the notifications of its transaction, in the order
 	// in which they were accepted, from 1; 0 while it is quarantined.
 	Seq int64 `json:"seq"`
-	// State is where it stands.
+	// State is its state.
 	State State `json:"state"`
 	// Attempts is how many calls of the receiver have ended, or were lost.
 	Attempts int `json:"attempts"`
-	// Discarded is set when it is dead by a decision, the receiver's or an
-	// operator's: a redelivery does not revive it.
+	// Discarded is set when the receiver or an operator decided that it is dead: a
+	// redelivery does not revive it.
 	Discarded bool `json:"discarded"`
-	// LastError is why the last attempt failed, or why it is quarantined: of a body
-	// that is not valid the first line says what is wrong, and the next what was
-	// found. It may hold personal data: it is what the receiver returned.
+	// LastError is why the last attempt failed, or why it is quarantined: for a body that
+	// is not valid, the first line says what is wrong and the next what was found. It is
+	// what the receiver returned, and may hold personal data.
 	LastError string `json:"lastError"`
 	// ReceivedAt is when the handler got it.
 	ReceivedAt time.Time `json:"receivedAt"`
-	// Deliveries is how often a quarantined body came; 1 for everything else.
+	// Deliveries is how often a quarantined body was delivered; 1 for everything else.
 	Deliveries int `json:"deliveries"`
-	// LastAt is when a quarantined body came last; zero for everything else.
+	// LastAt is when a quarantined body was last delivered; zero for everything else.
 	LastAt time.Time `json:"lastAt,omitzero"`
 	// DoneAt is when it was done, on the database's clock; zero if it is not.
 	DoneAt time.Time `json:"doneAt,omitzero"`
-	// NextAttempt is when the receiver is called next, if it is the next of its
-	// transaction and not running; a time that has passed means as soon as a worker is
-	// free. See [Inbox.RetryNow].
+	// NextAttempt is when the receiver is called next. It is set if the event is the
+	// next of its transaction and not running; a time in the past means as soon as a
+	// worker is free. See [Inbox.RetryNow].
 	NextAttempt time.Time `json:"nextAttempt,omitzero"`
 	// Running is set while an attempt at it runs.
 	Running bool `json:"running,omitempty"`
@@ -112,21 +112,21 @@ func newOwnEvent(e *ledger.Event) *Event {
 
 // Filter selects events for [Inbox.List].
 type Filter struct {
-	// State selects by state, all of them if it is empty.
+	// State selects by state; empty selects all.
 	State State
-	// TransactionID selects one transaction, in any letter case; all of them if
-	// it is empty. Quarantined events belong to none.
+	// TransactionID selects one transaction, in any letter case; empty selects all.
+	// Quarantined events belong to none.
 	TransactionID string
-	// Since and Until select by the time at which events were received, to the
-	// microsecond: from Since on, and before Until. Zero times select all.
+	// Since and Until select by the time at which events were received, in
+	// microseconds: from Since, inclusive, to Until, exclusive. Zero selects all.
 	Since, Until time.Time
 	// Search selects the events of the transactions that [CaseFilter].Search selects;
-	// all of them if it is empty. With the State Quarantined, whose events belong to
-	// no transaction, it selects those that hold this text in their body, in any
-	// letter case, among the last 1000 that the rest of the filter selects.
+	// empty selects all. With State Quarantined, whose events belong to no
+	// transaction, it selects those whose body contains this text, in any letter case,
+	// among the 1000 newest that the rest of the filter selects.
 	Search string
-	// Error selects what failed with an error that holds this text; all if it is
-	// empty.
+	// Error selects what failed with an error that contains this text; empty selects
+	// all.
 	Error string
 	// After is the last ID of the page before; empty for the first page.
 	After string
@@ -136,7 +136,7 @@ type Filter struct {
 	group *string // the Error of a Failure
 }
 
-// List returns a page of events, those received last first.
+// List returns a page of events, the newest first.
 func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
 	return own(r.list(ctx, f, false))
 }
@@ -238,23 +238,23 @@ func own(events []*ledger.Event, err error) ([]*Event, error) {
 // Stats counts what is not done, and what is open. To count what is done, see
 // [Inbox.CountReceived].
 type Stats struct {
-	// Events by state.
+	// Pending, Dead and Quarantined are how many events are in that state.
 	Pending, Dead, Quarantined int64
-	// OldestPending is how long the oldest pending event has been waiting, on
-	// the database's clock since it was received; 0 if none is pending.
+	// OldestPending is how long ago the oldest pending event was received, on the
+	// database's clock; 0 if none is pending.
 	OldestPending time.Duration
 
-	// Open is how many cases are, and Blocked the sum of their values. A sum above
-	// the largest Amount is that.
+	// Open is how many cases are open, and Blocked is the sum of their values, or the
+	// largest Amount if the sum is larger.
 	Open    int64
 	Blocked pixmed.Amount
-	// Overdue is how many of them were due and are not answered, and NearestDue when
-	// the first of the others is due that are not answered, zero if there is none.
-	// Both are zero without [WithDefence].
+	// Overdue is how many open cases are past their due time and not answered.
+	// NearestDue is when the next of the other unanswered cases is due, zero if there
+	// is none. Both are zero without [WithDefence].
 	Overdue    int64
 	NearestDue time.Time
-	// RemindersGivenUp is how many open cases have a reminder that failed for good,
-	// and are not answered.
+	// RemindersGivenUp is how many open, unanswered cases have a reminder that used up
+	// its attempts.
 	RemindersGivenUp int64
 }
 
@@ -292,8 +292,8 @@ func (f Failure) Filter() Filter { return Filter{State: f.State, group: &f.Error
 // maxFailures is how many errors Failures returns.
 const maxFailures = 100
 
-// Failures groups what is dead, or quarantined, by its error, and returns the errors
-// that most have first, at most 100 of them.
+// Failures groups what is dead, or quarantined, by its error, and returns the groups,
+// the largest first, at most 100 of them.
 func (r *reads) Failures(ctx context.Context, s State) ([]Failure, error) {
 	if s != Dead && s != Quarantined {
 		return nil, invalidf("Failures: the state is %q, and must be %s or %s", s, Dead, Quarantined)

@@ -13,13 +13,13 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Inbox is a durable inbox. It is a [pixmed.Receiver] that goes behind the
-// handler, and its workers call another one, yours. Open it with package sqlite or
-// postgres. Its methods may be called concurrently.
+// Inbox is a durable inbox. It is a [pixmed.Receiver] for the handler, and its workers
+// call your receiver. Open it with package sqlite or postgres. Its methods may be
+// called concurrently.
 type Inbox struct {
 	reads
 
-	store     ledger.Store
+	engine    ledger.Engine
 	receiver  pixmed.Receiver
 	config    *config.Config
 	log       *slog.Logger
@@ -49,11 +49,11 @@ const (
 	stopping
 )
 
-// newInbox returns an inbox that owns its store.
-func newInbox(store ledger.Store, receiver pixmed.Receiver, c *config.Config) *Inbox {
+// newInbox returns an inbox that owns its engine.
+func newInbox(engine ledger.Engine, receiver pixmed.Receiver, c *config.Config) *Inbox {
 	in := &Inbox{
-		reads: reads{store}, store: store, receiver: receiver, config: c, log: c.Logger,
-		committer: newCommitter(store, c),
+		reads: reads{engine}, engine: engine, receiver: receiver, config: c, log: c.Logger,
+		committer: newCommitter(engine, c),
 		purged:    make(chan struct{}), ended: make(chan struct{}),
 	}
 	in.workers = &workers{max: c.Workers, work: in.work}
@@ -63,10 +63,10 @@ func newInbox(store ledger.Store, receiver pixmed.Receiver, c *config.Config) *I
 	return in
 }
 
-// Ready returns nil if notifications are accepted, and otherwise why not: the
-// inbox is stopping, the database does not answer or is read-only, the disk is
-// full. To know, it commits something, together with whatever else is being
-// committed. It is for readiness checks: give it a context that ends soon.
+// Ready returns nil if notifications are accepted. Otherwise the error says why not:
+// the inbox is stopping, the database does not answer or is read-only, or the disk is
+// full. To find out it commits something, in one transaction with whatever else is
+// being committed. It is for readiness checks: give it a context with a short timeout.
 func (in *Inbox) Ready(ctx context.Context) error {
 	if in.committer.refuses() {
 		return errStopping
@@ -74,18 +74,18 @@ func (in *Inbox) Ready(ctx context.Context) error {
 	return in.committer.commit(ctx, &ledger.Op{Probe: true})
 }
 
-// Start begins to call the receiver, for what is accepted from now on, here and by
-// other processes, and for what was left when the last process ended. Accepting
-// needs no Start. The workers run until Stop, not until ctx ends.
+// Start begins to call the receiver, for what this process and others accept from now
+// on, and for what the last process left behind. Notifications are accepted without
+// Start. The workers run until Stop, not until ctx ends.
 func (in *Inbox) Start(ctx context.Context) error {
 	in.mu.Lock()
 	switch {
 	case in.state == stopping:
 		in.mu.Unlock()
-		return errors.New("start: the inbox is stopped: open it again")
+		return errors.New("start: the inbox is stopped; open it again")
 	case in.starting != nil:
 		in.mu.Unlock()
-		return errors.New("start: the inbox is started already")
+		return errors.New("start: the inbox is already started")
 	}
 	starting := make(chan struct{})
 	in.starting = starting
@@ -100,10 +100,10 @@ func (in *Inbox) Start(ctx context.Context) error {
 		in.starting = nil // it may be tried again
 		return fmt.Errorf("start: %w", err)
 	case in.state == stopping:
-		return errors.New("start: the inbox was stopped meanwhile")
+		return errors.New("start: the inbox was stopped in the meantime")
 	}
 	in.state = started
-	in.store.Start(in.committer.wake)
+	in.engine.Start(in.committer.wake)
 	in.committer.claimFor(in.workers)
 	go in.purgeLoop()
 	return nil
@@ -112,7 +112,7 @@ func (in *Inbox) Start(ctx context.Context) error {
 // recover settles the attempts that a killed process has left, where nobody else
 // can be at work on them: each counts as failed and is run again at once.
 func (in *Inbox) recover(ctx context.Context) error {
-	attempts, err := in.store.Held(ctx)
+	attempts, err := in.engine.Held(ctx)
 	if err != nil || len(attempts) == 0 {
 		return err
 	}
@@ -123,20 +123,20 @@ func (in *Inbox) recover(ctx context.Context) error {
 	}
 	in.committer.claiming.Lock() // nobody else writes meanwhile
 	defer in.committer.claiming.Unlock()
-	if err := in.store.Commit(ctx, ops, nil); err != nil {
+	if err := in.engine.Commit(ctx, ops, nil); err != nil {
 		return err
 	}
-	in.log.WarnContext(ctx, "pixmed: attempts were cut off when the last process ended; they will be run again", "attempts", len(ops))
+	in.log.WarnContext(ctx, "pixmed: the last process ended during attempts; they will run again", "attempts", len(ops))
 	return nil
 }
 
-// Stop ends the inbox and loses nothing. From here on Receive returns an error
-// that wraps [pixmed.ErrBusy]. Stop stores what was on its way, waits for the
-// callbacks that run, and closes the inbox; the pool that was given to package
-// postgres stays open. When ctx ends, Stop cancels the contexts of the callbacks
-// that still run and waits up to 5 s for them; they will run again. It returns nil
-// if everything has ended. It may be called again, to wait for the rest, and on an
-// inbox that was never started.
+// Stop ends the inbox without losing anything. From then on Receive returns an error
+// that wraps [pixmed.ErrBusy]. Stop stores what was already being accepted, waits for
+// running callbacks, and closes the inbox; the pool that was given to package postgres
+// stays open. When ctx ends, Stop cancels the contexts of the callbacks that still run
+// and waits up to 5 s for them; they will run again. It returns nil once everything
+// has ended. It may be called again, to wait for the rest, and on an inbox that was
+// never started.
 func (in *Inbox) Stop(ctx context.Context) error {
 	in.committer.refuse()
 	in.mu.Lock()
@@ -158,7 +158,7 @@ func (in *Inbox) Stop(ctx context.Context) error {
 	case <-in.ended:
 		return in.endErr
 	case <-grace.C:
-		return fmt.Errorf("stop: something has not ended yet, a callback that does not heed its context or a database that does not answer: %w", ctx.Err())
+		return fmt.Errorf("stop: a callback ignores its context, or the database does not answer: %w", ctx.Err())
 	}
 }
 
@@ -186,5 +186,5 @@ func (in *Inbox) end(was lifecycle, starting chan struct{}) {
 	in.committer.stop() // after the last settlement
 	in.hurryUp()
 	in.interruptIt()
-	in.endErr = in.store.Close()
+	in.endErr = in.engine.Close()
 }

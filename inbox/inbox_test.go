@@ -61,7 +61,7 @@ func TestNothingPersonalLeaks(t *testing.T) {
 		if strings.Contains(text, canary) {
 			t.Errorf("the log holds a payload:\n%s", text)
 		}
-		for _, want := range []string{"an attempt failed", "the ledger is closed", "a notification is dead", "in quarantine", "replayed", id} {
+		for _, want := range []string{"an attempt failed", "the ledger is closed", "a notification is dead", "is quarantined", "replayed", id} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the log does not say %q:\n%s", want, text)
 			}
@@ -156,7 +156,7 @@ func TestStopCutsCallbacksOff(t *testing.T) {
 func TestStartAndStopMisused(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "started already") {
+	if err := in.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "already started") {
 		t.Errorf("a second Start: %v", err)
 	}
 	mustStop(t, in)

@@ -378,7 +378,7 @@ func TestActionsMisused(t *testing.T) {
 		"two names":      {in.End(ctx, id, "", inbox.By("a"), inbox.By("b")), inbox.ErrInvalidArgument, "By is given twice"},
 		"a line break":   {in.End(ctx, id, "", inbox.By("a\nb")), inbox.ErrInvalidArgument, "control characters"},
 		"a long name":    {in.End(ctx, id, "", inbox.By(strings.Repeat("a", 201))), inbox.ErrInvalidArgument, "200 bytes"},
-		"force":          {in.End(ctx, id, "", inbox.Force()), inbox.ErrInvalidArgument, "means nothing here"},
+		"force":          {in.End(ctx, id, "", inbox.Force()), inbox.ErrInvalidArgument, "has no effect here"},
 		"force twice":    {in.Delete(ctx, id, twice(inbox.Force())...), inbox.ErrInvalidArgument, "twice"},
 		"a long note":    {in.MarkAnswered(ctx, id, strings.Repeat("a", 4097)), inbox.ErrInvalidArgument, "the note is longer"},
 		"no note":        {in.Resolve(ctx, id, "\x00"), inbox.ErrInvalidArgument, "no valid text"},

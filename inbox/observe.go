@@ -47,9 +47,9 @@ const (
 )
 
 // WithObserver sets a function that is called once for each attempt that ended in
-// this process and was stored, from the worker's goroutine: make it quick. What a
-// killed process leaves behind, and what is given up as overdue, is seen by the
-// next attempt and in [Inbox.Stats].
+// this process and was stored, from the worker's goroutine: it must be quick. It is
+// not called for attempts that a killed process left behind or that were given up as
+// overdue; the next attempt and [Inbox.Stats] show those.
 func WithObserver(observe func(context.Context, Attempt)) Option {
 	return option("WithObserver", func(c *config.Config) error {
 		if observe == nil {

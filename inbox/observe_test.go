@@ -66,3 +66,31 @@ func TestObserver(t *testing.T) {
 		t.Error("a nil function is accepted")
 	}
 }
+
+// What is put off is called again after its wait, with the attempts that it had, and
+// no observer is told of it: with one attempt it would be dead.
+func TestPutOffDoesNotCount(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		early := true
+		r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error {
+			if early {
+				early = false
+				return inbox.PutOff(errors.New("too early"), time.Millisecond)
+			}
+			return nil
+		})
+		seen := make(chan inbox.Attempt, 10)
+		in := s.Start(t, r, inbox.WithMaxAttempts(1), inbox.WithObserver(func(_ context.Context, a inbox.Attempt) { seen <- a }))
+		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
+		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Done == 1 && s.Dead == 0 })
+		for range 2 {
+			if got := r.Next(t).Attempt; got != 1 {
+				t.Errorf("attempt %d, want 1", got)
+			}
+		}
+		if a := <-seen; a.Number != 1 || a.Result != inbox.AttemptDone || len(seen) != 0 {
+			t.Errorf("the observer was told of %+v and %d more", a, len(seen))
+		}
+	})
+}

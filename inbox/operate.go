@@ -14,7 +14,7 @@ import (
 	"github.com/pixmed-go/pixmed/internal/text"
 )
 
-// Errors of what operators do. Ask with errors.Is.
+// Errors of the functions for operators. Check for them with errors.Is.
 var (
 	// ErrInvalidArgument is returned when an id is not a UUID, or a filter, a cursor,
 	// a limit or an option is not valid. The text says which.
@@ -24,8 +24,8 @@ var (
 	// ErrNotReplayable is returned by Replay when the event is neither dead nor
 	// quarantined nor resolved.
 	ErrNotReplayable = errors.New("the event is neither dead nor quarantined nor resolved")
-	// ErrSuperseded is returned by Replay when a newer notification of the case was
-	// done since: replaying an old one could undo it. Look first, then use [Force].
+	// ErrSuperseded is returned by Replay when a newer notification of the case is
+	// already done: replaying an old one could undo it. Look first, then use [Force].
 	ErrSuperseded = errors.New("a newer notification of the case is done; replaying this one could undo it")
 	// ErrNotResolvable is returned by Resolve when the event is neither dead nor
 	// quarantined; it may be resolved already.
@@ -36,20 +36,20 @@ var (
 	// the event right now.
 	ErrRunning = errors.New("the event is running now")
 	// ErrNotInTurn is returned by RetryNow when an earlier event of the transaction is
-	// pending: that is what has to be retried.
+	// pending: retry that one.
 	ErrNotInTurn = errors.New("the event waits for an earlier one of its transaction")
-	// ErrPending is returned by Delete when something of the case is pending. To lose
-	// it, use [Force].
-	ErrPending = errors.New("something of the case is pending")
-	// ErrAnswered is returned by MarkAnswered when the case was answered since it
-	// opened. The text says by whom and when.
-	ErrAnswered = errors.New("the case is answered already")
+	// ErrPending is returned by Delete when the case has a pending event. Use [Force] to
+	// delete it all the same.
+	ErrPending = errors.New("the case has a pending event")
+	// ErrAnswered is returned by MarkAnswered when the case was already answered since
+	// it opened. The text says by whom and when.
+	ErrAnswered = errors.New("the case is already answered")
 	// ErrEnded is returned by MarkAnswered and End when the case is not open. The text
 	// says when it ended, and by whom if a person ended it.
 	ErrEnded = errors.New("the case has ended")
 )
 
-// ActionOption changes what a function for operators does, or says who does it.
+// ActionOption changes what a function for operators does, or names who calls it.
 type ActionOption func(*action) error
 
 type action struct {
@@ -64,8 +64,8 @@ const (
 	maxNote = 4 << 10
 )
 
-// By names the person who acts: at most 200 bytes of printable text. The name is kept
-// with the case, and logged.
+// By names the person who acts, in at most 200 bytes of printable text. The name is
+// kept with the case and logged.
 func By(name string) ActionOption {
 	return func(a *action) error {
 		switch {
@@ -88,7 +88,7 @@ func Force() ActionOption {
 		case a.forced:
 			return errors.New("Force is given twice")
 		case !a.mayForce:
-			return errors.New("Force means nothing here")
+			return errors.New("Force has no effect here")
 		}
 		a.forced = true
 		return nil
@@ -118,18 +118,18 @@ func checkNote(function, note string) error {
 	return nil
 }
 
-// MarkAnswered keeps that a case was answered, for which no more reminders are called
-// then. It returns [ErrNotFound], [ErrAnswered] if the case was answered since it
-// opened, or [ErrEnded] if it is not open; then nothing is changed, and the note is
-// not kept. When a case opens again, it is not answered any more.
+// MarkAnswered records that a case was answered: no more reminders are called for it.
+// It returns [ErrNotFound], [ErrAnswered] if the case was already answered since it
+// opened, or [ErrEnded] if it is not open; with an error nothing is changed and the
+// note is not kept. A case that opens again counts as not answered.
 func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "MarkAnswered", Answered, transactionID, note, false, opts, (*ledger.Case).MarkAnswered)
 }
 
-// End ends a case because a person says that it is over: the gateway has not said
-// so, or a status that is not final was its last word. It returns [ErrNotFound], or
-// [ErrEnded] if the case has ended; then nothing is changed, and the note is not kept.
-// Only a later notification that is not final and no duplicate opens the case again.
+// End ends a case because a person says that it is over, although the gateway's last
+// status is not final. It returns [ErrNotFound], or [ErrEnded] if the case has ended;
+// with an error nothing is changed and the note is not kept. Only a later notification
+// that is neither final nor a duplicate opens the case again.
 func (in *Inbox) End(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "End", Ended, transactionID, note, true, opts, (*ledger.Case).End)
 }
@@ -166,7 +166,7 @@ func (in *Inbox) decide(ctx context.Context, function string, what Action, trans
 	case ledger.DecidedEnded:
 		return fmt.Errorf("%w, %s: %s", ErrEnded, byAndWhen(summary.EndedBy, summary.EndedAt), id)
 	case ledger.Decides:
-		in.log.InfoContext(ctx, "pixmed: an operator has decided about a case", "action", what, "transaction_id", id, "by", a.by)
+		in.log.InfoContext(ctx, "pixmed: an operator decided about a case", "action", what, "transaction_id", id, "by", a.by)
 	default:
 	}
 	return nil
@@ -181,9 +181,9 @@ func byAndWhen(by string, at time.Time) string {
 	return "by " + text.Printable(by, maxName) + " " + when
 }
 
-// Replay makes a dead event pending again at its old place, with all its attempts
-// before it, or takes a quarantined one up if it has become valid, as after an
-// update of this module; and so what was resolved. It returns [ErrNotFound],
+// Replay makes a dead event pending again at its old place, with all its attempts, or
+// accepts a quarantined one if it is valid by now, as after an update of this module;
+// a resolved event likewise. It returns [ErrNotFound],
 // [ErrNotReplayable], [ErrSuperseded], [pixmed.ErrDuplicate] for a quarantined event
 // that repeats the last accepted one of its case, or why a quarantined body is not
 // valid.
@@ -251,17 +251,18 @@ func (in *Inbox) Discard(ctx context.Context, id string, opts ...ActionOption) e
 	})
 }
 
-// RetryNow makes a pending event run at once that waits for its next attempt, see
-// [Event].NextAttempt. It counts as an attempt like any other. It returns
-// [ErrNotFound], [ErrNotPending], [ErrRunning], or [ErrNotInTurn] if the event is
-// not the first that is pending of its transaction.
+// RetryNow runs a pending event at once instead of at its [Event].NextAttempt. The
+// attempt counts like any other. It returns [ErrNotFound], [ErrNotPending],
+// [ErrRunning], or [ErrNotInTurn] if the event is not the first pending one of its
+// transaction.
 func (in *Inbox) RetryNow(ctx context.Context, id string, opts ...ActionOption) error {
 	return in.actOn(ctx, "RetryNow", Retried, id, "", opts, (*ledger.Case).RetryNow)
 }
 
-// Resolve ends a dead or quarantined event that a person has settled: it is not
-// counted any more, and its case keeps it with the note. It returns [ErrNotFound], or
-// [ErrNotResolvable], also if it is resolved already; then the note is not kept.
+// Resolve closes a dead or quarantined event that a person has dealt with: it is no
+// longer counted, and its case keeps it with the note. It returns [ErrNotFound], or
+// [ErrNotResolvable], also if the event is already resolved; with an error the note is
+// not kept.
 func (in *Inbox) Resolve(ctx context.Context, id, note string, opts ...ActionOption) error {
 	if err := checkNote("Resolve", note); err != nil {
 		return err
@@ -315,13 +316,13 @@ func (in *Inbox) actBy(ctx context.Context, what Action, id, note string, a acti
 		return fmt.Errorf("%w: %s is %s", unneeded, e.ID, e.State)
 	default:
 	}
-	in.log.InfoContext(ctx, "pixmed: an operator has acted on a notification", "action", what, "event_id", e.ID, "transaction_id", e.TransactionID, "by", a.by)
+	in.log.InfoContext(ctx, "pixmed: an operator acted on a notification", "action", what, "event_id", e.ID, "transaction_id", e.TransactionID, "by", a.by)
 	return nil
 }
 
 // dismiss resolves what is quarantined, or deletes it.
 func (in *Inbox) dismiss(ctx context.Context, id string, note *ledger.Note) error {
-	err := in.store.Dismiss(ctx, id, note)
+	err := in.engine.Dismiss(ctx, id, note)
 	switch {
 	case errors.Is(err, ledger.ErrNone) && note != nil: // it was there a moment ago
 		return fmt.Errorf("%w: %s", ErrNotResolvable, id)
@@ -330,7 +331,7 @@ func (in *Inbox) dismiss(ctx context.Context, id string, note *ledger.Note) erro
 	case err != nil:
 		return err
 	case note != nil:
-		in.log.InfoContext(ctx, "pixmed: an operator has resolved what was in quarantine", "event_id", id, "by", note.By)
+		in.log.InfoContext(ctx, "pixmed: an operator resolved a quarantined body", "event_id", id, "by", note.By)
 	}
 	return nil
 }
@@ -339,15 +340,15 @@ func (in *Inbox) dismiss(ctx context.Context, id string, note *ledger.Note) erro
 type Report struct {
 	// Done is how many were replayed, or resolved.
 	Done int
-	// Skipped are the ids of events that were left alone since a newer one of their
+	// Skipped are the ids of events that were left alone because a newer one of their
 	// case is done, they repeat the last accepted one, or they are not valid yet.
 	Skipped []string
 }
 
 // ReplayAll replays all that a filter selects, the oldest first, as [Inbox.Replay]
 // does. The filter's State must be Dead or Quarantined; After and Limit must not be
-// set. What somebody else has replayed meanwhile is left out. After an error it may
-// be called again.
+// set. Events that somebody else replays at the same time are not counted. After an
+// error it may be called again.
 func (in *Inbox) ReplayAll(ctx context.Context, f Filter, opts ...ActionOption) (Report, error) {
 	a, err := act("ReplayAll", true, opts)
 	if err != nil {
@@ -415,10 +416,11 @@ func (in *Inbox) all(ctx context.Context, function string, f Filter, do func(id 
 }
 
 // Delete deletes a case with all its notifications and notes, as a person may demand
-// by law (LGPD). It returns [ErrNotFound], and [ErrPending] while something of it is
-// pending, unless it is forced: then a callback that runs has its effect, and is not
-// called again. What is deleted is no longer known as a duplicate. What is in
-// quarantine belongs to no case: see [Inbox.DeleteQuarantined]. Backups keep it.
+// by law (LGPD). It returns [ErrNotFound], or [ErrPending] while the case has a pending
+// event. With [Force] a pending event is deleted too; a callback that is running then
+// finishes, and is not called again. A redelivery of what was deleted is no longer
+// recognised as a duplicate. Quarantined bodies belong to no case: see
+// [Inbox.DeleteQuarantined]. Backups still hold what was deleted.
 func (in *Inbox) Delete(ctx context.Context, transactionID string, opts ...ActionOption) error {
 	a, err := act("Delete", true, opts)
 	if err != nil {
@@ -442,15 +444,15 @@ func (in *Inbox) Delete(ctx context.Context, transactionID string, opts ...Actio
 	case ledger.ActsRunning:
 		return fmt.Errorf("%w: %s", ErrPending, id)
 	case ledger.Acts:
-		in.log.InfoContext(ctx, "pixmed: an operator has deleted a case", "forced", a.forced, "by", a.by)
+		in.log.InfoContext(ctx, "pixmed: an operator deleted a case", "forced", a.forced, "by", a.by)
 		return nil
 	default:
 		return fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
 }
 
-// DeleteQuarantined deletes a body that is in quarantine, or was until it was
-// resolved. It returns [ErrNotFound].
+// DeleteQuarantined deletes a body that is quarantined, or was until it was resolved.
+// It returns [ErrNotFound].
 func (in *Inbox) DeleteQuarantined(ctx context.Context, id string, opts ...ActionOption) error {
 	a, err := act("DeleteQuarantined", false, opts)
 	if err != nil {
@@ -462,6 +464,6 @@ func (in *Inbox) DeleteQuarantined(ctx context.Context, id string, opts ...Actio
 	if err := in.dismiss(ctx, id, nil); err != nil {
 		return err
 	}
-	in.log.InfoContext(ctx, "pixmed: an operator has deleted what was in quarantine", "by", a.by)
+	in.log.InfoContext(ctx, "pixmed: an operator deleted a quarantined body", "by", a.by)
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
 )
 
-// Option configures an inbox. Each may be given once. The packages sqlite and
-// postgres have some more of their own.
+// Option configures an inbox. Each may be given once. Packages sqlite and postgres
+// have further options.
 type Option struct {
 	name string // that of the function it comes from; "" if it may be given again
 	set  func(*config.Config) error
@@ -58,18 +58,18 @@ func WithAttemptTimeout(d time.Duration) Option {
 	return duration("WithAttemptTimeout", d, func(c *config.Config) { c.AttemptTimeout = d })
 }
 
-// WithOverdue sets after how long an attempt that has not ended is given up, and
-// its notification is run again: its process was killed, or its callback does not
-// end with its context. It must be at least 1.2 times the attempt timeout. Default
-// one and a half times that timeout, which is 45 s unless it is set.
+// WithOverdue sets after how long an attempt that has not ended is given up and run
+// again: its process was killed, or its callback does not return when its context
+// ends. It must be at least 1.2 times the attempt timeout. Default 1.5 times the
+// attempt timeout, 45 s unless that is set.
 func WithOverdue(d time.Duration) Option {
 	return duration("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
 }
 
-// WithRetention sets for how long cases that have ended are kept after the last
-// thing that happened to them: that is also how far back a duplicate is recognised.
-// Default 400 days. Open cases and those that hold something dead are kept, and so is
-// what is quarantined; see [Inbox.Purge].
+// WithRetention sets for how long a case that has ended is kept after something last
+// happened to it: that is also how far back a duplicate is recognised. Default 400
+// days. Open cases, cases with a dead notification, and what is quarantined are kept;
+// see [Inbox.Purge].
 func WithRetention(d time.Duration) Option {
 	return duration("WithRetention", d, func(c *config.Config) { c.Retention = d })
 }
@@ -81,8 +81,7 @@ func WithQueueSize(n int) Option {
 }
 
 // WithLogger sets the logger. Default slog.Default(). No line holds a payload or
-// personal data, but for the receiver's own errors, which are logged as they are,
-// up to 1 KiB of each.
+// personal data, except for your receiver's errors, of which the first 1 KiB is logged.
 func WithLogger(l *slog.Logger) Option {
 	return option("WithLogger", func(c *config.Config) error {
 		if l == nil {

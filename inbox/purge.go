@@ -26,10 +26,11 @@ func IncludeDead() PurgeOption {
 }
 
 // Purge deletes the cases to which nothing has happened for at least age, on the
-// database's clock, and returns how many events it has deleted. It never touches a
-// case that is open or holds something pending and, without [IncludeDead], none that
-// holds something dead. What was quarantined and is resolved is deleted too. A started inbox does it by itself, once an hour, with the age
-// that [WithRetention] sets. What is deleted is no longer known as a duplicate.
+// database's clock, and returns how many events it deleted. It never deletes a case
+// that is open or has a pending event or, without [IncludeDead], a dead one. Resolved
+// events that were quarantined are deleted too. A started inbox calls Purge once an
+// hour, with the age that [WithRetention] sets. A redelivery of what was deleted is no
+// longer recognised as a duplicate.
 func (in *Inbox) Purge(ctx context.Context, age time.Duration, opts ...PurgeOption) (int64, error) {
 	if age < 0 {
 		return 0, invalidf("Purge: the age, %v, is negative", age)
@@ -61,7 +62,7 @@ func (in *Inbox) purge(ctx context.Context, age time.Duration, includeDead bool)
 		}
 		var deleted int64
 		batch, cancel := context.WithTimeout(ctx, purgeTimeout)
-		deleted, after, err = in.store.Purge(batch, after, age, includeDead)
+		deleted, after, err = in.engine.Purge(batch, after, age, includeDead)
 		cancel()
 		total += deleted
 	}
@@ -83,7 +84,7 @@ func (in *Inbox) purgeLoop() {
 		case <-tick.C:
 		}
 		if _, err := in.purge(in.purging, in.config.Retention, false); err != nil && in.purging.Err() == nil {
-			in.log.Error("pixmed: old events could not be purged; it will be tried again in an hour", "error", logText(err))
+			in.log.Error("pixmed: old events could not be purged; the next try is in an hour", "error", logText(err))
 		}
 	}
 }

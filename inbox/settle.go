@@ -42,7 +42,7 @@ func settle(c *ledger.Case, a *ledger.Attempt, o ledger.Outcome) ledger.Settleme
 }
 
 // lostReason is the last error of an attempt that did not end in time.
-const lostReason = "the attempt did not end in time: its process was killed, or its callback does not end with its context"
+const lostReason = "the attempt did not end in time: its process was killed, or its callback ignored its context"
 
 // lost settles the attempt before this one, whose lease ran out.
 func (s *settler) lost() {
@@ -56,15 +56,15 @@ func (s *settler) lost() {
 	case s.dies():
 		s.log.Error("pixmed: a notification is dead: its last attempt did not end in time")
 	default:
-		s.log.Warn("pixmed: an attempt did not end in time; it will be run again", "retry_in", s.outcome.Delay)
+		s.log.Warn("pixmed: an attempt did not end in time; it will run again", "retry_in", s.outcome.Delay)
 	}
 }
 
-// release gives back what was not begun.
+// release gives back an attempt that was not started.
 func (s *settler) release() {
 	s.outcome = ledger.Outcome{Released: true}
 	if s.settle(context.Background()) {
-		s.log.Warn("pixmed: an attempt was not begun, since too little was left of its time; it will be run again")
+		s.log.Warn("pixmed: an attempt was not started because too little of its time was left; it will run again")
 	}
 }
 
@@ -96,6 +96,7 @@ func (s *settler) end(ctx context.Context, err error, took time.Duration) {
 		}
 	}
 	if s.outcome.PutOff {
+		s.log.DebugContext(ctx, "pixmed: an attempt was put off", "error", logText(err), "retry_in", s.outcome.Delay)
 		return
 	}
 	if s.landed {
@@ -118,7 +119,7 @@ func (s *settler) settle(ctx context.Context) bool {
 			return true
 		}
 		if errors.Is(err, errStopping) || time.Now().Add(wait).After(s.deadline) {
-			s.log.ErrorContext(ctx, "pixmed: the outcome of an attempt could not be stored; it will be run again",
+			s.log.ErrorContext(ctx, "pixmed: the outcome of an attempt could not be stored; it will run again",
 				"error", logText(err), "outcome", logString(s.outcome.Error))
 			return false
 		}
@@ -138,13 +139,16 @@ func (s *settler) op() *ledger.Op {
 	return op
 }
 
-// outcome says what an attempt comes to.
+// outcome returns the outcome of an attempt that ended with err.
 func (in *Inbox) outcome(a *ledger.Attempt, err error) ledger.Outcome {
 	if err == nil {
 		return ledger.Outcome{Done: true}
 	}
 	if errors.Is(err, errNobodyToRemind) {
 		return ledger.Outcome{PutOff: true, Delay: putOff}
+	}
+	if wait, ok := putOffFor(err); ok {
+		return ledger.Outcome{PutOff: true, Error: errorText(err), Delay: min(max(wait, in.config.FirstDelay), in.config.MaxDelay)}
 	}
 	o := ledger.Outcome{
 		Error:       errorText(err),
@@ -169,7 +173,7 @@ func (s *settler) dies() bool { return s.attempt.Failures+1 >= s.outcome.MaxFail
 func (s *settler) report(ctx context.Context, err error) AttemptResult {
 	switch {
 	case s.decision == ledger.Late:
-		s.log.WarnContext(ctx, "pixmed: an attempt ended late: another one has taken over, and its outcome does not count")
+		s.log.WarnContext(ctx, "pixmed: an attempt ended late: another one has taken over, and this outcome is ignored")
 		return AttemptLate
 	case s.attempt.Reminder && err == nil:
 		s.log.DebugContext(ctx, "pixmed: a reminder is done")
@@ -184,7 +188,7 @@ func (s *settler) report(ctx context.Context, err error) AttemptResult {
 		s.log.DebugContext(ctx, "pixmed: a notification is done")
 		return AttemptDone
 	case s.outcome.Interrupted:
-		s.log.InfoContext(ctx, "pixmed: an attempt was cut off by Stop; it will be run again")
+		s.log.InfoContext(ctx, "pixmed: Stop interrupted an attempt; it will run again")
 		return AttemptInterrupted
 	case s.outcome.Discard:
 		s.log.ErrorContext(ctx, "pixmed: a notification is dead: the receiver discarded it", "error", logText(err))

@@ -2,8 +2,14 @@ package inbox
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
 func TestBackoff(t *testing.T) {
@@ -30,6 +36,37 @@ func TestBackoff(t *testing.T) {
 	}
 	if total < 20*time.Hour || total > 28*time.Hour {
 		t.Errorf("20 attempts take %v at most", total)
+	}
+}
+
+// An attempt that is put off is no failure, whatever it has failed before; its wait
+// is between the first delay and the longest.
+func TestPutOff(t *testing.T) {
+	t.Parallel()
+	in := &Inbox{config: &config.Config{FirstDelay: time.Second, MaxDelay: time.Hour, MaxAttempts: 1}, interrupted: t.Context()}
+	cause := errors.New("too early")
+	for name, test := range map[string]struct {
+		err  error
+		want ledger.Outcome
+	}{
+		"a while":   {PutOff(cause, time.Minute), ledger.Outcome{PutOff: true, Error: "too early", Delay: time.Minute}},
+		"too short": {PutOff(cause, -time.Minute), ledger.Outcome{PutOff: true, Error: "too early", Delay: time.Second}},
+		"too long":  {PutOff(cause, 24*time.Hour), ledger.Outcome{PutOff: true, Error: "too early", Delay: time.Hour}},
+		"wrapped":   {fmt.Errorf("forward: %w", PutOff(cause, time.Minute)), ledger.Outcome{PutOff: true, Error: "forward: too early", Delay: time.Minute}},
+		"of nil":    {PutOff(nil, time.Minute), ledger.Outcome{PutOff: true, Error: "put off", Delay: time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, in.outcome(&ledger.Attempt{}, test.err)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	if !errors.Is(PutOff(cause, 0), cause) {
+		t.Error("the cause is lost")
+	}
+	if o := in.outcome(&ledger.Attempt{}, errors.Join(PutOff(cause, 0), cause)); o.PutOff {
+		t.Error("joined with another error it is put off too")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // Bounds of texts that others choose, in bytes.
@@ -19,11 +20,10 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.ReplaceAll(cut(err.Error(), maxErrorText), "\x00", "\uFFFD")
-	if text == "" {
-		text = "an error without a text"
+	if stored := strings.ReplaceAll(cut(err.Error(), maxErrorText), "\x00", "\uFFFD"); stored != "" {
+		return stored
 	}
-	return text
+	return "an error without a text"
 }
 
 // invalidText is errorText for why a body is not valid. The first line, by which
@@ -50,15 +50,7 @@ func logText(err error) string {
 	return logString(err.Error())
 }
 
-func logString(text string) string { return cut(text, maxLogText) }
+func logString(s string) string { return cut(s, maxLogText) }
 
 // cut returns the beginning of a text, in valid UTF-8.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return strings.ToValidUTF8(text, "\uFFFD")
-	}
-	for most > 0 && text[most]&0xc0 == 0x80 { // not within a character
-		most--
-	}
-	return strings.ToValidUTF8(text[:most], "\uFFFD") + "…"
-}
+func cut(s string, most int) string { return strings.ToValidUTF8(text.Cut(s, most), "\uFFFD") }

@@ -7,22 +7,22 @@ import (
 	"github.com/pixmed-go/pixmed"
 )
 
-// Then returns a receiver of two steps that fail apart: it calls first and, once
-// that has succeeded, hands the notification to next, another inbox with attempts
-// of its own, which has stored it before Then returns. Give it to the engine's Open
-// in place of first.
+// Then returns a receiver with two steps that fail independently: it calls first and,
+// once that has succeeded, hands the notification to next, another inbox with attempts
+// of its own, which stores it before the receiver returns. Pass it to the engine's
+// Open in place of first.
 //
-// What must happen soon, and what money hangs on, is the first step; what waits for
-// others, such as to download a receipt, is the second. In one callback a receipt
-// that is not there yet would hold up, or through postgres.Tx roll back, what came
-// before it, at each attempt until the notification is dead. What first writes
-// through postgres.Tx commits after next has stored the notification; if it fails
-// nevertheless, next knows the notification as a duplicate the next time, so that a
-// second step may run before its first is committed, and never instead of it.
+// The first step is what must happen soon and protects money; the second is what
+// depends on others, such as downloading a receipt. In a single callback, a receipt
+// that does not exist yet would hold up what came before it, or through postgres.Tx
+// roll it back, at each attempt until the notification is dead. What first writes
+// through postgres.Tx commits after next has stored the notification. If that commit
+// fails, next recognises the notification as a duplicate at the next attempt: a second
+// step may run before its first step is committed, but never instead of it.
 //
-// Both inboxes get all notifications in the order of their transaction, so that both
-// know when a case ends; a receiver ignores those that it has nothing to do for. Let
-// each have a file or a schema of its own. Stop the first one first.
+// Both inboxes get all notifications, in the order of their transaction, so both know
+// when a case ends; a receiver ignores those that it has nothing to do for. Give each
+// inbox its own file or schema. Stop the first one first.
 func Then(first pixmed.Receiver, next *Inbox) pixmed.Receiver { return &then{first, next} }
 
 type then struct {

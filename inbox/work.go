@@ -21,17 +21,17 @@ func (in *Inbox) work(a *ledger.Attempt, returned func()) {
 		s.lost()
 		return
 	case time.Until(s.deadline) < in.config.AttemptTimeout/2:
-		// This process was frozen, or the commit was slow. The callback would not
-		// have its time.
+		// This process was frozen, or the commit was slow. Too little time is left for
+		// the callback.
 		returned()
 		s.release()
 		return
 	}
 
 	ctx := context.Background()
-	session := in.store.Session()
+	session := in.engine.Session()
 	if session != nil {
-		defer session.Rollback() // whatever happens
+		defer session.Rollback() // also after a panic
 	}
 	began := time.Now()
 	err := in.call(ctx, session, a, s.deadline)
@@ -98,8 +98,8 @@ func (in *Inbox) receive(ctx context.Context, a *ledger.Attempt) error {
 	return err
 }
 
-// guard calls a callback in a goroutine of its own, since it may end it. A panic is
-// an error.
+// guard calls a callback in a goroutine of its own, which the callback may end. A panic
+// is returned as an error.
 func (in *Inbox) guard(ctx context.Context, transactionID string, call func() error) error {
 	ended := make(chan error)
 	go func() {
@@ -117,9 +117,10 @@ func (in *Inbox) guard(ctx context.Context, transactionID string, call func() er
 	return <-ended
 }
 
-// Discard wraps an error of the receiver's. The notification is dead at once: it
-// is neither retried nor revived by a redelivery. It can be replayed. It may be
-// wrapped further, but not joined with other errors, which may be worth a retry.
+// Discard wraps an error that the receiver returns to make the notification dead at
+// once: it is neither retried nor revived by a redelivery, but can be replayed. The
+// result may be wrapped further, but not joined with other errors, which may be worth
+// a retry.
 func Discard(err error) error {
 	if err == nil {
 		err = errors.New("discarded")
@@ -137,8 +138,40 @@ func isDiscard(err error) bool {
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
-// found reports whether an error, or one that it wraps alone, is what is looked
-// for. What is joined with others does not count: another attempt may mend those.
+// PutOff wraps an error of a receiver, or of a function of [WithDefence], that has not
+// tried because it is too early: what it calls has asked to be left alone, as
+// Retry-After does. The attempt does not count, and no observer is told of it. The
+// next one is after wait, but not before the first delay of [WithBackoff] and not
+// after the longest. Like [Discard], it may be wrapped further, but not joined.
+func PutOff(err error, wait time.Duration) error {
+	if err == nil {
+		err = errors.New("put off")
+	}
+	return &putOffError{err, wait}
+}
+
+type putOffError struct {
+	err  error
+	wait time.Duration
+}
+
+func (e *putOffError) Error() string { return e.err.Error() }
+func (e *putOffError) Unwrap() error { return e.err }
+
+// putOffFor returns how long an error puts an attempt off, if it does.
+func putOffFor(err error) (wait time.Duration, ok bool) {
+	found(err, func(err error) bool {
+		var e *putOffError
+		if e, ok = err.(*putOffError); ok { //nolint:errorlint // found unwraps
+			wait = e.wait
+		}
+		return ok
+	})
+	return wait, ok
+}
+
+// found reports whether is holds for an error or one that it wraps. Errors that are
+// joined with others do not count: another attempt may succeed.
 func found(err error, is func(error) bool) bool {
 	for err != nil {
 		if is(err) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	pathpkg "path"
 	"slices"
 	"strings"
 	"time"
@@ -214,10 +215,12 @@ func (v *values) address(s *setting) string {
 	return address
 }
 
-// path returns a setting that is the path of a URL.
+// path returns a setting that is the path of a URL, as a [http.ServeMux] takes it and
+// does not redirect from it.
 func (v *values) path(s *setting) string {
 	path := v.text(s)
-	if u, err := url.ParseRequestURI(path); err != nil || u.Path != path || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "{}") {
+	clean := pathpkg.Clean(path)
+	if u, err := url.ParseRequestURI(path); err != nil || u.Path != path || path != clean && path != clean+"/" || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, " {}") {
 		v.problem(s, "%s is not a path such as /webhooks/infraction", quote(path))
 	}
 	return path
@@ -255,7 +258,18 @@ func (v *values) certificate(cert, key *setting) *tls.Config {
 		v.problem(cert, "it needs --%s as well", key.flag)
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	certPEM, certErr := readSmall(certFile)
+	if certErr != nil {
+		v.problem(cert, "%w", certErr)
+	}
+	keyPEM, keyErr := readSmall(keyFile)
+	if keyErr != nil {
+		v.problem(key, "%w", keyErr)
+	}
+	if certErr != nil || keyErr != nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
 	if err != nil {
 		v.problem(cert, "%w", err)
 		return nil
@@ -267,8 +281,8 @@ func (v *values) certificate(cert, key *setting) *tls.Config {
 func (v *values) collector(s *setting) string {
 	text := v.text(s)
 	u, err := url.Parse(text)
-	if text != "" && (err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
-		v.problem(s, "want a URL such as http://127.0.0.1:4318")
+	if text != "" && (err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https") {
+		v.problem(s, "want a URL such as http://127.0.0.1:4318, without a user name, a query or a fragment")
 	}
 	return text
 }

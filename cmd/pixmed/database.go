@@ -96,8 +96,8 @@ func readFirstDatabase(v *values) *database {
 		v.problem(databaseAt, "it does not parse as a URL; it should look like postgres://user@host/database")
 		return &database{}
 	}
-	password, _ := u.User.Password()
-	if password += u.Query().Get("password"); password != "" && fromFlag {
+	secrets := databaseSecrets(u)
+	if len(secrets) > 0 && fromFlag {
 		v.problem(databaseAt, "it contains a password, which everybody on the machine can see: set %s instead", databaseAt.variable)
 		return &database{}
 	}
@@ -106,7 +106,7 @@ func readFirstDatabase(v *values) *database {
 		if cause := errors.Unwrap(err); cause != nil { // the text around it repeats the URL
 			err = cause
 		}
-		v.problem(databaseAt, "a part of the URL cannot be used: %s", text.NewSecrets(password).Redact(err.Error()))
+		v.problem(databaseAt, "a part of the URL cannot be used: %s", text.NewSecrets(secrets...).Redact(err.Error()))
 		return &database{}
 	}
 	d := &database{pool: pool, schema: postgres.DefaultSchema, pooler: v.on(databasePooler)}
@@ -114,6 +114,26 @@ func readFirstDatabase(v *values) *database {
 		pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	return d
+}
+
+// databaseSecrets returns what a URL holds of passwords and the like: the user's, and
+// those of parameters such as sslpassword.
+func databaseSecrets(u *url.URL) (secrets []string) {
+	if password, _ := u.User.Password(); password != "" {
+		secrets = append(secrets, password)
+	}
+	for name, values := range u.Query() {
+		name = strings.ToLower(name)
+		if !strings.Contains(name, "password") && !strings.Contains(name, "secret") && !strings.Contains(name, "token") {
+			continue
+		}
+		for _, value := range values {
+			if value != "" {
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	return secrets
 }
 
 // open opens the inbox, for so many callbacks at a time. What it returns has to be

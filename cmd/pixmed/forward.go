@@ -124,15 +124,15 @@ func (f *forwarder) send(ctx context.Context, id string, m message) error {
 	if err != nil {
 		return err
 	}
-	if err := f.wait(ctx); err != nil {
+	if err := f.early(); err != nil {
 		return err
 	}
 	return f.post(ctx, id, body)
 }
 
-// wait waits until the application wants to be asked, or fails at once if that is
-// later than there is time for.
-func (f *forwarder) wait(ctx context.Context) error {
+// early puts a message off if it is too early for the application. That nothing was
+// posted uses up no attempt.
+func (f *forwarder) early() error {
 	f.mu.Lock()
 	until := f.notBefore
 	f.mu.Unlock()
@@ -140,17 +140,7 @@ func (f *forwarder) wait(ctx context.Context) error {
 	if wait <= 0 {
 		return nil
 	}
-	if deadline, ok := ctx.Deadline(); ok && until.Add(f.timeout).After(deadline) {
-		return fmt.Errorf("not forwarded: the application asked to wait until %s (Retry-After)", until.UTC().Format(time.RFC3339))
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return inbox.PutOff(fmt.Errorf("not forwarded: the application asked to wait until %s (Retry-After)", until.UTC().Format(time.RFC3339)), wait)
 }
 
 func (f *forwarder) post(ctx context.Context, id string, body []byte) error {

@@ -89,10 +89,10 @@ func TestGatewayMistakes(t *testing.T) {
 		"key twice":          {map[string]string{"PIXMED_GATEWAY_KEY": gatewayPass, "PIXMED_GATEWAY_HEADERS": "Api_Key: " + gatewayPass}, []string{"PIXMED_GATEWAY_HEADERS: PIXMED_GATEWAY_KEY sets the same header"}},
 		"no header":          {map[string]string{"PIXMED_GATEWAY_HEADERS": "X-A: b\n" + gatewayPass + "\nX-B:"}, []string{"line 2 is not", "line 3 is not"}},
 		"certificate alone":  {map[string]string{"PIXMED_GATEWAY_CERT": "x"}, []string{"PIXMED_GATEWAY_CERT: it needs --gateway-cert-key as well"}},
-		"certificate absent": {map[string]string{"PIXMED_GATEWAY_CERT": "/none", "PIXMED_GATEWAY_CERT_KEY": "/none"}, []string{"PIXMED_GATEWAY_CERT: open /none"}},
+		"certificate absent": {map[string]string{"PIXMED_GATEWAY_CERT": "/none", "PIXMED_GATEWAY_CERT_KEY": "/none"}, []string{"PIXMED_GATEWAY_CERT: want the path of a file that can be read: no such file or directory", "PIXMED_GATEWAY_CERT_KEY: want the path"}},
 		"key alone":          {map[string]string{"PIXMED_GATEWAY_CERT_KEY": "x"}, []string{"PIXMED_GATEWAY_CERT_KEY: it needs --gateway-cert as well"}},
 		"a query":            {map[string]string{"PIXMED_GATEWAY": "https://x/?k=" + gatewayPass}, []string{"PIXMED_GATEWAY: it must not have a query"}},
-		"several":            {map[string]string{"PIXMED_GATEWAY": "x", "PIXMED_GATEWAY_PLAIN_HTTP": "x", "PIXMED_GATEWAY_TOKEN_FILE": "/none"}, []string{"PIXMED_GATEWAY: it should look like", "PIXMED_GATEWAY_PLAIN_HTTP: want true or false", "PIXMED_GATEWAY_TOKEN_FILE: stat /none"}},
+		"several":            {map[string]string{"PIXMED_GATEWAY": "x", "PIXMED_GATEWAY_PLAIN_HTTP": "x", "PIXMED_GATEWAY_TOKEN_FILE": "/none"}, []string{"PIXMED_GATEWAY: it should look like", "PIXMED_GATEWAY_PLAIN_HTTP: want true or false", "PIXMED_GATEWAY_TOKEN_FILE: want the path of a file that can be read"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -120,7 +120,7 @@ func TestListMistakes(t *testing.T) {
 		"letters":            {listStart + listID + ",,18,cancelled\n", 0, []string{"line 2: medStatus is \"cancelled\", and the webhook writes CANCELLED"}},
 		"a long status":      {listStart + listID + ",,18," + strings.Repeat("x", 65) + "\n", 0, []string{"line 2: medStatus must have at most 64 bytes"}},
 		"opened":             {"transactionId,value,medStatus,openedAt\n" + listID + ",18,ACKNOWLEDGED,31/01/2026\n" + listID + ",18,ACKNOWLEDGED,2026-12-01\n", 0, []string{"line 2: openedAt is not a time such as 2026-01-31", "line 3: openedAt is in the future"}},
-		"another event":      {"transactionId,value,medStatus,transactionStatus\n" + listID + ",18,,PAID\n" + listID + ",18,ACKNOWLEDGED,MED\n", 1, []string{"not an infraction: transactionStatus is \"PAID\""}},
+		"another event":      {"transactionId,value,medStatus,transactionStatus\n" + listID + ",18,,PAID\n" + listID + ",18,ACKNOWLEDGED,MED\n", 1, []string{"not an infraction"}},
 		"JSON cut":           {"{\"transactionId\":\n" + pixmedtestLine(), 1, []string{"line 1: malformed JSON at byte 17"}},
 		"JSON fields":        {"{}\n{\"value\":true,\"medStatus\":\"\"}\n", 0, []string{"line 1: transactionId is required; transactionStatus is required", "line 2: transactionId is required; value is neither a number nor a string"}},
 		"JSON, twice":        {"{\"value\":1,\"value\":2}\n", 0, []string{"line 1: malformed JSON at byte"}},

@@ -29,7 +29,7 @@ func TestInboxAnsweredAndEnd(t *testing.T) {
 		}
 		contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           answered", "answered by "+me.Username+"\n  protocol 4711\n")
 		again := f.inbox(t, exitFailed, "answered", f.open.TransactionID, "--by", "Bia", "--note", "again") // changes nothing
-		contains(t, again.out, "left alone: the case is answered already, by "+me.Username+" at 2")
+		contains(t, again.out, "left alone: the case is already answered, by "+me.Username+" at 2")
 		contains(t, again.err, "0 answered, 1 left alone")
 		if out := f.inbox(t, exitOK, "show", f.open.TransactionID).out; strings.Contains(out, "Bia") {
 			t.Error(out)

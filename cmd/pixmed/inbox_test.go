@@ -170,24 +170,25 @@ func TestInboxMistakes(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":        {nil, nil},
-		"no such":        {[]string{"stat"}, []string{"pixmed inbox: there is no command of this name; did you mean stats?"}},
-		"no file":        {[]string{"stats", "--db", none}, []string{"there is no file " + none + ", which --db or PIXMED_DB names"}},
-		"no id":          {[]string{"show"}, []string{"want an id, and not 0"}},
-		"bad id":         {[]string{"show", "\x1b"}, []string{`argument 1: "\"\\x1b\"" is not an id`}},
-		"no ids":         {[]string{"replay"}, []string{"no ids: give some, or --state"}},
-		"none":           {[]string{"answered"}, []string{"want from 1 to 1000 ids, and not 0"}},
-		"both":           {[]string{"replay", id, "--state", "dead"}, []string{"--state: give ids or this, not both"}},
-		"no choice":      {[]string{"replay", id, "--error", "x"}, []string{"--error, --since, --until and --yes go with --state"}},
-		"all of what":    {[]string{"resolve", "--state", "done", "--yes"}, []string{"--state: want dead or quarantined, not \"done\""}},
-		"nobody":         {[]string{"answered", id, "--by", ""}, []string{"--by: it is empty"}},
-		"somebody":       {[]string{"answered", id, "--by", strange, "--note", strings.Repeat("x", 5000)}, []string{"--by: want a name", "--note: want at most 4096 bytes"}},
-		"no age":         {[]string{"purge"}, []string{"--older-than: say how old"}},
-		"bad settings":   {[]string{"list", "--state", "lost", "--since", "yesterday", "--limit", "0"}, []string{"--state: want pending or done or dead or quarantined or resolved", "--since: want a time", "2d for two days ago", "--limit: want"}},
-		"bad case":       {[]string{"cases", "--state", "resolved", "--due-before", "soon"}, []string{"--state: want pending or dead or done", "--due-before: want a time", "2d for two days from now"}},
-		"ended and open": {[]string{"cases", "--ended", "--unanswered"}, []string{"--ended: --unanswered and --due-before are for open cases"}},
-		"no list":        {[]string{"import"}, []string{"want a file, and not 0"}},
-		"list is none":   {[]string{"import", none + ".csv"}, []string{none + ".csv: no such file or directory"}},
+		"nothing":         {nil, nil},
+		"no such":         {[]string{"stat"}, []string{"pixmed inbox: there is no command of this name; did you mean stats?"}},
+		"no file":         {[]string{"stats", "--db", none}, []string{"there is no file " + none + ", which --db or PIXMED_DB names"}},
+		"no id":           {[]string{"show"}, []string{"want an id, and not 0"}},
+		"bad id":          {[]string{"show", "\x1b"}, []string{"argument 1: it is not an id"}},
+		"a URL for an id": {[]string{"show", "postgres://u:" + webhookSecret + "@h/d"}, []string{"argument 1: it is not an id"}},
+		"no ids":          {[]string{"replay"}, []string{"no ids: give some, or --state"}},
+		"none":            {[]string{"answered"}, []string{"want from 1 to 1000 ids, and not 0"}},
+		"both":            {[]string{"replay", id, "--state", "dead"}, []string{"--state: give ids or this, not both"}},
+		"no choice":       {[]string{"replay", id, "--error", "x"}, []string{"--error, --since, --until and --yes go with --state"}},
+		"all of what":     {[]string{"resolve", "--state", "done", "--yes"}, []string{"--state: want dead or quarantined, not \"done\""}},
+		"nobody":          {[]string{"answered", id, "--by", ""}, []string{"--by: it is empty"}},
+		"somebody":        {[]string{"answered", id, "--by", strange, "--note", strings.Repeat("x", 5000)}, []string{"--by: want a name", "--note: want at most 4096 bytes"}},
+		"no age":          {[]string{"purge"}, []string{"--older-than: say how old"}},
+		"bad settings":    {[]string{"list", "--state", "lost", "--since", "yesterday", "--limit", "0"}, []string{"--state: want pending or done or dead or quarantined or resolved", "--since: want a time", "2d for two days ago", "--limit: want"}},
+		"bad case":        {[]string{"cases", "--state", "resolved", "--due-before", "soon"}, []string{"--state: want pending or dead or done", "--due-before: want a time", "2d for two days from now"}},
+		"ended and open":  {[]string{"cases", "--ended", "--unanswered"}, []string{"--ended: --unanswered and --due-before are for open cases"}},
+		"no list":         {[]string{"import"}, []string{"want a file, and not 0"}},
+		"list is none":    {[]string{"import", none + ".csv"}, []string{none + ".csv: no such file or directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,6 +197,9 @@ func TestInboxMistakes(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			contains(t, got.err, test.want...)
+			if strings.Contains(got.err, webhookSecret[:4]) {
+				t.Errorf("a secret is in %s", got.err)
+			}
 		})
 	}
 	if _, err := os.Stat(none); err == nil {

@@ -213,12 +213,12 @@ func TestAnswers(t *testing.T) {
 			t.Parallel()
 			gateway := newGateway(t)
 			s := start(t, settings(gateway, database(t), t.TempDir()))
+			await(t, s.admin+"/readyz", "ready\n")
 			for _, test := range []struct {
 				method, url, password string
 				status                int
 			}{
 				{http.MethodGet, s.admin + "/healthz", "", http.StatusOK},
-				{http.MethodGet, s.admin + "/readyz", "", http.StatusOK},
 				{http.MethodGet, s.admin + "/metrics", "", http.StatusOK},
 				{http.MethodGet, s.webhook + webhookPath, "", http.StatusMethodNotAllowed},
 				{http.MethodPost, s.webhook + webhookPath, "", http.StatusUnauthorized},

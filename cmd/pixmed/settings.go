@@ -272,19 +272,25 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// readSmall reads a file that is no larger than a secret may be.
-func readSmall(name string) (string, error) {
+// readSmall reads a file that is no larger than a secret may be. No error shows the
+// path: whoever mixes two variables up has put the secret itself there.
+func readSmall(name string) (text string, err error) {
+	defer func() {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fmt.Errorf("want the path of a file that can be read: %w", e.Err)
+		}
+	}()
 	f, err := openRegular(name)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = f.Close() }()
 	const most = 64 << 10
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if len(text) > most {
-		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", most)}
+	all, err := io.ReadAll(io.LimitReader(f, most+1))
+	if len(all) > most {
+		err = fmt.Errorf("the file has more than %d bytes", most)
 	}
-	return string(text), err
+	return string(all), err
 }
 
 var errNotRegular = errors.New("it is not a regular file")

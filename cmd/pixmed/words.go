@@ -9,9 +9,9 @@ import (
 // sdkWords are what the SDK says to those who write programs, each followed by what
 // the command says instead.
 var sdkWords = []string{
-	": make room, or change sqlite.WithMinFreeDisk", ": make room",
+	": free some space, or change sqlite.WithMinFreeDisk", ": free some space",
 	"; use package postgres to share an inbox", "; several processes may share an inbox in PostgreSQL",
-	", or use WithPollOnly and see there", ", or set --" + databasePooler.flag,
+	", or use WithPollOnly and read its documentation", ", or set --" + databasePooler.flag,
 	": drop the schema, or choose another one with WithSchema", ": drop the schema, or use another database",
 	"raise its MaxConns (pool_max_conns in the URL)", "set a larger pool_max_conns in the URL",
 	"WithDefence: ", "set the deadlines: ",
@@ -26,9 +26,13 @@ var wordsReplacer = strings.NewReplacer(sdkWords...)
 // inWords returns a text of the SDK's in the words of the command.
 func inWords(text string) string { return wordsReplacer.Replace(text) }
 
-// attrInWords does that for the texts of a log line, and writes durations as text
-// too, where JSON would have them in nanoseconds.
+// attrInWords does that for the texts of a log line. Durations are text too, which JSON
+// would have in nanoseconds, and ids are left out that nobody needs who has the
+// transaction's.
 func attrInWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "external_id" || a.Key == "e2e_id" {
+		return slog.Attr{}
+	}
 	switch value := a.Value.Any().(type) {
 	case string:
 		return slog.String(a.Key, inWords(value))

@@ -23,7 +23,7 @@ var goName = regexp.MustCompile(`\bWith(out)?[A-Z]\w+|\b(pixmed|inbox|ops|postgr
 
 // unsaid are texts of the SDK's that never reach a user of the command, by why not.
 var unsaid = map[string]string{
-	"the base URL has credentials in it":                                      "--gateway is checked first",
+	"the base URL contains credentials":                                       "--gateway is checked first",
 	"the base URL is plain http to ":                                          "--gateway is checked first",
 	"no verifier: use WithVerifier":                                           "serve always gives one",
 	"WithVerifier and WithoutVerification contradict each other":              "serve gives one of them",
@@ -99,13 +99,14 @@ func sdkTexts(t *testing.T) (texts []string) {
 	return texts
 }
 
-// Lines of the log are in the words of the command, and durations are text.
+// Lines of the log are in the words of the command, durations are text, and the
+// payer's and the merchant's own ids are left out.
 func TestLogWords(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log := newLogger(&config{}, &process{err: &out})
-	log.With("cause", errors.New("5 MiB are free: make room, or change sqlite.WithMinFreeDisk")).
-		Info("pixmed: invalid webhook kept by WithInvalid's callback", "duration", 1500*time.Millisecond, "n", 1, slog.Group("g", "d", time.Second))
+	log.With("cause", errors.New("5 MiB are free: free some space, or change sqlite.WithMinFreeDisk")).
+		Info("pixmed: invalid webhook kept by WithInvalid's callback", "duration", 1500*time.Millisecond, "n", 1, "external_id", "T&ste378", "e2e_id", "E082535392025011818245238600338f", slog.Group("g", "d", time.Second))
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func TestLogWords(t *testing.T) {
 	}
 	delete(got, "time")
 	if diff := cmp.Diff(map[string]any{
-		"level": "INFO", "msg": "pixmed: invalid webhook kept in quarantine", "cause": "5 MiB are free: make room", "duration": "1.5s", "n": 1.0, "g": map[string]any{"d": "1s"},
+		"level": "INFO", "msg": "pixmed: invalid webhook kept in quarantine", "cause": "5 MiB are free: free some space", "duration": "1.5s", "n": 1.0, "g": map[string]any{"d": "1s"},
 	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

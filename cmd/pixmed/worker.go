@@ -39,7 +39,11 @@ func (w *worker) Receive(ctx context.Context, n *pixmed.Notification) (err error
 		}
 	}
 	if w.forwarder != nil {
-		err = errors.Join(err, w.forward(func() error { return w.forwarder.notification(ctx, n) }))
+		forwardErr := w.forward(func() error { return w.forwarder.notification(ctx, n) })
+		if err == nil { // what is put off must not be joined
+			return forwardErr
+		}
+		err = errors.Join(err, forwardErr)
 	}
 	return err
 }

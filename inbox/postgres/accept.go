@@ -23,7 +23,7 @@ func areFirst(ops []*ledger.Op) bool {
 
 // commitFirst stores the first events of new cases, in a transaction of one round
 // trip, and returns the operations whose cases exist.
-func (s *store) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (rest []*ledger.Op, err error) {
+func (s *engine) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (rest []*ledger.Op, err error) {
 	c := s.newClaimer(claim)
 	defer func() { c.end(err) }()
 	var added newRows

@@ -89,7 +89,7 @@ func (f *floor) raise(claimed time.Time) {
 
 // claimer makes a claim in a transaction of the committer's.
 type claimer struct {
-	s        *store
+	s        *engine
 	claim    *ledger.Claim
 	lease    int64
 	since    time.Time
@@ -101,7 +101,7 @@ type claimer struct {
 }
 
 // newClaimer begins a claim; nil asks for none.
-func (s *store) newClaimer(claim *ledger.Claim) *claimer {
+func (s *engine) newClaimer(claim *ledger.Claim) *claimer {
 	if claim == nil {
 		return nil
 	}

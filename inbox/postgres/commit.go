@@ -11,10 +11,10 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Commit implements [ledger.Store]. If the connection is lost it tries once more on
+// Commit implements [ledger.Engine]. If the connection is lost it tries once more on
 // another one: the connection was stale, or what became of the COMMIT is not known.
 // The events' ids and the leases tell.
-func (s *store) Commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
+func (s *engine) Commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
 	if claim != nil && claim.Made {
 		claim = nil
 	}
@@ -34,7 +34,7 @@ func (s *store) Commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Clai
 }
 
 // commit does the operations on the committer's connection.
-func (s *store) commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (err error) {
+func (s *engine) commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (err error) {
 	if err := s.connect(ctx); err != nil {
 		s.drop()
 		return err
@@ -79,7 +79,7 @@ func (s *store) commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Clai
 
 // commitCases does operations in one transaction, of two round trips. It reports
 // whether something waits in one of the cases.
-func (s *store) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (waiting bool, err error) {
+func (s *engine) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (waiting bool, err error) {
 	c := s.newClaimer(claim)
 	defer func() { c.end(err) }()
 	l := s.newLoad()
@@ -131,12 +131,12 @@ func (s *store) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledger
 
 // round is a round trip: statements with what reads their results.
 type round struct {
-	s     *store
+	s     *engine
 	batch pgx.Batch
 	reads []func(pgx.BatchResults) error
 }
 
-func (s *store) newRound() *round { return &round{s: s} }
+func (s *engine) newRound() *round { return &round{s: s} }
 
 // exec adds a statement without results.
 func (r *round) exec(sql string, args ...any) {

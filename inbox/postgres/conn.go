@@ -48,7 +48,7 @@ func millis(d time.Duration) string { return strconv.FormatInt(max(d.Millisecond
 var errExhausted = errors.New("all connections of the pool are in use: raise its MaxConns (pool_max_conns in the URL)")
 
 // connect makes sure that the committer has a connection.
-func (s *store) connect(ctx context.Context) error {
+func (s *engine) connect(ctx context.Context) error {
 	if s.conn != nil {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (s *store) connect(ctx context.Context) error {
 
 // drop gives the committer's connection up. It is closed, so that nobody else gets
 // its settings.
-func (s *store) drop() {
+func (s *engine) drop() {
 	if s.conn == nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (s *store) drop() {
 // reset makes the pool give up all connections, since those that are idle lead to
 // where the one that failed did: a server that is gone or read-only now, or
 // nowhere. It does so once a second at most.
-func (s *store) reset() {
+func (s *engine) reset() {
 	now := time.Now().UnixNano()
 	if last := s.resetAt.Load(); now-last > int64(time.Second) && s.resetAt.CompareAndSwap(last, now) {
 		s.pool.Reset()
@@ -148,9 +148,9 @@ func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
 // over its sessions may look like none.
 const poolerChecks = 3
 
-// checkPooler looks whether a pooler in transaction mode stands before the
-// database: there, each transaction may run in another session.
-func (s *store) checkPooler(ctx context.Context) error {
+// checkPooler checks whether the database is behind a pooler in transaction
+// mode: there, each transaction may run in another session.
+func (s *engine) checkPooler(ctx context.Context) error {
 	a, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (s *store) checkPooler(ctx context.Context) error {
 	case err != nil || !pooled:
 		return err
 	case !s.config.PollOnly:
-		return errors.New("a pooler in transaction mode stands before the database: connect to the database itself, or use WithPollOnly and see there")
+		return errors.New("the database is behind a pooler in transaction mode: connect to the database itself, or use WithPollOnly and read its documentation")
 	}
 	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:

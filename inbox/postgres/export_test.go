@@ -10,16 +10,16 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// OpenStore returns the engine alone.
-func OpenStore(ctx context.Context, pool *pgxpool.Pool) (ledger.Store, error) {
+// OpenEngine returns the engine alone.
+func OpenEngine(ctx context.Context, pool *pgxpool.Pool) (ledger.Engine, error) {
 	c := config.Default()
 	c.Schema, c.PollInterval, c.Overdue = DefaultSchema, time.Second, time.Minute
-	return newStore(ctx, pool, c)
+	return newEngine(ctx, pool, c)
 }
 
 // Queries are the statements of the default schema that run often.
 func Queries() map[string]string {
-	s := &store{schema: DefaultSchema}
+	s := &engine{schema: DefaultSchema}
 	s.sql = newQueries(s.in)
 	q := s.sql
 	all := map[string]string{
@@ -51,7 +51,7 @@ type Query struct {
 
 // Searches are the statements that search for a text.
 func Searches(text string) map[string]Query {
-	s := &store{schema: DefaultSchema}
+	s := &engine{schema: DefaultSchema}
 	s.sql = newQueries(s.in)
 	all := make(map[string]Query)
 	for name, f := range map[string]ledger.CaseFilter{

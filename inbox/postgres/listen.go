@@ -17,10 +17,10 @@ const (
 )
 
 // channel is what notifications are sent on.
-func (s *store) channel() string { return s.config.Schema + "_due" }
+func (s *engine) channel() string { return s.config.Schema + "_due" }
 
 // tell makes the notify loop tell others. It never blocks.
-func (s *store) tell() {
+func (s *engine) tell() {
 	select {
 	case s.waiting <- struct{}{}:
 	default:
@@ -28,7 +28,7 @@ func (s *store) tell() {
 }
 
 // notifyLoop tells other processes.
-func (s *store) notifyLoop() {
+func (s *engine) notifyLoop() {
 	if s.config.PollOnly {
 		return
 	}
@@ -45,8 +45,8 @@ func (s *store) notifyLoop() {
 	}
 }
 
-// Start implements [ledger.Store].
-func (s *store) Start(wake func()) {
+// Start implements [ledger.Engine].
+func (s *engine) Start(wake func()) {
 	if !s.config.PollOnly {
 		s.goroutines.Go(func() { s.listenLoop(wake) })
 	}
@@ -54,17 +54,17 @@ func (s *store) Start(wake func()) {
 
 // listenLoop listens for what others tell. That it cannot is logged once, and not
 // while the committer has no connection either, which logs it then.
-func (s *store) listenLoop(wake func()) {
+func (s *engine) listenLoop(wake func()) {
 	for failures, logged := 0, false; s.background.Err() == nil; s.pause(reconnectPause) {
 		err := s.listen(wake, func() { failures, logged = 0, false })
 		if failures++; failures > 3 && !logged && s.works.Load() && s.background.Err() == nil {
 			logged = true
-			s.log.Warn("pixmed: cannot listen for what other processes accept; it is found by asking each second", "error", err)
+			s.log.Warn("pixmed: cannot listen for what other processes accept; falling back to polling every second", "error", err)
 		}
 	}
 }
 
-func (s *store) listen(wake, works func()) error {
+func (s *engine) listen(wake, works func()) error {
 	ctx, cancel := context.WithTimeout(s.background, s.config.CommitTimeout)
 	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
@@ -90,7 +90,7 @@ func (s *store) listen(wake, works func()) error {
 }
 
 // pause waits, unless the inbox is closed.
-func (s *store) pause(d time.Duration) {
+func (s *engine) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -67,7 +67,7 @@ type load struct {
 	known  map[string]bool         // events that are stored
 }
 
-func (s *store) newLoad() *load {
+func (s *engine) newLoad() *load {
 	return &load{
 		round: round{s: s},
 		found: make(map[string]*ledger.Case), locked: make(map[string]bool), known: make(map[string]bool),

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
@@ -25,7 +25,7 @@ func TestMutants(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]struct {
 		in, old, with string
-		check         func(context.Context, *pgxpool.Pool, ledger.Store) error
+		check         func(context.Context, *pgxpool.Pool, ledger.Engine) error
 	}{
 		"a claim takes what is not due":                 {"WITH due AS", "run_at <= statement_timestamp() AND", "run_at IS NOT NULL AND", compared},
 		"a claim forgets what ran":                      {"WITH due AS", "WHEN c.held THEN c.running", "", compared},
@@ -56,12 +56,12 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			mutant := &mutator{in: m.in, old: m.old, with: m.with}
 			s := enginetest.Postgres(t)
-			store, err := postgres.OpenStore(t.Context(), newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.Tracer = mutant }))
+			engine, err := postgres.OpenEngine(t.Context(), newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.Tracer = mutant }))
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = m.check(t.Context(), s.Pool(t), store)
-			if closed := store.Close(); closed != nil {
+			err = m.check(t.Context(), s.Pool(t), engine)
+			if closed := engine.Close(); closed != nil {
 				t.Error(closed)
 			}
 			switch {
@@ -77,14 +77,14 @@ func TestMutants(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
 		pool := enginetest.Postgres(t).Pool(t)
-		store, err := postgres.OpenStore(t.Context(), pool)
+		engine, err := postgres.OpenEngine(t.Context(), pool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := held(t.Context(), pool, store); err != nil {
+		if err := held(t.Context(), pool, engine); err != nil {
 			t.Error(err)
 		}
-		if err := store.Close(); err != nil {
+		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -116,13 +116,13 @@ func (m *mutator) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 func (m *mutator) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
 func (m *mutator) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
 
-// compared compares a store with the model, until they differ.
-func compared(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
+// compared compares a engine with the model, until they differ.
+func compared(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) error {
 	for seed := range uint64(20) {
 		if _, err := pool.Exec(ctx, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids"); err != nil {
 			return err
 		}
-		if err := storetest.Run(ctx, engine(store, pool), seed, 60); err != nil {
+		if err := modeltest.Run(ctx, subject(engine, pool), seed, 60); err != nil {
 			return err
 		}
 	}
@@ -131,7 +131,7 @@ func compared(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error
 
 // held locks a case that is due: neither a claim nor an accept may touch it, or wait
 // for it.
-func held(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
+func held(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) error {
 	accept := func(transaction string) *ledger.Op {
 		external := "x"
 		e := &ledger.Event{ID: uuid.NewString(), ExternalID: external, Status: uuid.NewString(), Raw: []byte("{}"), ReceivedAt: time.Now()}
@@ -140,7 +140,7 @@ func held(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
 	ctx, cancel := context.WithTimeout(ctx, enginetest.Patience)
 	defer cancel()
 	theirs, ours := uuid.NewString(), uuid.NewString()
-	if err := store.Commit(ctx, []*ledger.Op{accept(theirs)}, nil); err != nil {
+	if err := engine.Commit(ctx, []*ledger.Op{accept(theirs)}, nil); err != nil {
 		return err
 	}
 	tx, err := pool.Begin(ctx)
@@ -152,14 +152,14 @@ func held(ctx context.Context, pool *pgxpool.Pool, store ledger.Store) error {
 		return err
 	}
 	claim := &ledger.Claim{Max: 10, Lease: time.Minute}
-	if err := store.Commit(ctx, nil, claim); err != nil {
+	if err := engine.Commit(ctx, nil, claim); err != nil {
 		return fmt.Errorf("a claim: %w", err)
 	}
 	if len(claim.Attempts) > 0 {
 		return errors.New("what somebody holds was claimed")
 	}
 	ops := []*ledger.Op{accept(theirs), accept(ours)}
-	if err := store.Commit(ctx, ops, nil); err != nil {
+	if err := engine.Commit(ctx, ops, nil); err != nil {
 		return fmt.Errorf("accepts: %w", err)
 	}
 	if !errors.Is(ops[0].Err, ledger.ErrLocked) || ops[1].Err != nil {

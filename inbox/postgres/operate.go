@@ -26,8 +26,8 @@ UPDATE {schema}.cases c SET tried_at = NULL, remind_failures = 0, remind_at = ` 
 WHERE c.open AND c.answered_at IS NULL AND (c.tried_at IS NULL OR (SELECT reminders = '{}' FROM {schema}.settings WHERE one)) AND c.remind_at IS DISTINCT FROM ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + ``
 )
 
-// Dismiss implements [ledger.Store].
-func (s *store) Dismiss(ctx context.Context, id string, note *ledger.Note) error {
+// Dismiss implements [ledger.Engine].
+func (s *engine) Dismiss(ctx context.Context, id string, note *ledger.Note) error {
 	return pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
 		sql := s.sql.resolveOne
 		if note == nil {
@@ -47,10 +47,10 @@ func (s *store) Dismiss(ctx context.Context, id string, note *ledger.Note) error
 	})
 }
 
-// SetDefence implements [ledger.Store]. Whoever plans a reminder reads the settings
+// SetDefence implements [ledger.Engine]. Whoever plans a reminder reads the settings
 // in its transaction. The lock waits for all of those that have read the old ones
 // to end, so that the second transaction misses none of what they have planned.
-func (s *store) SetDefence(ctx context.Context, d ledger.Defence) error {
+func (s *engine) SetDefence(ctx context.Context, d ledger.Defence) error {
 	before := make([]int64, len(d.Before))
 	for i, b := range d.Before {
 		before[i] = b.Microseconds()

@@ -102,7 +102,7 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 			c.PollInterval = 100 * time.Millisecond
 		}
 	}
-	s, err := newStore(ctx, pool, c)
+	s, err := newEngine(ctx, pool, c)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +118,13 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
 }
 
-// newStore returns the engine, with its tables up to date.
-func newStore(ctx context.Context, pool *pgxpool.Pool, c *config.Config) (*store, error) {
+// newEngine returns the engine, with its tables up to date.
+func newEngine(ctx context.Context, pool *pgxpool.Pool, c *config.Config) (*engine, error) {
 	conns := int(pool.Config().MaxConns)
 	if conns < ownConns {
 		return nil, fmt.Errorf("the pool has at most %d connections, and the inbox needs %d: raise its MaxConns (pool_max_conns in the URL)", conns, ownConns)
 	}
-	s := &store{
+	s := &engine{
 		pool: pool, config: c, log: c.Logger, schema: pgx.Identifier{c.Schema}.Sanitize(),
 		waiting: make(chan struct{}, 1),
 		reading: make(chan struct{}, max(1, conns-ownConns+1-c.Workers)), transacting: make(chan struct{}, conns-ownConns),
@@ -141,8 +141,8 @@ func newStore(ctx context.Context, pool *pgxpool.Pool, c *config.Config) (*store
 	return s, nil
 }
 
-// store is the engine.
-type store struct {
+// engine is the [ledger.Engine].
+type engine struct {
 	pool   *pgxpool.Pool
 	config *config.Config
 	log    *slog.Logger
@@ -159,18 +159,18 @@ type store struct {
 	reading     chan struct{}   // holds one for each connection that reads for pages and counts,
 	transacting chan struct{}   // and for each that a callback's transaction has
 	waiting     chan struct{}   // of 1: something waits that other processes may take
-	background  context.Context //nolint:containedctx // it ends with the store
+	background  context.Context //nolint:containedctx // it ends with the engine
 	stop        context.CancelFunc
 	goroutines  sync.WaitGroup
 }
 
-var _ ledger.Store = (*store)(nil)
+var _ ledger.Engine = (*engine)(nil)
 
-// Held implements [ledger.Store]: other processes may be at work on what is held.
-func (s *store) Held(context.Context) ([]*ledger.Attempt, error) { return nil, nil }
+// Held implements [ledger.Engine]: other processes may be at work on what is held.
+func (s *engine) Held(context.Context) ([]*ledger.Attempt, error) { return nil, nil }
 
-// Close implements [ledger.Store].
-func (s *store) Close() error {
+// Close implements [ledger.Engine].
+func (s *engine) Close() error {
 	s.stop()
 	s.goroutines.Wait()
 	s.drop()

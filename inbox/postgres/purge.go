@@ -39,8 +39,8 @@ notes AS (DELETE FROM {schema}.notes n USING old WHERE n.transaction_id IS NULL 
 DELETE FROM {schema}.events e USING old WHERE e.id = old.id`
 )
 
-// Purge implements [ledger.Store].
-func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duration, includeDead bool) (deleted int64, next ledger.Cursor, err error) {
+// Purge implements [ledger.Engine].
+func (s *engine) Purge(ctx context.Context, after ledger.Cursor, age time.Duration, includeDead bool) (deleted int64, next ledger.Cursor, err error) {
 	var old []string
 	if after.ID == "" {
 		after.ID = uuid.Nil.String()
@@ -70,7 +70,7 @@ func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duratio
 	return deleted, next, err
 }
 
-func (s *store) purge(ctx context.Context, sql string, args ...any) (int64, error) {
+func (s *engine) purge(ctx context.Context, sql string, args ...any) (int64, error) {
 	tag, err := s.pool.Exec(ctx, sql, args...)
 	return tag.RowsAffected(), err
 }

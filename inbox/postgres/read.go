@@ -12,8 +12,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// shown are the columns of an event on a page: when it runs next, and whether it
-// runs, are the case's affair. For EXISTS a plan might read all cases that are held.
+// shown are further columns of an event on a page, which its case's row knows: when it
+// runs next, and whether it is running. With EXISTS a plan might read all held cases.
 const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
 	SELECT FROM {schema}.events b WHERE b.transaction_id = e.transaction_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
 	FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id) END,
@@ -22,8 +22,8 @@ const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.hel
 const (
 	sqlEvent   = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
 	sqlHistory = `SELECT ` + whole + shown + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid ORDER BY e.seq`
-	// sqlStats reads the open cases once, and of those only that are due, or the next,
-	// for the rest. What the settings say are scalars, for an index.
+	// sqlStats reads the index of open cases once, and a part of it for those that are
+	// overdue and the next that is due.
 	sqlStats = `
 SELECT p.n, (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT count(*) FROM {schema}.events WHERE state = 'quarantined'),
 	p.oldest, o.n, o.blocked,
@@ -34,21 +34,20 @@ SELECT p.n, (SELECT count(*) FROM {schema}.events WHERE state = 'dead'), (SELECT
 FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8 oldest FROM {schema}.events WHERE state = 'pending') p, (
 	SELECT count(*) n, least(coalesce(sum(value), 0), 9223372036854775807)::bigint blocked, count(*) FILTER (WHERE given_up > 0 AND answered_at IS NULL) given_up
 	FROM {schema}.cases WHERE open) o`
-	// What opened before this is due; NULL without WithDefence.
+	// A case that opened before this time is overdue; NULL without WithDefence.
 	openedAtEdge = `(SELECT statement_timestamp() - defence * interval '1 microsecond' FROM {schema}.settings WHERE one)`
 	sqlReceived  = `
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
 FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`
 
-	// sqlMatches finds the transactions of a search, by no more of each index than it
-	// has to read of them.
+	// sqlMatches finds the transactions of a search. It reads a bounded part of each
+	// index.
 	sqlMatches = `(
 	(SELECT transaction_id FROM {schema}.ids WHERE external_key >= $1::bytea AND external_key <= $2::bytea ORDER BY external_key LIMIT ` + ledger.MaxMatches + `) UNION
 	(SELECT transaction_id FROM {schema}.ids WHERE e2e_key >= $1::bytea AND e2e_key <= $2::bytea ORDER BY e2e_key LIMIT ` + ledger.MaxMatches + `) UNION
 	(SELECT transaction_id FROM {schema}.cases WHERE transaction_id BETWEEN $3::text::uuid AND $4::text::uuid ORDER BY transaction_id LIMIT ` + ledger.MaxMatches + `))`
-	// Of the tables they read the rows that were found. OFFSET keeps a plan from
-	// reading all in the order of the list, to stop when the page is full: most of
-	// them may match nothing.
+	// These read only the rows that were found. OFFSET keeps the planner from reading
+	// rows in the order of the list until the page is full: it might read them all.
 	sqlMatchingCases  = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.cases x WHERE x.transaction_id = m.transaction_id OFFSET 0) c`
 	sqlMatchingEvents = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.events x WHERE x.transaction_id = m.transaction_id OFFSET 0) e`
 
@@ -58,7 +57,7 @@ SELECT c.transaction_id::text, c.updated_at, c.dead, c.next_seq - 1, c.remind_at
 	sqlCaseStatus  = ` JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.status_seq WHERE true`
 	sqlListCases   = sqlCaseColumns + ` FROM {schema}.cases c` + sqlCaseStatus
 	sqlSearchCases = sqlCaseColumns + sqlMatchingCases + sqlCaseStatus
-	// sqlCurrents reads what cases are at: the first event that is pending, or the
+	// sqlCurrents reads the current event of cases: the first that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
 SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}.events e ON e.transaction_id = k.id AND e.seq = coalesce(
@@ -76,9 +75,9 @@ WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC
 	sqlGroup = `left(split_part(last_error, chr(10), 1), ` + ledger.FailureText + `)`
 )
 
-// query runs a query for pages and counts. It waits for others of its kind, so that
-// they never take a connection that the inbox or its workers need.
-func (s *store) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+// query runs a query for pages and counts. Few run at a time, so that they never take a
+// connection that the inbox or its workers need.
+func (s *engine) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
 	select {
 	case s.reading <- struct{}{}:
 		defer func() { <-s.reading }()
@@ -92,7 +91,7 @@ func (s *store) query(ctx context.Context, read func(pgx.Rows) error, sql string
 	return read(rows)
 }
 
-func (s *store) events(ctx context.Context, sql string, args ...any) (events []*ledger.Event, err error) {
+func (s *engine) events(ctx context.Context, sql string, args ...any) (events []*ledger.Event, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*ledger.Event, error) {
 			e := new(ledger.Event)
@@ -107,7 +106,7 @@ func (s *store) events(ctx context.Context, sql string, args ...any) (events []*
 }
 
 // Event implements [ledger.Reader].
-func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
+func (s *engine) Event(ctx context.Context, id string) (*ledger.Event, error) {
 	events, err := s.events(ctx, s.sql.event, id)
 	if err == nil && len(events) == 0 {
 		return nil, ledger.ErrNone
@@ -119,12 +118,12 @@ func (s *store) Event(ctx context.Context, id string) (*ledger.Event, error) {
 }
 
 // List implements [ledger.Reader].
-func (s *store) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
+func (s *engine) List(ctx context.Context, f ledger.Filter) ([]*ledger.Event, error) {
 	query, args := s.listQuery(f)
 	return s.events(ctx, query, args...)
 }
 
-func (s *store) listQuery(f ledger.Filter) (query string, args []any) {
+func (s *engine) listQuery(f ledger.Filter) (query string, args []any) {
 	columns, from := whole, ` FROM {schema}.events e`
 	if f.Bare {
 		columns = bare
@@ -159,17 +158,17 @@ func (s *store) listQuery(f ledger.Filter) (query string, args []any) {
 func searchArgs(s *ledger.Search) []any { return []any{s.FromKey, s.ToKey, s.FromID, s.ToID} }
 
 // History implements [ledger.Reader].
-func (s *store) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
+func (s *engine) History(ctx context.Context, transactionID string) ([]*ledger.Event, error) {
 	return s.events(ctx, s.sql.history, transactionID)
 }
 
 // Cases implements [ledger.Reader].
-func (s *store) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
+func (s *engine) Cases(ctx context.Context, f ledger.CaseFilter) ([]*ledger.CaseRow, error) {
 	query, args := s.casesQuery(f)
 	return s.cases(ctx, query, args...)
 }
 
-func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
+func (s *engine) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 	query = s.sql.listCases
 	if f.Search != nil {
 		query, args = s.sql.searchCases, searchArgs(f.Search)
@@ -213,7 +212,7 @@ func (s *store) casesQuery(f ledger.CaseFilter) (query string, args []any) {
 }
 
 // Case implements [ledger.Reader].
-func (s *store) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
+func (s *engine) Case(ctx context.Context, transactionID string) (*ledger.CaseRow, error) {
 	cases, err := s.cases(ctx, s.sql.listCases+" AND c.transaction_id = $1::text::uuid", transactionID)
 	if err == nil && len(cases) == 0 {
 		return nil, ledger.ErrNone
@@ -224,8 +223,8 @@ func (s *store) Case(ctx context.Context, transactionID string) (*ledger.CaseRow
 	return cases[0], nil
 }
 
-// cases runs a query for cases, and adds what they are at.
-func (s *store) cases(ctx context.Context, sql string, args ...any) (cases []*ledger.CaseRow, err error) {
+// cases runs a query for cases, and adds their current events.
+func (s *engine) cases(ctx context.Context, sql string, args ...any) (cases []*ledger.CaseRow, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		cases, err = pgx.CollectRows(rows, scanCase)
 		return err
@@ -259,7 +258,7 @@ func scanCase(row pgx.CollectableRow) (*ledger.CaseRow, error) {
 }
 
 // Notes implements [ledger.Reader].
-func (s *store) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
+func (s *engine) Notes(ctx context.Context, transactionID, event string) (notes []ledger.Note, err error) {
 	sql, id := s.sql.notes, transactionID
 	if id == "" {
 		sql, id = s.sql.eventNotes, event
@@ -276,7 +275,7 @@ func (s *store) Notes(ctx context.Context, transactionID, event string) (notes [
 }
 
 // Failures implements [ledger.Reader].
-func (s *store) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
+func (s *engine) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		failures, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (ledger.Failure, error) {
 			f := ledger.Failure{State: state}
@@ -290,7 +289,7 @@ func (s *store) Failures(ctx context.Context, state ledger.State, limit int) (fa
 }
 
 // Stats implements [ledger.Reader].
-func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
+func (s *engine) Stats(ctx context.Context) (st ledger.Stats, err error) {
 	var oldest float64
 	var nearest *time.Time
 	err = s.query(ctx, func(rows pgx.Rows) error {
@@ -302,7 +301,7 @@ func (s *store) Stats(ctx context.Context) (st ledger.Stats, err error) {
 }
 
 // CountReceived implements [ledger.Reader].
-func (s *store) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
+func (s *engine) CountReceived(ctx context.Context, span ledger.Span) (counts []ledger.Count, err error) {
 	err = s.query(ctx, func(rows pgx.Rows) (err error) {
 		counts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ledger.Count, err error) {
 			return c, row.Scan(&c.Span, &c.State, &c.Events)
@@ -321,9 +320,9 @@ func (r *round) version(rows pgx.Rows) error {
 	return err
 }
 
-// noteVersion logs once that another process has brought the tables further than
-// this program knows.
-func (s *store) noteVersion(version int) {
+// noteVersion logs, once, that another process has migrated the tables to a version
+// that this program does not know.
+func (s *engine) noteVersion(version int) {
 	if err := s.checkVersion(version); errors.Is(err, errOutdated) && !s.outdated {
 		s.outdated = true
 		s.log.Error("pixmed: the inbox is not ready", "error", err)

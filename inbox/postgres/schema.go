@@ -14,7 +14,7 @@ import (
 var migrations = []string{`
 CREATE TABLE {schema}.settings (
 	one       boolean     PRIMARY KEY DEFAULT true CHECK (one),
-	probed_at timestamptz, -- when somebody asked last whether the database can be written
+	probed_at timestamptz, -- when the last readiness check wrote this
 	defence   bigint,      -- microseconds from when a case opened until it is due; NULL: it is never
 	reminders bigint[]     NOT NULL DEFAULT '{}' -- microseconds before that, for each reminder
 );
@@ -25,23 +25,23 @@ CREATE TABLE {schema}.cases (
 	next_seq       bigint      NOT NULL DEFAULT 1,     -- the place of the next event
 	event_at       timestamptz,                        -- when its first pending event runs; NULL: nothing is pending
 	remind_at      timestamptz,                        -- when the next reminder is called, or tried again; NULL: none is
-	run_at         timestamptz,                        -- from when on it may be claimed: the lesser of both or, while it is held, the end of that
-	lease          bigint      NOT NULL DEFAULT 0,     -- what the last claim drew at random
-	held           boolean     NOT NULL DEFAULT false, -- by that claim, until run_at
+	run_at         timestamptz,                        -- when it may be claimed: the earlier of both or, while it is held, the end of the lease
+	lease          bigint      NOT NULL DEFAULT 0,     -- the random number of the last claim
+	held           boolean     NOT NULL DEFAULT false, -- by the last claim, until run_at
 	running        bigint      NOT NULL DEFAULT 0,     -- the place of the event that is leased; -1: the reminder is
 	updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
 
 	open            boolean     NOT NULL DEFAULT false,
 	status_seq      bigint      NOT NULL DEFAULT 0,  -- the place of the event whose status is the case's
 	value           bigint      NOT NULL DEFAULT 0,  -- in centavos
-	dead            bigint      NOT NULL DEFAULT 0,  -- how many of its events are
+	dead            bigint      NOT NULL DEFAULT 0,  -- how many of its events are dead
 	opened_at       timestamptz,
 	answered_at     timestamptz,
 	answered_by     text        NOT NULL DEFAULT '',
 	ended_at        timestamptz,
-	ended_by        text        NOT NULL DEFAULT '', -- '': a notification has
+	ended_by        text        NOT NULL DEFAULT '', -- '': a notification ended it
 	reminded_at     timestamptz,                     -- up to when reminders are done or given up
-	tried_at        timestamptz,                     -- when a reminder was claimed that failed, since then
+	tried_at        timestamptz,                     -- when the last failed attempt at the next reminder was claimed
 	remind_failures integer     NOT NULL DEFAULT 0,
 	given_up        integer     NOT NULL DEFAULT 0,  -- reminders
 	CHECK (NOT held OR run_at IS NOT NULL)
@@ -63,7 +63,7 @@ CREATE TABLE {schema}.events (
 	digest          bytea,      -- SHA-256 of raw, if it is quarantined or has no status
 	seq             bigint,     -- place in the case, NULL while quarantined
 	state           text        NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined', 'resolved')),
-	standing        smallint    NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: that, and its case has ended; 2: that, and it is open
+	standing        smallint    NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: the last, and final or ended by hand; 2: the last, and open
 	attempts        integer     NOT NULL DEFAULT 0,
 	failures        integer     NOT NULL DEFAULT 0,
 	discarded       boolean     NOT NULL DEFAULT false,
@@ -83,7 +83,7 @@ CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead'
 CREATE INDEX events_dead ON {schema}.events (transaction_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE transaction_id IS NULL;
 
-CREATE TABLE {schema}.ids ( -- what a search finds cases by; see ledger.Key
+CREATE TABLE {schema}.ids ( -- the ids by which a search finds cases; see ledger.Key
 	transaction_id uuid  NOT NULL,
 	external_key   bytea NOT NULL,
 	e2e_key        bytea NOT NULL,
@@ -92,9 +92,9 @@ CREATE TABLE {schema}.ids ( -- what a search finds cases by; see ledger.Key
 CREATE INDEX ids_external ON {schema}.ids (external_key);
 CREATE INDEX ids_e2e ON {schema}.ids (e2e_key);
 
-CREATE TABLE {schema}.notes ( -- what persons have done, and what reminders were called
+CREATE TABLE {schema}.notes ( -- what people did, and reminders that were called
 	id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	transaction_id uuid,       -- NULL of what is quarantined
+	transaction_id uuid,       -- NULL if the event is quarantined
 	event_id       uuid,       -- NULL if it is about the case
 	at             timestamptz NOT NULL DEFAULT clock_timestamp(),
 	action         text        NOT NULL,
@@ -106,7 +106,7 @@ CREATE INDEX notes_event ON {schema}.notes (event_id, id) WHERE transaction_id I
 `}
 
 // migrate brings the tables up to date, one process at a time.
-func (s *store) migrate(ctx context.Context) error {
+func (s *engine) migrate(ctx context.Context) error {
 	var encoding string
 	if err := s.pool.QueryRow(ctx, "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (s *store) migrate(ctx context.Context) error {
 
 // current reports whether there is nothing to migrate. It needs no more than the
 // right to read.
-func (s *store) current(ctx context.Context) (bool, error) {
+func (s *engine) current(ctx context.Context) (bool, error) {
 	var exists, river bool
 	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
 		s.schema+".inbox_migrations", s.schema+".river_job").Scan(&exists, &river); err != nil {
@@ -177,7 +177,7 @@ func (s *store) current(ctx context.Context) (bool, error) {
 
 // checkVersion fails if another process has brought the tables further than this
 // program knows.
-func (s *store) checkVersion(version int) error {
+func (s *engine) checkVersion(version int) error {
 	if version > len(migrations) {
 		return fmt.Errorf("the schema %s has version %d, and this program knows %d: %w", s.config.Schema, version, len(migrations), errOutdated)
 	}
@@ -187,4 +187,4 @@ func (s *store) checkVersion(version int) error {
 var errOutdated = errors.New("update the program")
 
 // in puts the schema's name into a statement.
-func (s *store) in(sql string) string { return strings.ReplaceAll(sql, "{schema}", s.schema) }
+func (s *engine) in(sql string) string { return strings.ReplaceAll(sql, "{schema}", s.schema) }

@@ -81,7 +81,7 @@ type sessionKey struct{}
 
 // session is an attempt's transaction.
 type session struct {
-	store *store
+	engine *engine
 
 	mu     sync.Mutex
 	conn   *stdlib.Conn // nil until the transaction is begun, and when it has ended
@@ -91,8 +91,8 @@ type session struct {
 	sql    *sqlSession // nil until it is asked for
 }
 
-// Session implements [ledger.Store].
-func (s *store) Session() ledger.Session { return &session{store: s} }
+// Session implements [ledger.Engine].
+func (s *engine) Session() ledger.Session { return &session{engine: s} }
 
 // Context implements [ledger.Session].
 func (s *session) Context(ctx context.Context) context.Context {
@@ -113,31 +113,31 @@ func (s *session) beginLocked(ctx context.Context) {
 }
 
 func (s *session) beginTx(ctx context.Context) error {
-	if cap(s.store.transacting) == 0 {
+	if cap(s.engine.transacting) == 0 {
 		return fmt.Errorf("the pool has at most %d connections, and the inbox needs all of them: raise its MaxConns (pool_max_conns in the URL)", ownConns)
 	}
 	select {
-	case s.store.transacting <- struct{}{}:
+	case s.engine.transacting <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a connection of the pool, of which there are too few for all workers: %w", ctx.Err())
 	}
 	// By way of database/sql's driver, which can then be given to SQLTx.
-	conn, err := stdlib.GetPoolConnector(s.store.pool).Connect(ctx)
+	conn, err := stdlib.GetPoolConnector(s.engine.pool).Connect(ctx)
 	if err != nil {
-		<-s.store.transacting
+		<-s.engine.transacting
 		return err
 	}
 	s.conn = conn.(*stdlib.Conn) //nolint:forcetypeassert // it says so
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
 	// A callback that hangs must not keep its locks when its attempt is given up.
-	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", millis(s.store.config.AttemptTimeout))
+	batch.Queue("SELECT set_config('idle_in_transaction_session_timeout', $1, true)", millis(s.engine.config.AttemptTimeout))
 	results := s.conn.Conn().SendBatch(ctx, &batch)
 	s.tx = results.Tx()
 	if err := results.Close(); err != nil {
 		s.end()
 		if isConnError(err) && ctx.Err() == nil {
-			s.store.reset()
+			s.engine.reset()
 		}
 		return err
 	}
@@ -157,7 +157,7 @@ func (s *session) end() {
 	}
 	_ = s.conn.Close() // gives it back to the pool, which closes it if it is broken
 	s.conn = nil
-	<-s.store.transacting
+	<-s.engine.transacting
 }
 
 // Commit implements [ledger.Session]. It is called when the callback has
@@ -179,7 +179,7 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	if s.err != nil {
 		return s.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.store.config.CommitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.engine.config.CommitTimeout)
 	defer cancel()
 	if s.sql.ended() {
 		return fmt.Errorf("the callback has tried to end it: %w", ErrTxManaged)
@@ -195,9 +195,9 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	default:
 		return errors.New("it was ended by a statement of the callback's")
 	}
-	l := s.store.newLoad()
-	l.exec(s.store.sql.settings, millis(lockTimeout), millis(s.store.config.CommitTimeout))
-	l.lock(s.store.sql.lockCase, []string{op.TransactionID}, nil)
+	l := s.engine.newLoad()
+	l.exec(s.engine.sql.settings, millis(lockTimeout), millis(s.engine.config.CommitTimeout))
+	l.lock(s.engine.sql.lockCase, []string{op.TransactionID}, nil)
 	if err := l.send(ctx, s.tx); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 	if !c.Changes().RowChanged {
 		return nil // another attempt has taken over: nothing is committed
 	}
-	w := s.store.newRound()
+	w := s.engine.newRound()
 	w.write(l.found, nil)
 	w.commit()
 	if err := w.send(ctx, s.tx); err != nil {
@@ -219,7 +219,7 @@ func (s *session) commit(ctx context.Context, op *ledger.Op) error {
 		return err
 	}
 	if c.Waits() {
-		s.store.tell()
+		s.engine.tell()
 	}
 	s.end()
 	return nil

@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	// The time of a case's first reminder after a time: when the case opened, and
-	// that time, stand between the three.
+	// The time of the first reminder after a given time. When the case opened, and the
+	// given time, go between these three.
 	plannedOf    = `(SELECT min(p.at) FROM {schema}.settings s, unnest(s.reminders) before, LATERAL (SELECT `
 	plannedAfter = ` + (s.defence - before) * interval '1 microsecond' AS at) p WHERE s.one AND p.at > coalesce(`
 	plannedEnd   = `, '-infinity'))`
 
-	// What run_at is of a case that is not held: the lesser of two times, which stand
-	// between these two; but not before now, since claims soon look no further back.
+	// The run_at of a case that is not held: the earlier of two times, which go between
+	// these two, but not before now, since claims do not look further back.
 	runOf  = `(SELECT x.at + greatest(clock_timestamp() - x.at, interval '0') FROM (SELECT least(`
 	runEnd = `) AS at) x)`
 
-	// sqlFirst stores the first events of new cases. What it does not return belongs
-	// to a case that exists.
+	// sqlFirst stores the first events of new cases. An event that it does not return
+	// belongs to a case that exists.
 	sqlFirst = `
 WITH c AS (
 	INSERT INTO {schema}.cases (transaction_id, next_seq, event_at, remind_at, run_at, open, status_seq, value, opened_at, ended_at)
@@ -35,12 +35,12 @@ FROM unnest($1::text[]::uuid[], $2::text[]::uuid[], $3::bytea[], $4::bigint[], $
 	e (id, transaction_id, external_id, external_digest, status, value, raw, digest, received_at, metadata, standing) JOIN c USING (transaction_id)
 RETURNING id::text`
 
-	// sqlIDs keeps what a search finds cases by, most of which is there already.
+	// sqlIDs stores the ids by which a search finds cases. Most are there already.
 	sqlIDs = `
 INSERT INTO {schema}.ids (transaction_id, external_key, e2e_key) SELECT * FROM unnest($1::text[]::uuid[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING`
 
-	// sqlSummary writes what a case is as a whole. It leaves run_at to sqlWrite,
-	// which follows.
+	// sqlSummary writes the summary of a case. It leaves run_at to sqlWrite, which
+	// follows.
 	sqlSummary = `
 UPDATE {schema}.cases c SET open = u.open, status_seq = u.status_seq, value = u.value, opened_at = u.opened_at, answered_at = u.answered_at, answered_by = u.answered_by,
 	ended_at = u.ended_at, ended_by = u.ended_by, reminded_at = u.reminded_at, tried_at = u.tried_at, remind_failures = u.failures, given_up = u.given_up,
@@ -50,7 +50,7 @@ FROM unnest($1::text[]::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::t
 	u (transaction_id, open, status_seq, value, opened_at, answered_at, answered_by, ended_at, ended_by, reminded_at, tried_at, failures, given_up, remind, delay)
 WHERE c.transaction_id = u.transaction_id`
 
-	// sqlWrite is one statement, since each takes its time.
+	// sqlWrite is a single statement, since every statement costs time.
 	sqlWrite = `
 WITH added AS (
 	INSERT INTO {schema}.events (id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing)
@@ -92,7 +92,7 @@ DELETE FROM {schema}.cases WHERE transaction_id = $1::text::uuid`
 	sqlProbe = `UPDATE {schema}.settings SET probed_at = clock_timestamp() RETURNING (SELECT max(version) FROM {schema}.inbox_migrations)`
 )
 
-// write adds what writes the changes of cases.
+// write adds the statements that write the changes of cases.
 func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event) {
 	for _, e := range quarantined {
 		r.exec(r.s.sql.quarantine, e.ID, nonNil(e.Raw), e.Digest, e.LastError, e.ReceivedAt, e.Metadata)
@@ -145,12 +145,12 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 	}
 }
 
-// note adds what keeps a note.
+// note adds a statement that stores a note.
 func (r *round) note(n ledger.Note) {
 	r.exec(r.s.sql.note, n.TransactionID, n.EventID, n.Action, n.By, n.Text)
 }
 
-// probe adds what shows whether the database can be written.
+// probe adds a write that shows whether the database can be written.
 func (r *round) probe() {
 	r.query(r.version, r.s.sql.probe)
 }
@@ -177,7 +177,7 @@ func (r *newRows) arguments() []any {
 	return []any{r.ids, r.transactions, r.externalIDs, r.digests, r.statuses, r.values, r.raws, r.sums, r.receivedAt, r.metadata, r.standings}
 }
 
-// idRows are what a search finds cases by.
+// idRows are the columns of ids to insert.
 type idRows struct {
 	transactions    []string
 	externals, e2es [][]byte
@@ -226,7 +226,7 @@ func (r *caseRows) add(id string, ch *ledger.Changes) {
 	r.released, r.dead = append(r.released, ch.Released), append(r.dead, ch.Dead)
 }
 
-// summaryRows are the columns of cases that say what they are as a whole.
+// summaryRows are the columns of the summaries of cases to update.
 type summaryRows struct {
 	ids, answeredBy, endedBy                 []string
 	open                                     []bool

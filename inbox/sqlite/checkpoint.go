@@ -19,11 +19,10 @@ const (
 	// a little more than walPages.
 	walStep = 44 << 20
 
-	// checkpointPatience is how long writers wait for readers then, and
-	// openPatience how long Open does.
-	checkpointPatience = 500 * time.Millisecond
-	openPatience       = 30 * time.Second
-	busyTimeout        = 10 * time.Second
+	// openPatience and closePatience are how long Open and Close wait for readers.
+	openPatience  = 30 * time.Second
+	closePatience = 500 * time.Millisecond
+	busyTimeout   = 10 * time.Second
 )
 
 // wal keeps the -wal file small. Under load somebody always reads, so that SQLite
@@ -36,7 +35,7 @@ type wal struct {
 // trimWAL starts the -wal file over if it has outgrown its limit. Who reads for
 // longer than writers are made to wait, such as a backup, keeps it from that until
 // it has grown by another step.
-func (s *store) trimWAL() {
+func (s *engine) trimWAL() {
 	if !s.wal.mu.TryLock() { // another transaction has ended
 		return
 	}
@@ -45,7 +44,7 @@ func (s *store) trimWAL() {
 	if err != nil || file.Size() < s.wal.limit {
 		return
 	}
-	done, err := s.checkpoint(context.Background(), checkpointPatience)
+	done, err := s.checkpoint(context.Background(), s.config.WALPatience)
 	s.wal.limit = walStep
 	if done {
 		return
@@ -60,7 +59,7 @@ func (s *store) trimWAL() {
 }
 
 // checkpointAtOpen syncs what is in the -wal file and moves it to the main one.
-func (s *store) checkpointAtOpen(ctx context.Context) error {
+func (s *engine) checkpointAtOpen(ctx context.Context) error {
 	done, err := s.checkpoint(ctx, openPatience)
 	if err != nil {
 		return fmt.Errorf("bring to disk what the last process has left in the -wal file: %w", err)
@@ -73,7 +72,7 @@ func (s *store) checkpointAtOpen(ctx context.Context) error {
 
 // checkpoint syncs what is in the -wal file, moves it to the main one, and empties
 // it. done is false if somebody has been reading all the time.
-func (s *store) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
+func (s *engine) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return false, err

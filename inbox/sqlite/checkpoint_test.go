@@ -13,6 +13,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 )
 
@@ -20,11 +21,12 @@ import (
 // and the transaction that comes on top of it.
 const walAtMost = 60 << 20
 
-// SQLite begins the -wal file anew when nobody reads. Here somebody always does.
+// SQLite starts the -wal file over when nobody reads. Here somebody always does, for
+// as long at a time as a busy machine may make it.
 func TestWALStaysSmall(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
-	in := s.Open(t, ignore)
+	in := s.Open(t, ignore, enginetest.Configure(func(c *config.Config) { c.WALPatience = enginetest.Patience }))
 	ctx, cancel := context.WithCancel(t.Context())
 	var reading sync.WaitGroup
 	db := s.DB(t)

@@ -61,7 +61,7 @@ func (t *txn) claim(c *ledger.Claim, since time.Time) (*ledger.Claim, error) {
 			return nil, err
 		}
 		lease := rand.Int64N(math.MaxInt64) + 1 //nolint:gosec // nobody gains by guessing it
-		if err := t.exec(t.store.stmts.claim, lease, t.now+c.Lease.Microseconds(), string(list)); err != nil {
+		if err := t.exec(t.engine.stmts.claim, lease, t.now+c.Lease.Microseconds(), string(list)); err != nil {
 			return nil, err
 		}
 		if err := t.heads(made, lease, since, cases, places, string(list)); err != nil {
@@ -72,7 +72,7 @@ func (t *txn) claim(c *ledger.Claim, since time.Time) (*ledger.Claim, error) {
 		return made, nil
 	}
 	var next int64
-	if err := t.row(t.store.stmts.next, t.now).Scan(&next); err != nil {
+	if err := t.row(t.engine.stmts.next, t.now).Scan(&next); err != nil {
 		return nil, err
 	}
 	if next >= 0 {
@@ -84,7 +84,7 @@ func (t *txn) claim(c *ledger.Claim, since time.Time) (*ledger.Claim, error) {
 // due returns cases that are due, and the place in each of what is leased, by the
 // case's number.
 func (t *txn) due(most int) (cases map[int64]due, places map[int64]int64, err error) {
-	rows, err := t.query(t.store.stmts.due, t.now, most)
+	rows, err := t.query(t.engine.stmts.due, t.now, most)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -113,7 +113,7 @@ func (d *due) reminder(lease int64, since time.Time, now int64) *ledger.Attempt 
 
 // heads reads the events that are leased. What is left of cases has none.
 func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[int64]due, places map[int64]int64, list string) (err error) {
-	rows, err := t.query(t.store.stmts.heads, list)
+	rows, err := t.query(t.engine.stmts.heads, list)
 	if err != nil {
 		return err
 	}
@@ -138,11 +138,11 @@ func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[
 	return rows.Err()
 }
 
-// Start implements [ledger.Store]: there are no other processes.
-func (s *store) Start(func()) {}
+// Start implements [ledger.Engine]: there are no other processes.
+func (s *engine) Start(func()) {}
 
-// Held implements [ledger.Store].
-func (s *store) Held(ctx context.Context) (attempts []*ledger.Attempt, err error) {
+// Held implements [ledger.Engine].
+func (s *engine) Held(ctx context.Context) (attempts []*ledger.Attempt, err error) {
 	rows, err := s.read.QueryContext(ctx, sqlHeld)
 	if err != nil {
 		return nil, err

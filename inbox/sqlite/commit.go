@@ -14,8 +14,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Commit implements [ledger.Store].
-func (s *store) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
+// Commit implements [ledger.Engine].
+func (s *engine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
 	if claim != nil && claim.Made {
 		claim = nil
 	}
@@ -57,7 +57,7 @@ func isDataError(err error) bool {
 }
 
 // commit does operations and claims cases in one transaction.
-func (s *store) commit(ops []*ledger.Op, claim *ledger.Claim) error {
+func (s *engine) commit(ops []*ledger.Op, claim *ledger.Claim) error {
 	since := time.Now()
 	var made *ledger.Claim
 	err := s.transact(func(t *txn) (err error) {
@@ -80,14 +80,14 @@ func (s *store) commit(ops []*ledger.Op, claim *ledger.Claim) error {
 // txn is the writer's transaction. No statement of it may be cancelled: that would
 // roll back what others of its batch wrote.
 type txn struct {
-	store *store
-	tx    *sql.Tx
-	now   int64 // in microseconds
+	engine *engine
+	tx     *sql.Tx
+	now    int64 // in microseconds
 }
 
 // transact runs a transaction of the writer's. When it returns nil, the transaction
 // is on disk, in the file that has the inbox's name.
-func (s *store) transact(do func(*txn) error) (err error) {
+func (s *engine) transact(do func(*txn) error) (err error) {
 	tx, err := s.write.BeginTx(context.Background(), nil)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s *store) transact(do func(*txn) error) (err error) {
 			_ = tx.Rollback()
 		}
 	}()
-	t := &txn{store: s, tx: tx, now: time.Now().UnixMicro()}
+	t := &txn{engine: s, tx: tx, now: time.Now().UnixMicro()}
 	if err := t.checkOwner(); err != nil {
 		return err
 	}
@@ -118,11 +118,11 @@ const sqlOwner = `SELECT owner FROM settings`
 // system has lost the lock.
 func (t *txn) checkOwner() error {
 	var owner int64
-	if err := t.row(t.store.stmts.owner).Scan(&owner); err != nil {
+	if err := t.row(t.engine.stmts.owner).Scan(&owner); err != nil {
 		return err
 	}
-	if owner != t.store.owner {
-		return fmt.Errorf("another process has opened %s: stop one of the two", t.store.path)
+	if owner != t.engine.owner {
+		return fmt.Errorf("another process has opened %s: stop one of the two", t.engine.path)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // checkFile fails when there is nothing left of the file: SQLite goes on writing to
 // one that was moved or deleted, and whatever it writes is gone at the next start.
-func (s *store) checkFile() error {
+func (s *engine) checkFile() error {
 	if file, err := os.Stat(s.path); err != nil || !os.SameFile(file, s.file) {
 		return fmt.Errorf("%s is no longer the file that was opened: it was moved or deleted; put it back, or restart the process", s.path)
 	}
@@ -22,7 +22,7 @@ func (s *store) checkFile() error {
 const diskCheckEvery = 500 * time.Millisecond
 
 // checkDisk fails when there is little room on the disk.
-func (s *store) checkDisk() error {
+func (s *engine) checkDisk() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
 	if now := time.Now(); now.Sub(s.disk.at) >= diskCheckEvery {
@@ -31,7 +31,7 @@ func (s *store) checkDisk() error {
 	return s.disk.err
 }
 
-func (s *store) lookAtDisk() error {
+func (s *engine) lookAtDisk() error {
 	floor := uint64(defaultMinFreeDisk)
 	if s.config.MinFreeDisk != nil {
 		floor = *s.config.MinFreeDisk
@@ -40,7 +40,7 @@ func (s *store) lookAtDisk() error {
 		return nil
 	}
 	if free, err := freeDisk(filepath.Dir(s.path)); err == nil && free < floor {
-		return fmt.Errorf("%w: %d MiB are free on the disk of %s, and %d MiB must be: make room, or change sqlite.WithMinFreeDisk",
+		return fmt.Errorf("%w: only %d MiB are free on the disk of %s, at least %d MiB are required: free some space, or change sqlite.WithMinFreeDisk",
 			ledger.ErrUnavailable, free>>20, s.path, floor>>20)
 	}
 	return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// OpenStore returns the engine alone.
-func OpenStore(ctx context.Context, path string) (ledger.Store, error) {
+// OpenEngine returns the engine alone.
+func OpenEngine(ctx context.Context, path string) (ledger.Engine, error) {
 	c := config.Default()
 	c.PollInterval, c.Overdue = time.Second, time.Minute
 	return open(ctx, path, c)

@@ -58,7 +58,7 @@ func ensureFile(path string) error {
 
 // keepPrivate makes the files readable by their owner only, since they hold
 // personal data. SQLite gives those that it creates the mode of the first.
-func (s *store) keepPrivate() error {
+func (s *engine) keepPrivate() error {
 	for _, path := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -84,7 +84,7 @@ func (s *store) keepPrivate() error {
 }
 
 // checkOurs fails if the file is somebody else's, before anything is written.
-func (s *store) checkOurs(ctx context.Context) error {
+func (s *engine) checkOurs(ctx context.Context) error {
 	info, err := os.Lstat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

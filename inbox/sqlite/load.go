@@ -61,7 +61,7 @@ func (l *load) load(ops []*ledger.Op) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.query(l.store.stmts.cases, string(ids))
+	rows, err := l.query(l.engine.stmts.cases, string(ids))
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (l *load) load(ops []*ledger.Op) error {
 		return err
 	}
 	for id, number := range l.ids {
-		if err := addEvents(l.cases[id])(l.query(l.store.stmts.pending, number)); err != nil {
+		if err := addEvents(l.cases[id])(l.query(l.engine.stmts.pending, number)); err != nil {
 			return err
 		}
 	}
@@ -94,14 +94,14 @@ func (l *load) load(ops []*ledger.Op) error {
 func (l *load) loadFor(op *ledger.Op) error {
 	c, number := l.cases[op.TransactionID], l.ids[op.TransactionID]
 	if op.ExternalID != nil && !c.Empty() {
-		if err := addEvents(c)(l.query(l.store.stmts.last, number, ledger.ExternalDigest(*op.ExternalID), *op.ExternalID)); err != nil {
+		if err := addEvents(c)(l.query(l.engine.stmts.last, number, ledger.ExternalDigest(*op.ExternalID), *op.ExternalID)); err != nil {
 			return err
 		}
 	}
 	if n := l.accepts[op.TransactionID]; op.ExternalID != nil && n > 0 {
 		l.accepts[op.TransactionID] = 0
 		if number != 0 {
-			if err := addEvents(c)(l.query(l.store.stmts.standing, number, n+1)); err != nil {
+			if err := addEvents(c)(l.query(l.engine.stmts.standing, number, n+1)); err != nil {
 				return err
 			}
 		}

@@ -23,8 +23,8 @@ UPDATE cases AS c SET tried_at = NULL, remind_failures = 0, remind_at = ` + plan
 WHERE open AND answered_at IS NULL AND (tried_at IS NULL OR (SELECT reminders = '[]' FROM settings WHERE one = 1)) AND remind_at IS NOT ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
 )
 
-// Dismiss implements [ledger.Store].
-func (s *store) Dismiss(_ context.Context, id string, note *ledger.Note) error {
+// Dismiss implements [ledger.Engine].
+func (s *engine) Dismiss(_ context.Context, id string, note *ledger.Note) error {
 	return s.transact(func(t *txn) error {
 		query := sqlResolveOne
 		if note == nil {
@@ -46,8 +46,8 @@ func (s *store) Dismiss(_ context.Context, id string, note *ledger.Note) error {
 	})
 }
 
-// SetDefence implements [ledger.Store].
-func (s *store) SetDefence(_ context.Context, d ledger.Defence) error {
+// SetDefence implements [ledger.Engine].
+func (s *engine) SetDefence(_ context.Context, d ledger.Defence) error {
 	before := make([]int64, len(d.Before))
 	for i, b := range d.Before {
 		before[i] = b.Microseconds()

@@ -30,8 +30,8 @@ ORDER BY updated_at, transaction_id LIMIT ?5`
 	sqlPurgeQuarantined     = `DELETE FROM events WHERE id IN (` + sqlOldQuarantined + `)`
 )
 
-// Purge implements [ledger.Store].
-func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duration, includeDead bool) (deleted int64, next ledger.Cursor, err error) {
+// Purge implements [ledger.Engine].
+func (s *engine) Purge(ctx context.Context, after ledger.Cursor, age time.Duration, includeDead bool) (deleted int64, next ledger.Cursor, err error) {
 	before := time.Now().Add(-age).UnixMicro()
 	old, next, err := s.oldCases(ctx, after, before, includeDead)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *store) Purge(ctx context.Context, after ledger.Cursor, age time.Duratio
 }
 
 // oldCases finds what may be deleted, without the writer.
-func (s *store) oldCases(ctx context.Context, after ledger.Cursor, before int64, includeDead bool) (old []string, next ledger.Cursor, err error) {
+func (s *engine) oldCases(ctx context.Context, after ledger.Cursor, before int64, includeDead bool) (old []string, next ledger.Cursor, err error) {
 	since := int64(0)
 	if !after.At.IsZero() {
 		since = after.At.UnixMicro()
@@ -88,7 +88,7 @@ func (s *store) oldCases(ctx context.Context, after ledger.Cursor, before int64,
 }
 
 // purgeCases deletes those of the cases to which nothing has happened meanwhile.
-func (s *store) purgeCases(ids []string, before int64) (deleted int64, err error) {
+func (s *engine) purgeCases(ids []string, before int64) (deleted int64, err error) {
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return 0, err

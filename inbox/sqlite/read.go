@@ -14,8 +14,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// shown are the columns of an event on a page: when it runs next, and whether it
-// runs, are the case's affair.
+// shown are further columns of an event on a page, which its case's row knows: when it
+// runs next, and whether it is running.
 const shown = `, coalesce(CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
 	SELECT 1 FROM events b INDEXED BY events_pending WHERE b.case_id = e.case_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
 	FROM cases c WHERE c.id = e.case_id) END, 0),
@@ -25,8 +25,9 @@ const (
 	sqlEvent   = `SELECT ` + whole + shown + ` FROM events e WHERE id = ?`
 	sqlHistory = `SELECT ` + whole + shown + ` FROM events e WHERE case_id = (SELECT id FROM cases WHERE transaction_id = ?) ORDER BY seq`
 
-	// sqlStats reads the open cases once, and of those only that are due, or the next,
-	// for the rest. The sum may be more than an integer holds.
+	// sqlStats reads the index of open cases once, and a part of it for those that are
+	// overdue and the next that is due. The sum may overflow an integer, so it is taken
+	// in two halves.
 	sqlStats = `
 SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done'),
 	(SELECT count(*) FROM events WHERE state = 'dead' AND state <> 'done'),
@@ -38,12 +39,11 @@ SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done')
 		WHERE s.one = 1 AND c.open AND c.answered_at IS NULL AND c.opened_at > ` + openedAtEdge + ` ORDER BY c.opened_at LIMIT 1), 0),
 	count(*) FILTER (WHERE given_up > 0 AND answered_at IS NULL)
 FROM cases INDEXED BY cases_open WHERE open`
-	// What opened before this is due; NULL without WithDefence.
+	// A case that opened before this time is overdue; NULL without WithDefence.
 	openedAtEdge = `(SELECT ?1 - defence FROM settings WHERE one = 1 AND defence > 0)`
 	sqlReceived  = `SELECT (received_at - ?3) / ?4, state, count(*) FROM events WHERE id >= ?1 AND id < ?2 GROUP BY 1, 2`
 
-	// sqlMatches finds the cases of a search, by no more of each index than it has to
-	// read of them.
+	// sqlMatches finds the cases of a search. It reads a bounded part of each index.
 	sqlMatches = `(
 	SELECT * FROM (SELECT case_id AS number FROM ids INDEXED BY ids_external WHERE external_key >= ?1 AND external_key <= ?2 ORDER BY external_key LIMIT ` + ledger.MaxMatches + `) UNION
 	SELECT * FROM (SELECT case_id FROM ids INDEXED BY ids_e2e WHERE e2e_key >= ?1 AND e2e_key <= ?2 ORDER BY e2e_key LIMIT ` + ledger.MaxMatches + `) UNION
@@ -55,7 +55,7 @@ SELECT c.transaction_id, c.updated_at, c.dead, c.next_seq - 1, coalesce(c.remind
 	sqlCaseStatus  = ` CROSS JOIN events e ON e.case_id = c.id AND e.seq = c.status_seq WHERE true`
 	sqlListCases   = sqlCaseColumns + ` FROM cases c` + sqlCaseStatus
 	sqlSearchCases = sqlCaseColumns + ` FROM ` + sqlMatches + ` m CROSS JOIN cases c ON c.id = m.number` + sqlCaseStatus
-	// sqlCurrents reads what cases are at: the first event that is pending, or the
+	// sqlCurrents reads the current event of cases: the first that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
 SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transaction_id = k.value CROSS JOIN events e ON e.case_id = d.id AND e.seq = coalesce(
@@ -223,7 +223,7 @@ func (r *reader) Case(ctx context.Context, transactionID string) (*ledger.CaseRo
 	return cases[0], nil
 }
 
-// cases runs a query for cases, and adds what they are at.
+// cases runs a query for cases, and adds their current events.
 func (r *reader) cases(ctx context.Context, query string, args ...any) (cases []*ledger.CaseRow, err error) {
 	err = r.do(ctx, func(ctx context.Context, db *sql.DB) error {
 		if cases, err = scanCases(db.QueryContext(ctx, query, args...)); err != nil || len(cases) == 0 {

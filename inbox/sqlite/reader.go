@@ -45,7 +45,7 @@ func openReader(ctx context.Context, path string) (*reader, error) {
 		return nil, errors.New("the file is another user's, who may be kept from it by what SQLite has to create beside it: run this as that user")
 	}
 	r := &reader{path: path}
-	db, done, err := r.open(ctx)
+	db, done, err := r.open()
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ type reader struct {
 var _ ledger.Reader = (*reader)(nil)
 
 // open returns a database for one read.
-func (r *reader) open(context.Context) (db *sql.DB, done func(), err error) {
+func (r *reader) open() (db *sql.DB, done func(), err error) {
 	if r.read != nil {
 		return r.read, func() {}, nil
 	}
@@ -95,7 +95,7 @@ func (r *reader) open(context.Context) (db *sql.DB, done func(), err error) {
 
 // do runs a read.
 func (r *reader) do(ctx context.Context, read func(context.Context, *sql.DB) error) error {
-	db, done, err := r.open(ctx)
+	db, done, err := r.open()
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// applicationID says in a file's header that it is an inbox: "pxmd".
+// applicationID marks a file as an inbox in its header: "pxmd".
 const applicationID = 0x70786d64
 
 // migrations are applied in order; the file's user_version counts those that were.
@@ -15,8 +15,8 @@ const applicationID = 0x70786d64
 var migrations = []string{`
 CREATE TABLE settings (
 	one       integer PRIMARY KEY CHECK (one = 1),
-	owner     integer NOT NULL DEFAULT 0, -- drawn at random by the process that has the file open
-	probed_at integer,                    -- when somebody asked last whether the file can be written
+	owner     integer NOT NULL DEFAULT 0, -- the random number of the process that has the file open
+	probed_at integer,                    -- when the last readiness check wrote this
 	defence   integer NOT NULL DEFAULT 0, -- from when a case opened until it is due; 0: it is never
 	reminders text    NOT NULL DEFAULT '[]' -- how long before that reminders are called, in JSON
 ) STRICT;
@@ -28,23 +28,23 @@ CREATE TABLE cases (
 	next_seq       integer NOT NULL DEFAULT 1, -- the place of the next event
 	event_at       integer,                    -- when its first pending event runs; NULL: nothing is pending
 	remind_at      integer,                    -- when the next reminder is called, or tried again; NULL: none is
-	run_at         integer,                    -- from when on it may be claimed: the lesser of both or, while it is held, the end of that
-	lease          integer NOT NULL DEFAULT 0, -- what the last claim drew at random
-	held           integer NOT NULL DEFAULT 0, -- by that claim, until run_at
+	run_at         integer,                    -- when it may be claimed: the earlier of both or, while it is held, the end of the lease
+	lease          integer NOT NULL DEFAULT 0, -- the random number of the last claim
+	held           integer NOT NULL DEFAULT 0, -- by the last claim, until run_at
 	running        integer NOT NULL DEFAULT 0, -- the place of the event that is leased; -1: the reminder is
 	updated_at     integer NOT NULL,
 
 	open            integer NOT NULL DEFAULT 0 CHECK (open IN (0, 1)),
 	status_seq      integer NOT NULL DEFAULT 0,  -- the place of the event whose status is the case's
 	value           integer NOT NULL DEFAULT 0,  -- in centavos
-	dead            integer NOT NULL DEFAULT 0,  -- how many of its events are
+	dead            integer NOT NULL DEFAULT 0,  -- how many of its events are dead
 	opened_at       integer,
 	answered_at     integer,
 	answered_by     text    NOT NULL DEFAULT '',
 	ended_at        integer,
-	ended_by        text    NOT NULL DEFAULT '', -- '': a notification has
+	ended_by        text    NOT NULL DEFAULT '', -- '': a notification ended it
 	reminded_at     integer,                     -- up to when reminders are done or given up
-	tried_at        integer,                     -- when a reminder was claimed that failed, since then
+	tried_at        integer,                     -- when the last failed attempt at the next reminder was claimed
 	remind_failures integer NOT NULL DEFAULT 0,
 	given_up        integer NOT NULL DEFAULT 0,  -- reminders
 	CHECK (held IN (0, 1) AND (held = 0 OR run_at IS NOT NULL))
@@ -58,8 +58,8 @@ CREATE INDEX cases_dead ON cases (open, opened_at, transaction_id) WHERE dead > 
 
 CREATE TABLE events (
 	id              text    PRIMARY KEY NOT NULL,
-	case_id         integer,          -- its case, NULL while quarantined; numbers of new cases grow, and
-	                                  -- so does the index of them, where transaction ids are all over it
+	case_id         integer,          -- its case, NULL while quarantined. New numbers are the highest, so
+	                                  -- an index of them grows at its end; transaction ids are random
 	transaction_id  text,             -- that of its case
 	external_id     text    NOT NULL,
 	external_digest integer NOT NULL, -- of the external id, which may be long
@@ -69,7 +69,7 @@ CREATE TABLE events (
 	digest          blob,             -- SHA-256 of raw, if it is quarantined or has no status
 	seq             integer,          -- place in the case, NULL while quarantined
 	state           text    NOT NULL CHECK (state IN ('pending', 'done', 'dead', 'quarantined', 'resolved')),
-	standing        integer NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: that, and its case has ended; 2: that, and it is open
+	standing        integer NOT NULL DEFAULT 0, -- 0: not the last of its external id; 1: the last, and final or ended by hand; 2: the last, and open
 	attempts        integer NOT NULL DEFAULT 0,
 	failures        integer NOT NULL DEFAULT 0,
 	discarded       integer NOT NULL DEFAULT 0,
@@ -89,7 +89,7 @@ CREATE INDEX events_rest ON events (state, id) WHERE state <> 'done';
 CREATE INDEX events_dead ON events (case_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON events (digest) WHERE transaction_id IS NULL;
 
-CREATE TABLE ids ( -- what a search finds cases by; see ledger.Key
+CREATE TABLE ids ( -- the ids by which a search finds cases; see ledger.Key
 	case_id      integer NOT NULL,
 	external_key blob    NOT NULL,
 	e2e_key      blob    NOT NULL,
@@ -98,9 +98,9 @@ CREATE TABLE ids ( -- what a search finds cases by; see ledger.Key
 CREATE INDEX ids_external ON ids (external_key);
 CREATE INDEX ids_e2e ON ids (e2e_key);
 
-CREATE TABLE notes ( -- what persons have done, and what reminders were called
+CREATE TABLE notes ( -- what people did, and reminders that were called
 	id             integer PRIMARY KEY,
-	transaction_id text,    -- NULL of what is quarantined
+	transaction_id text,    -- NULL if the event is quarantined
 	event_id       text,    -- NULL if it is about the case
 	at             integer NOT NULL,
 	action         text    NOT NULL,
@@ -111,8 +111,8 @@ CREATE INDEX notes_case ON notes (transaction_id, id) WHERE transaction_id IS NO
 CREATE INDEX notes_event ON notes (event_id, id) WHERE transaction_id IS NULL;
 `}
 
-// migrate brings the tables up to date. The file is locked: nobody else does.
-func (s *store) migrate(ctx context.Context) error {
+// migrate brings the tables up to date. The file is locked, so nobody else does.
+func (s *engine) migrate(ctx context.Context) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (s *store) migrate(ctx context.Context) error {
 	return tx.Commit()
 }
 
-// statements are prepared on the writing connection, for what happens all the time.
+// statements are those that run often, prepared on the writing connection.
 type statements struct {
 	owner, cases, pending, last, lastCase     *sql.Stmt
 	standing, updateSummary, note             *sql.Stmt
@@ -143,10 +143,10 @@ type statements struct {
 	insertEvents, insertCases, insertIDs bulk
 }
 
-// bulk is an INSERT of several rows; there is a statement for each of bulkRows: to
-// run one takes longer than to write a row. On a violated constraint it rolls the
-// transaction back, which is what happens then anyway, and so it need not keep what
-// it would take to undo the statement alone.
+// bulk is an INSERT of several rows, with a statement for each of bulkRows: running a
+// statement takes longer than writing a row. A violated constraint rolls the whole
+// transaction back, as would happen anyway, so that SQLite keeps no journal for the
+// statement alone.
 type bulk struct {
 	columns int // that a row binds
 	stmts   [4]*sql.Stmt
@@ -154,7 +154,7 @@ type bulk struct {
 
 var bulkRows = [4]int{64, 16, 4, 1}
 
-func (s *store) prepare(ctx context.Context) error {
+func (s *engine) prepare(ctx context.Context) error {
 	for _, p := range []struct {
 		stmt **sql.Stmt
 		sql  string
@@ -198,7 +198,7 @@ func (s *store) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (s *store) prepareOne(ctx context.Context, stmt **sql.Stmt, query string) (err error) {
+func (s *engine) prepareOne(ctx context.Context, stmt **sql.Stmt, query string) (err error) {
 	if *stmt, err = s.write.PrepareContext(ctx, query); err == nil {
 		s.prepared = append(s.prepared, *stmt)
 	}

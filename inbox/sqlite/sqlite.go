@@ -90,10 +90,10 @@ func openInbox(ctx context.Context, path string, receiver pixmed.Receiver, opts 
 	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
 }
 
-// store is the engine. SQLite has one writer at a time, and writers that contend
+// engine is the [ledger.Engine]. SQLite has one writer at a time, and writers that contend
 // for it are starved, so there is one connection for writing, which the committer
 // and the purge take turns at, and a few for reading.
-type store struct {
+type engine struct {
 	reader
 
 	config *config.Config
@@ -113,13 +113,13 @@ type store struct {
 	wal  wal
 }
 
-var _ ledger.Store = (*store)(nil)
+var _ ledger.Engine = (*engine)(nil)
 
-func open(ctx context.Context, path string, c *config.Config) (_ *store, err error) {
+func open(ctx context.Context, path string, c *config.Config) (_ *engine, err error) {
 	if path, err = resolve(path); err != nil {
 		return nil, err
 	}
-	s := &store{config: c, log: c.Logger, path: path, lock: flock.New(path+".lock", flock.SetPermissions(0o600)), wal: wal{limit: walStep}}
+	s := &engine{config: c, log: c.Logger, path: path, lock: flock.New(path+".lock", flock.SetPermissions(0o600)), wal: wal{limit: walStep}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close(false))
@@ -168,7 +168,7 @@ func open(ctx context.Context, path string, c *config.Config) (_ *store, err err
 
 // secure brings everything that the file holds to disk, and makes it this
 // process's.
-func (s *store) secure(ctx context.Context) error {
+func (s *engine) secure(ctx context.Context) error {
 	// A process that was killed may have left what it wrote and never synced: it can
 	// be read, and a power cut would take it. It must be on disk before a redelivery
 	// of it is answered as a duplicate.
@@ -212,13 +212,13 @@ func plainDSN(path string, params ...string) string {
 
 func pragma(p string) string { return "_pragma=" + url.QueryEscape(p) }
 
-// Session implements [ledger.Store].
-func (s *store) Session() ledger.Session { return nil }
+// Session implements [ledger.Engine].
+func (s *engine) Session() ledger.Session { return nil }
 
-// Close implements [ledger.Store].
-func (s *store) Close() error { return s.close(true) }
+// Close implements [ledger.Engine].
+func (s *engine) Close() error { return s.close(true) }
 
-func (s *store) close(checkpoint bool) error {
+func (s *engine) close(checkpoint bool) error {
 	var errs []error
 	for _, stmt := range s.prepared {
 		errs = append(errs, stmt.Close())
@@ -228,7 +228,7 @@ func (s *store) close(checkpoint bool) error {
 	}
 	if s.write != nil {
 		if checkpoint { // so that the main file can be copied alone
-			if _, err := s.checkpoint(context.Background(), checkpointPatience); err != nil {
+			if _, err := s.checkpoint(context.Background(), closePatience); err != nil {
 				errs = append(errs, fmt.Errorf("checkpoint: %w", err))
 			}
 		}

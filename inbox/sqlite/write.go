@@ -15,24 +15,24 @@ const (
 	sqlInsertEvents = "INSERT OR ROLLBACK INTO events (id, case_id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing) VALUES "
 	sqlEventRow     = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-	// Most of them are there already, unless the case is new.
+	// Unless the case is new, most ids are there already.
 	sqlInsertIDs = "INSERT OR IGNORE INTO ids (case_id, external_key, e2e_key) VALUES "
 	sqlIDRow     = "(?, ?, ?)"
 
-	// The time of a case's first reminder after a time: when the case opened, and
-	// that time, stand between the three.
+	// The time of the first reminder after a given time. When the case opened, and the
+	// given time, go between these three.
 	plannedOf    = `(SELECT min(p.at) FROM (SELECT `
 	plannedAfter = ` + s.defence - b.value AS at FROM settings s, json_each(s.reminders) b WHERE s.one = 1) p WHERE p.at > coalesce(`
 	plannedEnd   = `, -1))`
 
-	// ?3 is what becomes of event_at: 0 nothing, 1 there is none, 2 it is ?4. ?6 is
-	// whether nobody holds the case any more.
+	// ?3 says what event_at becomes: 0 what it was, 1 NULL, 2 ?4. ?6 is set when the
+	// case is released.
 	sqlUpdateCase = `
 UPDATE cases SET next_seq = ?2, updated_at = ?5, dead = dead + ?7, held = CASE WHEN ?6 THEN 0 ELSE held END, running = CASE WHEN ?6 THEN 0 ELSE running END,
 	event_at = CASE ?3 WHEN 0 THEN event_at WHEN 1 THEN NULL ELSE ?4 END,
 	run_at = CASE WHEN held AND NOT ?6 THEN run_at ELSE ` + lesserOf + `CASE ?3 WHEN 0 THEN event_at WHEN 1 THEN NULL ELSE ?4 END` + lesserAnd + `remind_at` + lesserEnd + ` END
 WHERE id = ?1`
-	// lesserOf and the others give the lesser of two times that may be NULL.
+	// The earlier of two times, which may be NULL and go between these three.
 	lesserOf  = `(SELECT min(at) FROM (SELECT `
 	lesserAnd = ` AS at UNION ALL SELECT `
 	lesserEnd = `))`
@@ -61,7 +61,7 @@ DELETE FROM events WHERE case_id = ?1 AND seq >= ?2 AND seq < ?3 AND state = 'do
 
 // flush writes what changed.
 func (l *load) flush(quarantined []*ledger.Event) error {
-	stmts := &l.store.stmts
+	stmts := &l.engine.stmts
 	var lastCase int64
 	if err := l.row(stmts.lastCase).Scan(&lastCase); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 		if l.ids[id] == 0 && ch.RowChanged {
 			lastCase++
 			l.ids[id] = lastCase
-			at, remindAt := l.now+ch.Delay.Microseconds(), l.store.firstReminder(&ch.Summary)
+			at, remindAt := l.now+ch.Delay.Microseconds(), l.engine.firstReminder(&ch.Summary)
 			runAt := at
 			if remindAt != nil {
 				runAt = min(runAt, *remindAt)
@@ -138,7 +138,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 
 // firstReminder returns when the first reminder of a new case is called, nil for
 // never.
-func (s *store) firstReminder(c *ledger.Summary) *int64 {
+func (s *engine) firstReminder(c *ledger.Summary) *int64 {
 	if !c.Open || len(s.defence.Before) == 0 {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (l *load) flushCase(number int64, ch *ledger.Changes) error {
 	if !ch.RowChanged || ch.Deleted {
 		return nil
 	}
-	stmts := &l.store.stmts
+	stmts := &l.engine.stmts
 	if s := &ch.Summary; ch.SummaryChanged {
 		if err := l.exec(stmts.updateSummary, number, s.Open, s.StatusSeq, s.Value, toNull(s.OpenedAt), toNull(s.AnsweredAt), s.AnsweredBy,
 			toNull(s.EndedAt), s.EndedBy, toNull(s.RemindedAt), toNull(s.TriedAt), s.Failures, s.GivenUp, int(ch.Remind), l.now+ch.RemindDelay.Microseconds()); err != nil {
@@ -170,7 +170,7 @@ func (l *load) flushCase(number int64, ch *ledger.Changes) error {
 }
 
 func (t *txn) note(n ledger.Note) error {
-	return t.exec(t.store.stmts.note, n.TransactionID, n.EventID, t.now, n.Action, n.By, n.Text)
+	return t.exec(t.engine.stmts.note, n.TransactionID, n.EventID, t.now, n.Action, n.By, n.Text)
 }
 
 // delete deletes a case.

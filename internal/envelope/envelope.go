@@ -47,8 +47,7 @@ import (
 )
 
 const (
-	bufferSize = 32 << 10           // of the input
-	chunkSize  = bufferSize / 4 * 3 // what a full buffer decodes to
+	bufferSize = 32 << 10 // of the input
 
 	// overhead is how much an envelope may hold besides the base64 text. It need
 	// not be exact: it ends an endless stream of unknown members.
@@ -152,9 +151,9 @@ func newDecoder(r io.Reader, o Options, buf []byte) *Decoder {
 }
 
 // Release makes the Decoder's buffer available to other Decoders. After it,
-// Read and WriteTo return an error. Calling Release is optional, and calling it
-// again does nothing, but it must not run while Read, WriteTo or another Release
-// does: they would use a buffer that belongs to another Decoder.
+// Read returns an error. Calling Release is optional, and calling it again does
+// nothing, but it must not run while Read or another Release does: they would use
+// a buffer that belongs to another Decoder.
 func (d *Decoder) Release() {
 	d.err, d.rest = errReleased, nil
 	if d.pooled != nil {
@@ -191,32 +190,6 @@ func (d *Decoder) Read(p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
-}
-
-// WriteTo writes the rest of the PDF to w. An error of w is sticky, since the
-// bytes that w did not take are lost.
-func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
-	var total int64
-	for {
-		n, err := d.Read(b[:chunkSize])
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-		m, err := w.Write(b[:n])
-		total += int64(m)
-		if err == nil && m != n {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			d.err = err
-			return total, err
-		}
-	}
 }
 
 // MIMEType returns the type of the content as the envelope gives it, at most

@@ -59,21 +59,14 @@ type result struct {
 	Error  string
 }
 
-// drain reads d to its end in pieces of the given size, or through WriteTo if
-// that is 0.
+// drain reads d to its end in pieces of the given size.
 func drain(d *envelope.Decoder, size int) result {
 	var pdf strings.Builder
 	var err error
-	if size == 0 {
-		if _, err = d.WriteTo(&pdf); err == nil {
-			err = io.EOF
-		}
-	} else {
-		p := make([]byte, size)
-		for n := 0; err == nil; {
-			n, err = d.Read(p)
-			pdf.Write(p[:n])
-		}
+	p := make([]byte, size)
+	for n := 0; err == nil; {
+		n, err = d.Read(p)
+		pdf.Write(p[:n])
 	}
 	res := result{PDF: pdf.String(), MIME: d.MIMEType(), Kind: kindOf(err), Error: err.Error()}
 	if e, ok := errors.AsType[*envelope.Error](err); ok {

@@ -32,7 +32,7 @@ func TestEnvelopeLimit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, size := range []int{0, 1} {
+			for _, size := range []int{1, 24 << 10} {
 				d := envelope.NewDecoder(strings.NewReader(fill(tt.before, tt.after, tt.fill, 0)), envelope.Options{MaxBytes: maxBytes})
 				if got := drain(d, size); got.Kind != "EOF" || got.PDF != samplePDF {
 					t.Errorf("at the limit: %+v", got)
@@ -96,7 +96,7 @@ func TestReaderError(t *testing.T) {
 				} {
 					d := envelope.NewDecoder(r, envelope.Options{MaxBytes: mib})
 					var pdf bytes.Buffer
-					n, err := d.WriteTo(&pdf)
+					n, err := io.Copy(&pdf, d)
 					if !errors.Is(err, errBoom) || errors.Is(err, envelope.ErrTruncated) || errors.Is(err, io.ErrUnexpectedEOF) {
 						t.Errorf("error at %d: %v", i, err)
 					}

@@ -111,7 +111,7 @@ func (d *Decoder) member(first bool) (name []byte, end bool, err error) {
 	return name, false, err
 }
 
-// str reads a string, of which the opening quote has been read, and appends to
+// str reads a string whose opening quote has been read, and appends to
 // dst as much of it as dst has room for. It reports whether it cut the string.
 func (d *Decoder) str(dst []byte) (s []byte, cut bool, err error) {
 	put := func(b []byte) {

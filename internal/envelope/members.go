@@ -231,7 +231,7 @@ func isMessage(name []byte) bool {
 	return false
 }
 
-// addMessage reads a string, of which the opening quote has been read, and adds
+// addMessage reads a string whose opening quote has been read, and adds
 // as much of it to the message as there is room for.
 func (d *Decoder) addMessage() error {
 	if d.message == nil {

@@ -139,7 +139,7 @@ func TestMaxBytes(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, size), func(t *testing.T) {
 				t.Parallel()
-				for _, chunk := range []int{0, 1, 4, 512} {
+				for _, chunk := range []int{1, 4, 512, 24 << 10} {
 					for over := range 7 {
 						limit := size - over
 						d := envelope.NewDecoder(strings.NewReader(tt.input), envelope.Options{MaxBytes: int64(limit)})

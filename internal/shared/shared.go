@@ -1,5 +1,5 @@
-// Package shared computes a value once for all who ask for it at the same time, and
-// keeps it for a while: counts that are asked for by many cost what they cost one.
+// Package shared computes a value once for all concurrent callers and keeps it for
+// a while, so that counts cost many callers what they cost one.
 package shared
 
 import (
@@ -10,8 +10,8 @@ import (
 
 // Value is computed by one goroutine at a time. Its fields are set before it is used.
 type Value[T any] struct {
-	// Compute returns the value. Its context ends after Timeout, and not when the one
-	// who asked first goes away: others wait for it.
+	// Compute returns the value. Its context ends after Timeout, and not when the
+	// first caller's ends: others wait for it.
 	Compute func(context.Context) (T, error)
 	// Keep is how long a value is given out. An error is not kept.
 	Keep time.Duration
@@ -54,8 +54,7 @@ func (v *Value[T]) Get(ctx context.Context) (T, time.Time, error) {
 	}
 }
 
-// Forget has the value computed again when it is asked for next, since what it is
-// about has changed.
+// Forget marks the value as stale, so that the next Get computes it again.
 func (v *Value[T]) Forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

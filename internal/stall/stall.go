@@ -48,7 +48,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// body is a response's body of which no single read may take longer than the
+// body is a response's body. No single read of it may take longer than the
 // timeout.
 type body struct {
 	io.ReadCloser

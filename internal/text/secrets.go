@@ -26,18 +26,20 @@ func NewSecrets(secrets ...string) Secrets {
 	var starts []string // 8 bytes of a secret are too many
 	for _, s := range secrets {
 		if s = strings.TrimSpace(s); len(s) >= 4 {
-			starts = append(starts, s[:min(len(s), 8)])
+			starts = append(starts, lower(s[:min(len(s), 8)]))
 		}
 	}
 	return Secrets{func(text string) bool {
-		plain := spaced(unescape(text))
+		plain := lower(spaced(unescape(text)))
+		text = lower(text)
 		return slices.ContainsFunc(starts, func(s string) bool {
 			return strings.Contains(text, s) || strings.Contains(plain, spaced(s))
 		})
 	}}
 }
 
-// In reports whether a text holds a secret or its first 8 bytes, perhaps escaped.
+// In reports whether a text holds a secret or its first 8 bytes, in any letter
+// case and perhaps escaped.
 func (s Secrets) In(text string) bool { return s.in != nil && s.in(text) }
 
 // Redact returns the text, or [Redacted] if a secret is in it.
@@ -53,7 +55,7 @@ func (s Secrets) Redact(text string) string {
 func (s Secrets) Show(text string, most int) string { return Escape(s.Redact(Cut(text, most))) }
 
 // Clean returns an error whose text may be shown: err itself if its text may, or
-// else one of which errors.Is and errors.As find the same.
+// else one that matches the same targets.
 func (s Secrets) Clean(err error, most int) error {
 	text := err.Error()
 	if shown := s.Show(text, most); shown != text {
@@ -62,7 +64,7 @@ func (s Secrets) Clean(err error, most int) error {
 	return err
 }
 
-// cleanError can be asked what the error is, but does not unwrap to it.
+// cleanError matches what the error matches, but does not unwrap to it.
 type cleanError struct {
 	text string
 	err  error
@@ -72,7 +74,19 @@ func (e *cleanError) Error() string        { return e.text }
 func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *cleanError) As(target any) bool   { return errors.As(e.err, target) }
 
-// spaced makes a blank and a plus, which is a blank in a query, the same.
+// lower puts A to Z into lower case, and leaves the bytes of a character that was
+// cut as they are.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// spaced replaces + by a space: in a query they are equal.
 func spaced(s string) string { return strings.ReplaceAll(s, "+", " ") }
 
 // escapes are those of JSON, Go's %q, URLs and HTML.

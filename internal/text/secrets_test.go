@@ -23,6 +23,8 @@ func TestSecretsIn(t *testing.T) {
 		"its first 8 bytes":         {key, "the key 01234567 is too short", true},
 		"its first 7 bytes":         {key, "the key 0123456 is too short", false},
 		"its end":                   {key, "89abcdef", false},
+		"in another letter case":    {"sk_live_abcdef", "SK_LIVE_ABCDEF", true},
+		"cut within a character":    {"senha-çã", "got senha-çã", true},
 		"a short one":               {"xq7z", "got xq7z", true},
 		"one too short":             {"the", "the end", false},
 		"none":                      {"", "anything", false},

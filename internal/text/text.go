@@ -41,3 +41,8 @@ func Escape(s string) string {
 	}
 	return b.String()
 }
+
+// HasControl reports whether s has a control character other than a tab.
+func HasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}

@@ -61,3 +61,12 @@ func TestEscape(t *testing.T) {
 		}
 	}
 }
+
+func TestHasControl(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{"": false, "a\tb ç": false, "a\n": true, "\x00": true, "\x7f": true} {
+		if got := text.HasControl(s); got != want {
+			t.Errorf("HasControl(%q) = %v", s, got)
+		}
+	}
+}

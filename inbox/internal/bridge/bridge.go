@@ -27,8 +27,8 @@ type Functions struct {
 	Configure func(options any) (*config.Config, error)
 	// CheckReceiver reports a receiver that is nil or incomplete.
 	CheckReceiver func(pixmed.Receiver) error
-	// New returns an *inbox.Inbox that owns the store.
-	New func(ledger.Store, pixmed.Receiver, *config.Config) any
+	// New returns an *inbox.Inbox that owns the engine.
+	New func(ledger.Engine, pixmed.Receiver, *config.Config) any
 	// NewReader returns an *inbox.Reader, whose Close calls the function.
 	NewReader func(ledger.Reader, func() error) any
 }

@@ -40,6 +40,7 @@ type Config struct {
 	MaxBatchBytes int
 	CommitTimeout time.Duration // of one transaction
 	LockPatience  time.Duration // how long an operation waits for its case
+	WALPatience   time.Duration // how long writers wait for readers to start SQLite's -wal file over
 	PurgeInterval time.Duration
 	PollInterval  time.Duration // between looks for what is due; 0 for the engine's own
 }
@@ -60,6 +61,7 @@ func Default() *Config {
 		MaxBatchBytes: 4 << 20,
 		CommitTimeout: 5 * time.Second,
 		LockPatience:  2 * time.Second,
+		WALPatience:   500 * time.Millisecond,
 		PurgeInterval: time.Hour,
 	}
 }

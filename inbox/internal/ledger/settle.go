@@ -8,7 +8,7 @@ type Outcome struct {
 	Discard     bool          // dead at once
 	Interrupted bool          // by a shutdown: not the event's fault
 	Released    bool          // it never began: nothing is counted
-	PutOff      bool          // nobody here can do it: nothing is counted; of a reminder alone
+	PutOff      bool          // it cannot be done yet: nothing is counted
 	Error       string        // unless Done
 	MaxFailures int           // with this many the event is dead
 	Delay       time.Duration // before the next attempt
@@ -38,6 +38,12 @@ func (c *Case) Settle(lease int64, event string, o Outcome) Settlement {
 	}
 	if o.Released {
 		c.release(e, 0)
+		return Settled
+	}
+	if o.PutOff {
+		e.LastError = o.Error
+		c.change(e)
+		c.release(e, o.Delay)
 		return Settled
 	}
 	e.Attempts++

@@ -26,7 +26,7 @@ func TestSettle(t *testing.T) {
 	failed := ledger.Outcome{Error: "no", MaxFailures: maxFailures, Delay: time.Second}
 	discard, interrupted, done := failed, failed, failed
 	discard.Discard, interrupted.Interrupted, done.Done, done.Error = true, true, true, ""
-	released := ledger.Outcome{Released: true}
+	released, early := ledger.Outcome{Released: true}, ledger.Outcome{PutOff: true, Error: "early", MaxFailures: maxFailures, Delay: time.Minute}
 	tests := map[string]struct {
 		c       *ledger.Case
 		lease   int64
@@ -43,6 +43,7 @@ func TestSettle(t *testing.T) {
 		"discard":               {two(), lease, "a", discard, result{ledger.Settled, "next 3 +0s; ~a#1 dead 1/1 discarded no; dead +1"}},
 		"interrupted":           {two(counts(9, maxFailures-1)), lease, "a", interrupted, result{ledger.Settled, "next 3 +0s; ~a#1 pending 10/2 no"}},
 		"never begun":           {two(counts(9, maxFailures-1)), lease, "a", released, result{ledger.Settled, "next 3 +0s"}},
+		"put off":               {two(counts(9, maxFailures-1)), lease, "a", early, result{ledger.Settled, "next 3 +1m0s; ~a#1 pending 9/2 early"}},
 		"retry, older replayed": {replayed(), lease, "b", interrupted, result{ledger.Settled, "next 3 +0s; ~b#2 pending 1/2 no"}},
 		"dead, older replayed":  {replayed(), lease, "b", failed, result{ledger.Settled, "next 3 +0s; ~b#2 dead 1/3 no; dead +1"}},
 		"done, older replayed":  {replayed(), lease, "b", done, result{ledger.Settled, "next 3 +0s; ~b#2 done 1/2"}},

@@ -12,7 +12,7 @@ type Op struct {
 	// is a Probe, and has no Apply.
 	TransactionID string
 	Quarantine    *Event
-	Probe         bool // writes something that says nothing, to see whether it can be
+	Probe         bool // writes something that has no meaning, to see whether it can
 
 	// What Apply needs beside the case's row and its pending events.
 	ExternalID *string // the last accepted event with this external id
@@ -25,20 +25,20 @@ type Op struct {
 	// by New.
 	Create bool
 
-	// Apply does the operation; the transaction's fate is not known yet. It runs
-	// again when the transaction is tried again.
+	// Apply does the operation, before the transaction commits. It runs again if the
+	// transaction is tried again.
 	Apply func(c *Case)
 
-	// Tried is set by a Store when a transaction with this operation may have been
+	// Tried is set by an Engine when a transaction with this operation may have been
 	// committed although it failed.
 	Tried bool
-	// Known is set by a Store when such a transaction was: New or Quarantine is
+	// Known is set by an Engine when such a transaction was: New or Quarantine is
 	// stored, and Apply was not called again.
 	Known bool
 	// Delayed is set by Apply when its event waits for a retry.
 	Delayed bool
 
-	// Err is set when this operation failed and others did not. A Store sets it to
+	// Err is set when this operation failed and others did not. An Engine sets it to
 	// ErrLocked alone.
 	Err error
 	// Blocks is set beside ErrLocked if the database had to be asked to wait for
@@ -46,25 +46,25 @@ type Op struct {
 	Blocks bool
 }
 
-// Errors of a Store's Commit.
+// Errors of an Engine's Commit.
 var (
-	// ErrRefused means that the database works and refuses the data of one of the
+	// ErrRefused means that the database works but rejects the data of one of the
 	// operations. Nothing was committed.
-	ErrRefused = errors.New("the database refuses it")
+	ErrRefused = errors.New("the database rejects it")
 	// ErrLocked means that somebody else holds the case of one of the operations.
 	// As the error of Commit it means that nothing was committed.
 	ErrLocked = errors.New("somebody else holds the case")
-	// ErrUnavailable means that the database can do nothing now. What it was asked
-	// for may have been committed.
-	ErrUnavailable = errors.New("the database is not available")
+	// ErrUnavailable means that the database does not work now. The transaction may
+	// have been committed.
+	ErrUnavailable = errors.New("the database is unavailable")
 	// ErrUnknown means that the answer to a COMMIT was lost.
-	ErrUnknown = errors.New("it is not known whether it was committed")
+	ErrUnknown = errors.New("it may have been committed")
 )
 
 // ErrNone is returned when there is no such event or case.
 var ErrNone = errors.New("there is no such event or case")
 
-// Claim asks for cases that are due, and holds what came of it.
+// Claim asks for cases that are due, and holds the result.
 type Claim struct {
 	Max   int           // how many; at least 1
 	Lease time.Duration // for how long
@@ -90,8 +90,8 @@ type Cursor struct {
 	ID string
 }
 
-// Store is an engine. All times are those of the database's clock.
-type Store interface {
+// Engine is where cases are stored: SQLite or PostgreSQL. All times are those of the database's clock.
+type Engine interface {
 	// Commit does the operations, claims cases unless claim is nil or Made, and
 	// returns once all of it is durable. All is one transaction, or two, of which
 	// the first may have been committed when the second fails: the operations in it
@@ -103,27 +103,27 @@ type Store interface {
 
 	Reader
 
-	// Purge looks at some cases after a cursor, those changed first first, and
-	// deletes those that are not open, in which nothing has happened for an age and
-	// nothing is pending or, unless includeDead is set, dead. At the end it deletes
-	// what is resolved and belongs to no case and, if includeDead is set, quarantined
-	// events, of that age, and returns the zero cursor.
+	// Purge looks at some cases after a cursor, those changed longest ago first. It
+	// deletes those that are not open, were not changed for age, and have no event that
+	// is pending or, unless includeDead is set, dead. At the end it deletes resolved
+	// events of that age that belong to no case and, if includeDead is set, quarantined
+	// ones, and returns the zero cursor.
 	Purge(ctx context.Context, after Cursor, age time.Duration, includeDead bool) (deleted int64, next Cursor, err error)
 
-	// Dismiss ends what is quarantined: with a note it is resolved, without one it is
-	// deleted, resolved or not. It returns ErrNone if there is no such event.
+	// Dismiss resolves a quarantined event, if note is set, or else deletes it, also if
+	// it is resolved already. It returns ErrNone if there is no such event.
 	Dismiss(ctx context.Context, id string, note *Note) error
-	// SetDefence sets when cases are due and somebody is reminded, for all processes,
-	// and plans the reminders of all open cases accordingly.
+	// SetDefence sets when cases are due and when reminders are called, for all
+	// processes, and plans the reminders of all open cases accordingly.
 	SetDefence(ctx context.Context, d Defence) error
 
 	// Start prepares for claims. wake is called when other processes have made
 	// something due.
 	Start(wake func())
-	// Held returns the attempts that a process has left that is gone. Where other
-	// processes may be at work there are none that one can tell.
+	// Held returns the attempts that a killed process left behind. If other processes
+	// may be running attempts, it returns none, since it cannot tell them apart.
 	Held(ctx context.Context) ([]*Attempt, error)
-	// Close frees what the store holds.
+	// Close frees what the engine holds.
 	Close() error
 }
 
@@ -139,11 +139,10 @@ type Reader interface {
 	Cases(ctx context.Context, f CaseFilter) ([]*CaseRow, error)
 	// Case returns a case, or ErrNone.
 	Case(ctx context.Context, transactionID string) (*CaseRow, error)
-	// Notes returns what was done about a case or, without one, about an event that
+	// Notes returns the notes of a case or, if transactionID is empty, of an event that
 	// belongs to none.
 	Notes(ctx context.Context, transactionID, event string) ([]Note, error)
-	// Failures returns with which errors events in a state failed, those that most
-	// did first.
+	// Failures groups the events in a state by their error, the largest group first.
 	Failures(ctx context.Context, s State, limit int) ([]Failure, error)
 	// Stats counts the events.
 	Stats(ctx context.Context) (Stats, error)

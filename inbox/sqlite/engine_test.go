@@ -8,27 +8,27 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// TestStore compares the engine with a model.
-func TestStore(t *testing.T) {
+// TestEngine compares the engine with a model.
+func TestEngine(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
-	store, err := sqlite.OpenStore(t.Context(), s.Path)
+	engine, err := sqlite.OpenEngine(t.Context(), s.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
+		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	db := s.DB(t)
-	e := storetest.Engine{
-		Store: store,
-		Rows: func(ctx context.Context) (all map[string]storetest.Row, err error) {
+	e := modeltest.Engine{
+		Engine: engine,
+		Rows: func(ctx context.Context) (all map[string]modeltest.Row, err error) {
 			when := func(column string) string {
 				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= ?1 THEN 'past' ELSE 'future' END"
 			}
@@ -37,10 +37,10 @@ func TestStore(t *testing.T) {
 				return nil, err
 			}
 			defer func() { err = errors.Join(err, rows.Close()) }()
-			all = make(map[string]storetest.Row)
+			all = make(map[string]modeltest.Row)
 			for rows.Next() {
 				var id string
-				var r storetest.Row
+				var r modeltest.Row
 				if err := rows.Scan(&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run); err != nil {
 					return nil, err
 				}
@@ -64,7 +64,7 @@ func TestStore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := storetest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
+		if err := modeltest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,8 +1,8 @@
-// Package storetest does random operations on an engine and on a model of it that
+// Package modeltest does random operations on an engine and on a model of it that
 // keeps everything in memory, and compares the two after each. That the rules are
 // right is for package ledger's own tests; this is about how an engine loads, writes
 // and claims.
-package storetest
+package modeltest
 
 import (
 	"context"
@@ -29,7 +29,7 @@ type Row struct {
 
 // Engine is an engine under test.
 type Engine struct {
-	Store ledger.Store
+	ledger.Engine
 	// Rows returns the rows of the cases, by transaction.
 	Rows func(ctx context.Context) (map[string]Row, error)
 	// Pass makes everything due that will be, and ends all leases.
@@ -44,7 +44,7 @@ func Run(ctx context.Context, e Engine, seed uint64, steps int) error {
 		cases: make(map[string]*modelCase), events: make(map[string]*ledger.Event), done: make(map[string]int),
 		notes: make(map[string][]string), future: time.Now().UTC().Truncate(time.Hour).AddDate(0, 1, 0),
 	}
-	if err := e.Store.SetDefence(ctx, defence); err != nil {
+	if err := e.SetDefence(ctx, defence); err != nil {
 		return err
 	}
 	for range 3 {
@@ -141,7 +141,7 @@ func (m *model) step(ctx context.Context) error {
 	if len(ops) == 0 && claim == nil {
 		return nil
 	}
-	if err := m.engine.Store.Commit(ctx, ops, claim); err != nil {
+	if err := m.engine.Commit(ctx, ops, claim); err != nil {
 		return err
 	}
 	m.apply(ops)
@@ -202,10 +202,10 @@ func (m *model) operation() (*ledger.Op, func() error) {
 		}
 		a := pick(m, m.attempts...)
 		o := pick(m, ledger.Outcome{Done: true}, ledger.Outcome{Error: "no", MaxFailures: 2, Delay: time.Hour},
-			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true})
+			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true},
+			ledger.Outcome{PutOff: true, Error: "early", Delay: time.Minute})
 		op.TransactionID = a.TransactionID
 		if a.Reminder {
-			o = pick(m, o, ledger.Outcome{PutOff: true, Delay: time.Minute})
 			m.logf("settle the reminder of %.8s: %+v", a.TransactionID, o)
 			do(func(c *ledger.Case) any { return c.SettleReminder(a.Lease, a.Reminded, a.Failures, o) })
 			break
@@ -473,7 +473,7 @@ func (m *model) compare(ctx context.Context) error {
 		if err := m.compareCase(ctx, id, c); err != nil {
 			return err
 		}
-		stored, err := m.engine.Store.History(ctx, id)
+		stored, err := m.engine.History(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -496,7 +496,7 @@ func (m *model) compare(ctx context.Context) error {
 
 // compareCase compares what a case is as a whole, and its notes.
 func (m *model) compareCase(ctx context.Context, id string, c *modelCase) error {
-	stored, err := m.engine.Store.Case(ctx, id)
+	stored, err := m.engine.Case(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -511,7 +511,7 @@ func (m *model) compareCase(ctx context.Context, id string, c *modelCase) error 
 	if diff := cmp.Diff(want, got); diff != "" {
 		return fmt.Errorf("case %s (-want +got):\n%s", id, diff)
 	}
-	rows, err := m.engine.Store.Notes(ctx, id, "")
+	rows, err := m.engine.Notes(ctx, id, "")
 	if err != nil {
 		return err
 	}

@@ -9,28 +9,28 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
-	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/storetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
-// TestStore compares the engine with a model.
-func TestStore(t *testing.T) {
+// TestEngine compares the engine with a model.
+func TestEngine(t *testing.T) {
 	t.Parallel()
 	pool := enginetest.Postgres(t).Pool(t)
-	store, err := postgres.OpenStore(t.Context(), pool)
+	engine, err := postgres.OpenEngine(t.Context(), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
+		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	e := engine(store, pool)
+	e := subject(engine, pool)
 	for range runs() {
 		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids")
-		if err := storetest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
+		if err := modeltest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,17 +43,17 @@ func runs() int {
 	return 6
 }
 
-func engine(store ledger.Store, pool *pgxpool.Pool) storetest.Engine {
-	return storetest.Engine{
-		Store: store,
-		Rows: func(ctx context.Context) (map[string]storetest.Row, error) {
+func subject(engine ledger.Engine, pool *pgxpool.Pool) modeltest.Engine {
+	return modeltest.Engine{
+		Engine: engine,
+		Rows: func(ctx context.Context) (map[string]modeltest.Row, error) {
 			when := func(column string) string {
 				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= clock_timestamp() THEN 'past' ELSE 'future' END"
 			}
 			rows, _ := pool.Query(ctx, "SELECT transaction_id::text, next_seq, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM pixmed_inbox.cases")
-			all := make(map[string]storetest.Row)
+			all := make(map[string]modeltest.Row)
 			var id string
-			var r storetest.Row
+			var r modeltest.Row
 			_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run}, func() error { all[id] = r; return nil })
 			return all, err
 		},
