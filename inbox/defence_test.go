@@ -122,7 +122,7 @@ func TestReminders(t *testing.T) {
 		for i, d := range []time.Duration{2*day + time.Minute, 2 * day} {
 			r.none(t)
 			pass(t, s, d)
-			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 ||
+			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 || len(c.Events[0].Raw) == 0 ||
 				!c.DueAt.Equal(c.OpenedAt.Add(7*day)) || len(c.Notes) != i {
 				t.Errorf("call %d: %+v", i, c)
 			}

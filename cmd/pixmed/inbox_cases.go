@@ -130,6 +130,9 @@ and its last error. --json prints everything.`,
 			case err != nil:
 				return err
 			case encode:
+				if c.Events, err = in.History(ctx, c.TransactionID); err != nil { // with the bodies
+					return err
+				}
 				return json.NewEncoder(p.out).Encode(c)
 			}
 			return showCase(p.out, c, time.Now())
