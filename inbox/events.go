@@ -164,6 +164,9 @@ func (f Filter) filter() (ledger.Filter, error) {
 	default:
 		return filter, invalidf("List: there is no state %q", f.State)
 	}
+	if f.group != nil && !isText(*f.group) || !isText(f.Error) {
+		return filter, invalidf("List: the text of the error is not valid UTF-8, or holds a NUL")
+	}
 	switch {
 	case f.Limit == 0:
 		filter.Limit = 100

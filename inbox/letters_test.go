@@ -389,6 +389,12 @@ func TestActionsMisused(t *testing.T) {
 		"no state":       {replayAll(inbox.Filter{}), inbox.ErrInvalidArgument, `the state is ""`},
 		"a limit":        {replayAll(inbox.Filter{State: inbox.Dead, Limit: 1}), inbox.ErrInvalidArgument, "Limit"},
 		"a bad filter":   {replayAll(inbox.Filter{State: inbox.Dead, TransactionID: "x"}), inbox.ErrInvalidArgument, `"x"`},
+		"NUL in error":   {func() error { _, err := in.List(ctx, inbox.Filter{Error: "a\x00"}); return err }(), inbox.ErrInvalidArgument, "NUL"},
+		"bytes in error": {func() error {
+			_, err := in.ResolveAll(ctx, inbox.Filter{State: inbox.Dead, Error: "a\xff"}, "")
+			return err
+		}(), inbox.ErrInvalidArgument, "NUL"},
+		"NUL in failure": {func() error { _, err := in.List(ctx, inbox.Failure{Error: "a\x00"}.Filter()); return err }(), inbox.ErrInvalidArgument, "NUL"},
 		"failures":       {func() error { _, err := in.Failures(ctx, inbox.Done); return err }(), inbox.ErrInvalidArgument, "done"},
 	} {
 		if !errors.Is(test.err, test.is) || !strings.Contains(test.err.Error(), test.text) {

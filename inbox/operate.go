@@ -112,7 +112,7 @@ func act(function string, mayForce bool, opts []ActionOption) (action, error) {
 }
 
 func checkNote(function, note string) error {
-	if len(note) > maxNote || !utf8.ValidString(note) || strings.Contains(note, "\x00") {
+	if len(note) > maxNote || !isText(note) {
 		return invalidf("%s: the note is longer than %d bytes, or no valid text", function, maxNote)
 	}
 	return nil

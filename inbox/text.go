@@ -3,6 +3,7 @@ package inbox
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/internal/text"
@@ -14,6 +15,9 @@ const (
 	maxLogText   = 1 << 10 // of an error or a panic in a log line
 	maxLogStack  = 8 << 10 // of a stack in a log line
 )
+
+// isText reports whether a database takes a text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // errorText makes an error's text fit for a column.
 func errorText(err error) string {
