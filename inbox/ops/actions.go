@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -104,11 +105,17 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, v *confirmation, p
 // form returns an action's note and options, as its form has them.
 func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption, err error) {
 	if err := r.ParseForm(); err != nil {
-		return "", nil, errNote // the rest of a form is short
+		if _, long := errors.AsType[*http.MaxBytesError](err); long {
+			return "", nil, errNote // the rest of a form is short
+		}
+		return "", nil, errNoText
 	}
 	note = strings.TrimSpace(strings.ReplaceAll(r.PostForm.Get("note"), "\r\n", "\n"))
-	if len(note) > maxNote {
+	switch {
+	case len(note) > maxNote:
 		return "", nil, errNote
+	case !utf8.ValidString(note), strings.Contains(note, "\x00"):
+		return "", nil, errNoText
 	}
 	if by := h.who(r); by != "" {
 		opts = append(opts, inbox.By(by))

@@ -157,6 +157,14 @@ func TestActionsFail(t *testing.T) {
 	s.post(t, path, url.Values{"note": {"by mail"}}).mustHold(t, http.StatusConflict, `role="alert">This case has ended: nothing was changed, and the note was not kept.`, ">by mail</textarea>")
 	s.post(t, path, url.Values{"note": {strings.Repeat("x", 4097)}}).mustHold(t, http.StatusRequestEntityTooLarge, "longer than 4,096 bytes")
 	s.post(t, path, url.Values{"note": {strings.Repeat("x", 64<<10)}}).mustHold(t, http.StatusRequestEntityTooLarge, "longer than 4,096 bytes")
+	for _, note := range []string{"%zz", "%00", "%ff"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+prefix+path, strings.NewReader("note="+note))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		s.send(t, r).mustHold(t, http.StatusBadRequest, "The note holds something other than text: nothing was changed.")
+	}
 	if _, err := s.in.Case(t.Context(), e.Key.TransactionID); err != nil {
 		t.Error(err)
 	}

@@ -219,7 +219,7 @@ func (h *Handler) page(r *http.Request) page {
 
 // root is the relative address of the first page: nobody says where it is mounted.
 func root(r *http.Request) string {
-	if depth := strings.Count(r.URL.Path, "/") - 1; depth > 0 {
+	if depth := strings.Count(r.URL.EscapedPath(), "/") - 1; depth > 0 {
 		return strings.Repeat("../", depth)
 	}
 	return "./"
@@ -253,6 +253,7 @@ var (
 	errMethod     = errors.New("the address does not take such a request")
 	errGroupGone  = errors.New("nothing fails with this error any more")
 	errNote       = errors.New("the note is too long")
+	errNoText     = errors.New("the note is no valid text")
 )
 
 // problems are the errors that a person can do something about, with their status and
@@ -269,6 +270,7 @@ var problems = []struct {
 	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed"},
 	{errGroupGone, http.StatusNotFound, "group_gone"},
 	{errNote, http.StatusRequestEntityTooLarge, "note_too_long"},
+	{errNoText, http.StatusBadRequest, "note_no_text"},
 	{inbox.ErrNotFound, http.StatusNotFound, "not_found"},
 	{inbox.ErrSuperseded, http.StatusConflict, "superseded"},
 	{inbox.ErrNotReplayable, http.StatusConflict, "not_replayable"},

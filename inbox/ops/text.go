@@ -56,7 +56,7 @@ var texts = map[string]map[string]string{
 		"cases":         "Cases",
 		"in_quarantine": "In quarantine",
 		"next":          "Next",
-		"nothing":       "Nothing is here.",
+		"nothing":       "Nothing found.",
 		"due":           "Due",
 		"opened":        "Opened",
 		"amount":        "Amount",
@@ -171,6 +171,7 @@ var texts = map[string]map[string]string{
 		"no_page":            "There is no such page.",
 		"method_not_allowed": "This address does not take such a request.",
 		"note_too_long":      "The note is longer than 4,096 bytes.",
+		"note_no_text":       "The note holds something other than text: nothing was changed.",
 	},
 	"pt-BR": {
 		"title":    "Inbox do MED",
@@ -216,7 +217,7 @@ var texts = map[string]map[string]string{
 		"cases":         "Casos",
 		"in_quarantine": "Em quarentena",
 		"next":          "Próximos",
-		"nothing":       "Não há nada aqui.",
+		"nothing":       "Nada encontrado.",
 		"due":           "Prazo",
 		"opened":        "Aberto",
 		"amount":        "Valor",
@@ -331,6 +332,7 @@ var texts = map[string]map[string]string{
 		"no_page":            "Esta página não existe.",
 		"method_not_allowed": "Este endereço não aceita esse tipo de requisição.",
 		"note_too_long":      "A observação tem mais de 4.096 bytes.",
+		"note_no_text":       "A observação contém algo que não é texto: nada mudou.",
 	},
 }
 
