@@ -30,11 +30,13 @@ import (
 // are kept in the database and apply to all processes; if they differ from what was
 // set before, all open cases move. A process that was opened without WithDefence leaves
 // reminders to others, and checks once a minute whether one is due that nobody has
-// called. To turn reminders off, open the inbox once with WithDefence and no times.
+// called. To turn reminders off, open the inbox once with WithDefence and no times; with
+// WithDefence(0, nil) no case is due any more.
 func WithDefence(window time.Duration, remind func(context.Context, *Case) error, before ...time.Duration) Option {
 	return option("WithDefence", func(c *config.Config) error {
 		before := slices.SortedFunc(slices.Values(before), func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) })
 		switch {
+		case window == 0 && remind == nil && len(before) == 0:
 		case window < time.Second || window > longest || window%time.Microsecond != 0:
 			return fmt.Errorf("the window, %v, is shorter than a second or longer than 100 years, or not a whole number of microseconds", window)
 		case (remind == nil) != (len(before) == 0):
@@ -52,7 +54,7 @@ func WithDefence(window time.Duration, remind func(context.Context, *Case) error
 				return fmt.Errorf("%v is given twice", b)
 			}
 		}
-		c.Window, c.Before = window, before
+		c.Defence, c.Window, c.Before = true, window, before
 		if remind != nil {
 			c.Remind = remind
 		}

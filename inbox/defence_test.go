@@ -406,6 +406,16 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 			}
 		}
 		stop(in)
+
+		// Without a window no case is due, and without the option it stays so.
+		for _, opts := range [][]inbox.Option{{inbox.WithDefence(0, nil)}, nil} {
+			in = s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+			c = awaitCase(t, in, late.TransactionID, func(*inbox.Case) bool { return true })
+			if !c.NextReminder.IsZero() || !c.DueAt.IsZero() {
+				t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
+			}
+			stop(in)
+		}
 		in = with(20 * day)
 		c = awaitCase(t, in, late.TransactionID, func(*inbox.Case) bool { return true })
 		if !c.NextReminder.Equal(c.DueAt.Add(-day)) {

@@ -34,7 +34,7 @@ var (
 	forwardPlain   = &setting{flag: "forward-plain-http", variable: "PIXMED_FORWARD_PLAIN_HTTP", usage: "allow http:// to an application on another host, for example in a private network"}
 	forwardLimit   = &setting{flag: "forward-timeout", variable: "PIXMED_FORWARD_TIMEOUT", arg: "TIME", value: "15s", usage: "how long the application may take to answer"}
 	forwardSecrets = &setting{variable: "PIXMED_FORWARD_SECRETS", usage: "what forwarded messages are signed with (Standard Webhooks): whsec_ and base64; several, with spaces between, while one is being replaced"}
-	serveDefence   = &setting{flag: "defence", variable: "PIXMED_DEFENCE", arg: "TIME", usage: "how long after it opened a case is due, such as 7d: what your contract allows, less the time that you need; without it no case is due"}
+	serveDefence   = &setting{flag: "defence", variable: "PIXMED_DEFENCE", arg: "TIME", usage: "how long after it opened a case is due, such as 7d: what your contract allows, less the time that you need; 0 for never; without it what was set before stays, and at first no case is due"}
 	serveRemind    = &setting{flag: "remind", variable: "PIXMED_REMIND", arg: "TIME,...", usage: "how long before a case is due to remind the application, such as 3d,1d,4h"}
 	serveWorkers   = &setting{flag: "workers", variable: "PIXMED_WORKERS", arg: "N", value: "10", usage: "how many notifications to forward at a time, and how many receipts to fetch"}
 	serveAttempts  = &setting{flag: "attempts", variable: "PIXMED_ATTEMPTS", arg: "N", value: "20", usage: "how often to try a notification, a receipt or a reminder before giving it up as dead; 20 attempts take about a day"}
@@ -67,6 +67,7 @@ type config struct {
 	forward           *url.URL // nil without one
 	forwardKeys       [][]byte
 	forwardTimeout    time.Duration
+	setsDefence       bool            // whether defence is set; if not, the inbox keeps its own
 	defence           time.Duration   // 0 if cases are never due
 	remind            []time.Duration // before they are
 	opsUser, opsPass  string
@@ -157,15 +158,22 @@ func (c *config) readForward(v *values) {
 
 // readDefence reads when cases are due, and when the application is reminded of it.
 func (c *config) readDefence(v *values) {
-	if v.text(serveDefence) != "" {
-		c.defence = v.duration(serveDefence, time.Minute, 10_000*day)
+	never := false
+	if text := v.text(serveDefence); text != "" {
+		c.setsDefence = true
+		d, err := parseDuration(text)
+		if never = err == nil && d == 0; !never {
+			c.defence = v.duration(serveDefence, time.Minute, 10_000*day).Truncate(time.Microsecond)
+		}
 	}
 	list := v.text(serveRemind)
 	switch {
 	case list == "":
 		return
 	case v.text(serveDefence) == "":
-		v.problem(serveRemind, "it is set, but --%s is not: no case is due", serveDefence.flag)
+		v.problem(serveRemind, "it is set, but --%s is not", serveDefence.flag)
+	case never:
+		v.problem(serveRemind, "it is set, but --%s is 0: no case is due", serveDefence.flag)
 	case v.text(forwardTo) == "":
 		v.problem(serveRemind, "it is set, but --%s is not: reminders go to your application", forwardTo.flag)
 	}
@@ -173,6 +181,7 @@ func (c *config) readDefence(v *values) {
 	given := map[time.Duration]bool{}
 	for text := range strings.SplitSeq(list, ",") {
 		before, err := parseDuration(strings.TrimSpace(text))
+		before = before.Truncate(time.Microsecond)
 		switch {
 		case err != nil || before < time.Second:
 			v.problem(serveRemind, "want times of a second or more with commas between, such as 3d,1d,4h, not %s", quote(text))
@@ -185,7 +194,7 @@ func (c *config) readDefence(v *values) {
 			return
 		}
 		given[before] = true
-		c.remind = append(c.remind, before.Truncate(time.Microsecond))
+		c.remind = append(c.remind, before)
 	}
 }
 

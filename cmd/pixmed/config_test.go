@@ -58,6 +58,10 @@ func TestConfig(t *testing.T) {
 		"remind nobody":          {nil, []string{"--defence", "7d", "--remind", "1d"}, []string{"--remind: it is set, but --forward is not"}},
 		"bad reminders":          {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "2d", "--remind", "1d,24h,2d,soon,0,"}, []string{"--remind: 1d is in it twice", "--remind: 2d is no less than --defence, which is 2d", `not "soon"`, `not "0"`, `not ""`}},
 		"many reminders":         {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "2d", "--remind", manyTimes(101)}, []string{"--remind: it has more than 100 times"}},
+		"no defence":             {nil, []string{"--defence", "0"}, nil},
+		"remind of nothing":      {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "0s", "--remind", "1d"}, []string{"--remind: it is set, but --defence is 0"}},
+		"a part of a unit":       {nil, []string{"--defence", "60.0000001s"}, nil},
+		"alike but a part":       {map[string]string{"PIXMED_FORWARD_SECRETS": forwardSecret}, []string{"--forward", "https://app.example", "--defence", "2d", "--remind", "1s,1.0000001s"}, []string{"--remind: 1s is in it twice"}},
 		"bad defence":            {nil, []string{"--defence", "30s"}, []string{"--defence: want a time from 1m to 10000d"}},
 		"key for nobody":         {map[string]string{"PIXMED_GATEWAY_KEY": gatewayKeyText}, nil, []string{"PIXMED_GATEWAY_KEY: it is set, but --gateway is not"}},
 		"key in place of a path": {map[string]string{"PIXMED_TLS_CERT": cert, "PIXMED_TLS_KEY": "-----BEGIN PRIVATE KEY-----\n" + webhookSecret}, nil, []string{"PIXMED_TLS_KEY: want the path of a file that can be read: "}},
@@ -118,6 +122,20 @@ func manyTimes(n int) string {
 		list = append(list, strconv.Itoa(i+1))
 	}
 	return strings.Join(list, ",")
+}
+
+// Left out, --defence is not changed; with 0 cases are never due. The SDK takes what
+// the command does.
+func TestReadDefence(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]config{
+		"": {}, "0": {setsDefence: true}, "0s": {setsDefence: true}, "7d": {setsDefence: true, defence: 7 * day}, "60.0000001s": {setsDefence: true, defence: time.Minute},
+	} {
+		c, err := readTestConfig(t, map[string]string{"PIXMED_DEFENCE": text})
+		if err != nil || c.setsDefence != want.setsDefence || c.defence != want.defence {
+			t.Errorf("%q: %t, %v, %v", text, c.setsDefence, c.defence, err)
+		}
+	}
 }
 
 func TestConfigDefaults(t *testing.T) {

@@ -130,7 +130,7 @@ func (l *jsonLines) read(text []byte) (*listed, error) {
 	if at, ok := members["openedAt"]; ok && string(at) != "null" {
 		var text string
 		_ = json.Unmarshal(at, &text) // what is no text is no time either
-		if c.openedAt, err = parseTime(text); err != nil {
+		if c.openedAt, err = parseTime(text); err != nil || c.openedAt.IsZero() {
 			return nil, &lineError{l.line, badOpened}
 		}
 	}
@@ -162,10 +162,15 @@ func newLineError(line int, err error) *lineError {
 	return &lineError{line, escape(text)} // of bounded length, and strangers' texts in it are quoted
 }
 
+var firstPix = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // checked finds what a webhook may have and a list must not.
 func (c *listed) checked(now time.Time) (*listed, error) {
-	if c.openedAt.After(now.Add(day)) {
+	switch {
+	case c.openedAt.After(now.Add(day)):
 		return nil, &lineError{c.line, "openedAt is in the future"}
+	case !c.openedAt.IsZero() && c.openedAt.Before(firstPix):
+		return nil, &lineError{c.line, "openedAt is before 2020, when there was no Pix"}
 	}
 	status := c.infraction.MEDStatus
 	if upper := pixmed.MEDStatus(strings.ToUpper(strings.TrimSpace(string(status)))); upper != status && upper.Known() {
@@ -279,7 +284,7 @@ func (l *csvLines) next() (*listed, error) {
 	}
 	_, c.external = l.columns["externalid"]
 	if at := field("openedat", ""); at != "" {
-		if c.openedAt, err = parseTime(at); err != nil {
+		if c.openedAt, err = parseTime(at); err != nil || c.openedAt.IsZero() {
 			return nil, &lineError{c.line, badOpened}
 		}
 	}
@@ -305,7 +310,11 @@ func parseReais(text string) (pixmed.Amount, error) {
 	if number = strings.TrimLeft(number, "0"); number == "" || number[0] == '.' {
 		number = "0" + number
 	}
-	return pixmed.ParseAmount(number)
+	amount, err := pixmed.ParseAmount(number)
+	if err != nil {
+		return 0, fmt.Errorf("value is %s, which is too large", strconv.Quote(clip(text, 32)))
+	}
+	return amount, nil
 }
 
 // clip cuts a text.

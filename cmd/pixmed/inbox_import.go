@@ -30,8 +30,8 @@ func newInboxImport(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Compare the inbox with the gateway's list of cases, and receive what is missing",
 		Long: `Compares the inbox with the gateway's list of cases, and says what is missing in the
-inbox, what differs in status or value, and which open cases are not in the list. With
---apply it receives what is missing or differs, in the order of the list, and pixmed serve
+inbox, what differs in status or value, which open cases are not in the list, and which
+of its open cases somebody has ended here. With --apply it receives what is missing or differs, in the order of the list, and pixmed serve
 processes it. Doing it again changes nothing.
 
 FILE is in UTF-8. It is a table (CSV) with commas or semicolons, whose first line names
@@ -313,6 +313,16 @@ func (c *comparison) compare(ctx context.Context, in reader, l *listed) error {
 	found.Inbox = &said{last.Status, last.Value}
 	switch {
 	case *found.List == *found.Inbox:
+		if !last.Status.Final() { // a person may have ended it here
+			k, err := in.Case(ctx, found.TransactionID)
+			if err != nil {
+				return err
+			}
+			if k.EndedBy != "" {
+				found.Kind, found.Problem = differs, "ended here by "+printable(k.EndedBy, 100)
+				return c.add(found)
+			}
+		}
 		c.counts.Equal++
 		return nil
 	case last.ReceivedAt.After(c.asOf):

@@ -134,7 +134,12 @@ func TestImport(t *testing.T) {
 		for _, args := range [][]string{{agreed}, {"--apply", agreed}} {
 			f.inbox(t, exitDiffers, append([]string{"import"}, args...)...) // the missing one's case is open
 		}
-		f.inbox(t, exitOK, "end", missing.TransactionID)
+		f.inbox(t, exitOK, "end", missing.TransactionID, "--by", "Ana")
+		// What a person has ended here, and the gateway says is open, is not equal.
+		alive := writeList(t, table(t, "", f.open, missing))
+		for apply, counted := range map[string]string{"--apply=false": "differ 1", "--apply": "left alone: ended here by Ana"} {
+			contains(t, strings.Join(strings.Fields(f.inbox(t, exitDiffers, "import", apply, alive).out), " "), "equal 1", counted, "ended here by Ana")
+		}
 		f.inbox(t, exitOK, "import", agreed)
 		f.inbox(t, exitOK, "import", "--apply", agreed)
 	})

@@ -152,7 +152,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 	switch {
 	case len(c.remind) > 0:
 		options = append(options, inbox.WithDefence(c.defence, w.remind, c.remind...))
-	case c.defence > 0:
+	case c.setsDefence:
 		options = append(options, inbox.WithDefence(c.defence, nil))
 	}
 	var err error

@@ -106,7 +106,7 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if err != nil {
 		return nil, err
 	}
-	if c.Window > 0 {
+	if c.Defence {
 		if err := s.SetDefence(ctx, ledger.Defence{Window: c.Window, Before: c.Before}); err != nil {
 			return nil, errors.Join(fmt.Errorf("WithDefence: %w", err), s.Close())
 		}

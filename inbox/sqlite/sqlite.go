@@ -82,7 +82,7 @@ func openInbox(ctx context.Context, path string, receiver pixmed.Receiver, opts 
 	if err != nil {
 		return nil, err
 	}
-	if c.Window > 0 {
+	if c.Defence {
 		if err := s.SetDefence(ctx, ledger.Defence{Window: c.Window, Before: c.Before}); err != nil {
 			return nil, errors.Join(fmt.Errorf("WithDefence: %w", err), s.close(false))
 		}

@@ -26,9 +26,10 @@ type Config struct {
 	Observer       any // a func(context.Context, inbox.Attempt), nil for none
 
 	// The defence.
-	Window time.Duration   // 0 if it is not set
-	Before []time.Duration // the longest first
-	Remind any             // a func(context.Context, *inbox.Case) error, nil for none
+	Defence bool            // whether WithDefence was given
+	Window  time.Duration   // 0 if cases are never due
+	Before  []time.Duration // the longest first
+	Remind  any             // a func(context.Context, *inbox.Case) error, nil for none
 
 	// For one engine only.
 	Schema      string
