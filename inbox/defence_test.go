@@ -122,7 +122,7 @@ func TestReminders(t *testing.T) {
 		for i, d := range []time.Duration{2*day + time.Minute, 2 * day} {
 			r.none(t)
 			pass(t, s, d)
-			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 ||
+			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 || len(c.Events[0].Raw) == 0 ||
 				!c.DueAt.Equal(c.OpenedAt.Add(7*day)) || len(c.Notes) != i {
 				t.Errorf("call %d: %+v", i, c)
 			}
@@ -168,12 +168,20 @@ func TestRemindersEnd(t *testing.T) {
 		}
 		if err := errors.Join(
 			in.MarkAnswered(t.Context(), answered.TransactionID, "sent by mail", inbox.By("ana")),
-			in.MarkAnswered(t.Context(), strings.ToUpper(answered.TransactionID), "again", inbox.By("rui")),
 			in.End(t.Context(), ended.TransactionID, "a test", inbox.By("rui")),
-			in.End(t.Context(), ended.TransactionID, "again"),
 			in.Receive(t.Context(), enginetest.Notification(cancelled.TransactionID, pixmed.Cancelled)),
 		); err != nil {
 			t.Fatal(err)
+		}
+		// Who comes second learns that nothing was changed, and who was first.
+		if err := in.MarkAnswered(t.Context(), strings.ToUpper(answered.TransactionID), "again", inbox.By("rui")); !errors.Is(err, inbox.ErrAnswered) || !strings.Contains(err.Error(), "by ana at 2") {
+			t.Errorf("MarkAnswered again: %v, want ErrAnswered", err)
+		}
+		if err := in.End(t.Context(), ended.TransactionID, "again"); !errors.Is(err, inbox.ErrEnded) || !strings.Contains(err.Error(), "by rui at 2") {
+			t.Errorf("End again: %v, want ErrEnded", err)
+		}
+		if err := in.End(t.Context(), cancelled.TransactionID, "again"); !errors.Is(err, inbox.ErrEnded) || strings.Contains(err.Error(), "by ") {
+			t.Errorf("End of what the gateway ended: %v, want ErrEnded", err)
 		}
 		if err := in.Start(t.Context()); err != nil {
 			t.Fatal(err)
