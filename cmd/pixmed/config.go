@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 var (
@@ -206,6 +207,9 @@ func (c *config) readOps(v *values) {
 	plain := v.on(opsPlain)
 	if c.opsPass == "" {
 		return
+	}
+	if c.opsPass != strings.TrimSpace(c.opsPass) || text.HasControl(c.opsPass) {
+		v.problem(opsPassword, "it has white space around it, or contains a control character")
 	}
 	if len(c.opsPass) < minSecret {
 		v.problem(opsPassword, "it has fewer than %d characters and could be guessed: make one with openssl rand -hex 32", minSecret)

@@ -67,6 +67,8 @@ func TestConfig(t *testing.T) {
 		"key in place of a path": {map[string]string{"PIXMED_TLS_CERT": cert, "PIXMED_TLS_KEY": "-----BEGIN PRIVATE KEY-----\n" + webhookSecret}, nil, []string{"PIXMED_TLS_KEY: want the path of a file that can be read: "}},
 		"secret in its place":    {map[string]string{"PIXMED_ADMIN_TLS_CERT": webhookSecret, "PIXMED_ADMIN_TLS_KEY": key}, nil, []string{"PIXMED_ADMIN_TLS_CERT: want the path of a file that can be read: "}},
 		"files mixed up":         {nil, []string{"--tls-cert", key, "--tls-key", cert}, []string{"--tls-cert: "}},
+		"blank in a password":    {map[string]string{"PIXMED_OPS_PASSWORD": " " + opsPass, "PIXMED_DRAIN": "soon"}, nil, []string{"PIXMED_OPS_PASSWORD: it has white space around it", "PIXMED_DRAIN: want"}},
+		"break in a password":    {map[string]string{"PIXMED_OPS_PASSWORD": opsPass + "\n" + opsPass}, nil, []string{"PIXMED_OPS_PASSWORD: it has white space around it, or contains a control character"}},
 		"paths":                  {nil, []string{"--path", "/a?b"}, []string{"--path: "}},
 		"a blank":                {nil, []string{"--path", "/a b"}, []string{"--path: "}},
 		"two slashes":            {nil, []string{"--path", "/a//b"}, []string{"--path: "}},
