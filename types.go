@@ -68,8 +68,8 @@ func (i Infraction) logAttrs() []slog.Attr {
 // Key identifies a stream of notifications: the spec asks for idempotency by
 // transactionId and externalId (spec: Boas Práticas).
 type Key struct {
-	TransactionID string // in lower case
-	ExternalID    string // as it arrived; may be empty
+	TransactionID string `json:"transactionId"` // in lower case
+	ExternalID    string `json:"externalId"`    // as it arrived; may be empty
 }
 
 // String returns both ids, separated by a slash.

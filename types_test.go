@@ -176,6 +176,9 @@ func TestKeyFoldsTheCaseOfTheUUIDAlone(t *testing.T) {
 	if lower.Key() == upper.Key() {
 		t.Error("external ids that differ in letter case have the same key")
 	}
+	if got, err := json.Marshal(lower.Key()); err != nil || string(got) != `{"transactionId":"5a94d48d-c9f3-46be-8448-83510ca42bde","externalId":"T\u0026ste378"}` {
+		t.Errorf("in JSON it is %s, %v", got, err)
+	}
 	if got, want := lower.Key().String(), "5a94d48d-c9f3-46be-8448-83510ca42bde/T&ste378"; got != want {
 		t.Errorf("Key.String() = %q, want %q", got, want)
 	}

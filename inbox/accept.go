@@ -90,7 +90,7 @@ func (in *Inbox) Quarantine(ctx context.Context, body []byte, cause error) error
 	if err != nil {
 		return err
 	}
-	event.State, event.Raw, event.Digest, event.LastError = ledger.Quarantined, body, ledger.NewDigest(body), errorText(cause)
+	event.State, event.Raw, event.Digest, event.LastError = ledger.Quarantined, body, ledger.NewDigest(body), invalidText(cause)
 	if err := in.committer.accept(ctx, &ledger.Op{Quarantine: event}); err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +68,7 @@ type Case struct {
 	Current *Event `json:"current"`
 	// Events are its notifications in the order in which they were accepted, and Notes
 	// is what was done about it, oldest first. [Inbox.Case] and reminders set them,
-	// [Inbox.Cases] does not.
+	// [Inbox.Cases] does not. Only reminders set the bodies; see [Inbox.History].
 	Events []*Event `json:"events,omitempty"`
 	Notes  []Note   `json:"notes,omitempty"`
 }
@@ -206,7 +209,8 @@ func parseCursor(s string) (at ledger.Cursor, ended bool, err error) {
 	return at, kind == "e", nil
 }
 
-// Case returns a case with its notifications and notes, or [ErrNotFound].
+// Case returns a case with its notifications, without their bodies, and its notes, or
+// [ErrNotFound].
 func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
 	id, err := parseID("transaction id", transactionID)
 	if err != nil {
@@ -225,7 +229,8 @@ func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
 	}
 	c := newCase(row)
 	c.Notes = notes
-	c.Events, err = own(r.from.History(ctx, id))
+	c.Events, err = own(r.from.List(ctx, ledger.Filter{TransactionID: id, Bare: true, Limit: math.MaxInt32}))
+	slices.SortFunc(c.Events, func(a, b *Event) int { return cmp.Compare(a.Seq, b.Seq) })
 	return c, err
 }
 

@@ -89,5 +89,8 @@ func (in *Inbox) remind(ctx context.Context, a *ledger.Attempt) error {
 	if !c.Open || !c.AnsweredAt.IsZero() || !c.OpenedAt.Equal(a.Reminded.OpenedAt) {
 		return nil // it was settled meanwhile
 	}
+	if c.Events, err = in.History(ctx, a.TransactionID); err != nil {
+		return fmt.Errorf("read the case: %w", err)
+	}
 	return in.guard(ctx, a.TransactionID, func() error { return remind(ctx, c) })
 }

@@ -122,7 +122,7 @@ func TestReminders(t *testing.T) {
 		for i, d := range []time.Duration{2*day + time.Minute, 2 * day} {
 			r.none(t)
 			pass(t, s, d)
-			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 ||
+			if c := r.next(t); c.TransactionID != n.TransactionID || !c.Open || c.Status != pixmed.Acknowledged || c.Value != n.Value || len(c.Events) != 1 || len(c.Events[0].Raw) == 0 ||
 				!c.DueAt.Equal(c.OpenedAt.Add(7*day)) || len(c.Notes) != i {
 				t.Errorf("call %d: %+v", i, c)
 			}
@@ -168,12 +168,20 @@ func TestRemindersEnd(t *testing.T) {
 		}
 		if err := errors.Join(
 			in.MarkAnswered(t.Context(), answered.TransactionID, "sent by mail", inbox.By("ana")),
-			in.MarkAnswered(t.Context(), strings.ToUpper(answered.TransactionID), "again", inbox.By("rui")),
 			in.End(t.Context(), ended.TransactionID, "a test", inbox.By("rui")),
-			in.End(t.Context(), ended.TransactionID, "again"),
 			in.Receive(t.Context(), enginetest.Notification(cancelled.TransactionID, pixmed.Cancelled)),
 		); err != nil {
 			t.Fatal(err)
+		}
+		// Who comes second learns that nothing was changed, and who was first.
+		if err := in.MarkAnswered(t.Context(), strings.ToUpper(answered.TransactionID), "again", inbox.By("rui")); !errors.Is(err, inbox.ErrAnswered) || !strings.Contains(err.Error(), "by ana at 2") {
+			t.Errorf("MarkAnswered again: %v, want ErrAnswered", err)
+		}
+		if err := in.End(t.Context(), ended.TransactionID, "again"); !errors.Is(err, inbox.ErrEnded) || !strings.Contains(err.Error(), "by rui at 2") {
+			t.Errorf("End again: %v, want ErrEnded", err)
+		}
+		if err := in.End(t.Context(), cancelled.TransactionID, "again"); !errors.Is(err, inbox.ErrEnded) || strings.Contains(err.Error(), "by ") {
+			t.Errorf("End of what the gateway ended: %v, want ErrEnded", err)
 		}
 		if err := in.Start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -413,6 +421,53 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 		if !c.NextReminder.Equal(c.DueAt.Add(-day)) {
 			t.Errorf("the next one is at %v, and it is due at %v", c.NextReminder, c.DueAt)
 		}
+	})
+}
+
+// A reminder that waits for its retry moves with its case: to the next time that is
+// planned if that is earlier, to its own if that has not come, and to none if there
+// are none. The retry itself stays where the settings have not changed.
+func TestDefenceMovesRetries(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := newReminders(func(*inbox.Case) error { return errors.New("the mail server is away") })
+		reopen := func(in *inbox.Inbox, window time.Duration, before ...time.Duration) *inbox.Inbox {
+			t.Helper()
+			if err := in.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			remind := r.remind
+			if len(before) == 0 {
+				remind = nil
+			}
+			return s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(window, remind, before...))
+		}
+		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day), inbox.WithBackoff(4*time.Hour, 4*time.Hour))
+		n := dueIn(12 * time.Hour)
+		mustReceive(t, in, n)
+		r.next(t)
+		get := func(in *inbox.Inbox) *inbox.Case {
+			return awaitCase(t, in, n.TransactionID, func(c *inbox.Case) bool { return c.NextReminder.IsZero() || time.Until(c.NextReminder) > time.Minute })
+		}
+		retry := get(in).NextReminder
+		for _, step := range []struct {
+			name   string
+			window time.Duration
+			before []time.Duration
+			want   func(due time.Time) time.Time
+		}{
+			{"nothing has changed", 7 * day, []time.Duration{day}, func(time.Time) time.Time { return retry }},
+			{"the next one comes after it", 7 * day, []time.Duration{day, time.Minute}, func(time.Time) time.Time { return retry }},
+			{"the next one comes before it", 7*day - 11*time.Hour, []time.Duration{day, 30 * time.Minute}, func(due time.Time) time.Time { return due.Add(-30 * time.Minute) }},
+			{"it has not come", 9 * day, []time.Duration{day}, func(due time.Time) time.Time { return due.Add(-day) }},
+			{"there are none", 9 * day, nil, func(time.Time) time.Time { return time.Time{} }},
+		} {
+			in = reopen(in, step.window, step.before...)
+			if c := get(in); !c.DueAt.Equal(c.OpenedAt.Add(step.window)) || !c.NextReminder.Equal(step.want(c.DueAt)) {
+				t.Errorf("%s: the reminder is at %v, want %v; it is due at %v", step.name, c.NextReminder, step.want(c.DueAt), c.DueAt)
+			}
+		}
+		r.none(t)
 	})
 }
 

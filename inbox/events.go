@@ -55,8 +55,9 @@ type Event struct {
 	// Discarded is set when the receiver or an operator decided that it is dead: a
 	// redelivery does not revive it.
 	Discarded bool `json:"discarded"`
-	// LastError is why the last attempt failed, or why it is quarantined. It is what
-	// the receiver returned, and may hold personal data.
+	// LastError is why the last attempt failed, or why it is quarantined: for a body that
+	// is not valid, the first line says what is wrong and the next what was found. It is
+	// what the receiver returned, and may hold personal data.
 	LastError string `json:"lastError"`
 	// ReceivedAt is when the handler got it.
 	ReceivedAt time.Time `json:"receivedAt"`
@@ -131,6 +132,8 @@ type Filter struct {
 	After string
 	// Limit is the size of a page: 100 unless set, at most 1000.
 	Limit int
+
+	group *string // the Error of a Failure
 }
 
 // List returns a page of events, the newest first.
@@ -155,11 +158,14 @@ func (r *reads) list(ctx context.Context, f Filter, bare bool) ([]*ledger.Event,
 }
 
 func (f Filter) filter() (ledger.Filter, error) {
-	filter := ledger.Filter{State: ledger.State(f.State), Error: f.Error, Limit: f.Limit}
+	filter := ledger.Filter{State: ledger.State(f.State), Error: f.Error, Group: f.group, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined, Resolved:
 	default:
 		return filter, invalidf("List: there is no state %q", f.State)
+	}
+	if f.group != nil && !isText(*f.group) || !isText(f.Error) {
+		return filter, invalidf("List: the text of the error is not valid UTF-8, or holds a NUL")
 	}
 	switch {
 	case f.Limit == 0:
@@ -273,14 +279,18 @@ func (r *reads) Stats(ctx context.Context) (Stats, error) {
 type Failure struct {
 	// State is theirs, Dead or Quarantined.
 	State State `json:"state"`
-	// Error is the beginning of their LastError, 200 characters; as [Filter].Error
-	// it finds them.
+	// Error is the first line of their LastError, at most 200 characters of it. What
+	// is different each time, such as an id, belongs on a later line.
 	Error string `json:"error"`
 	// Events is their number.
 	Events int64 `json:"events"`
 	// LastAt is when the last of them was received.
 	LastAt time.Time `json:"lastAt"`
 }
+
+// Filter selects the events of the failure, and no others, for [Inbox.List],
+// [Inbox.ReplayAll] and [Inbox.ResolveAll].
+func (f Failure) Filter() Filter { return Filter{State: f.State, group: &f.Error} }
 
 // maxFailures is how many errors Failures returns.
 const maxFailures = 100

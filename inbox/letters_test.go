@@ -48,10 +48,11 @@ func TestResolve(t *testing.T) {
 		mustReceive(t, in, n)
 		enginetest.Await(t, in)
 		id := historyOf(t, in, n.TransactionID)[0].ID
-		for range 2 {
-			if err := in.Resolve(t.Context(), id, "paid by hand", inbox.By("ana")); err != nil {
-				t.Fatal(err)
-			}
+		if err := in.Resolve(t.Context(), id, "paid by hand", inbox.By("ana")); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Resolve(t.Context(), id, "by mail", inbox.By("rui")); !errors.Is(err, inbox.ErrNotResolvable) || !strings.Contains(err.Error(), "is resolved") {
+			t.Errorf("Resolve again: %v, want ErrNotResolvable", err)
 		}
 		if err := in.Receive(t.Context(), n); !errors.Is(err, pixmed.ErrDuplicate) {
 			t.Errorf("a redelivery: %v, want ErrDuplicate", err)
@@ -80,7 +81,7 @@ func TestResolve(t *testing.T) {
 				t.Fatalf("List: %v, %v", events, err)
 			}
 			id = events[0].ID
-			if err := in.Resolve(t.Context(), id, "a probe", inbox.By("ana")); err != nil {
+			if err := in.Resolve(t.Context(), id, "a probe", inbox.By("ana")); !errors.Is(err, []error{nil, inbox.ErrNotResolvable}[i]) {
 				t.Fatal(err)
 			}
 		}
@@ -93,6 +94,59 @@ func TestResolve(t *testing.T) {
 		}
 		if n, err := in.Purge(t.Context(), 0); err != nil || n != 1 {
 			t.Errorf("Purge: %d, %v, want what is resolved", n, err)
+		}
+	})
+}
+
+// What is wrong with bodies groups them, and not what was found in them.
+func TestFailuresOfBodies(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		quarantine := func(body string, wrap string) {
+			t.Helper()
+			_, err := pixmed.ParseInfraction([]byte(body))
+			if err == nil {
+				t.Fatalf("%s is valid", body)
+			}
+			if err := in.Quarantine(t.Context(), []byte(body), fmt.Errorf("%s%w", wrap, err)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 5 {
+			quarantine(fmt.Sprintf(`{"transactionId":"order-%d","transactionStatus":"MED","transactionType":"CASH_IN","value":1}`, i), fmt.Sprint("request ", i, ": "))
+		}
+		for i := range 3 {
+			quarantine(`{"a":"`+strings.Repeat("x", i), "")
+		}
+		long := strings.Repeat("é", 300)
+		for _, cause := range []string{"timeout\nat 10:00", "timeout\nat 10:01", "post: timeout", long + "1", long + "2"} {
+			if err := in.Quarantine(t.Context(), []byte(cause), errors.New(cause)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		failures, err := in.Failures(t.Context(), inbox.Quarantined)
+		want := []inbox.Failure{
+			{State: inbox.Quarantined, Error: "invalid infraction: transactionId", Events: 5},
+			{State: inbox.Quarantined, Error: "malformed JSON: the body ends too early", Events: 3},
+			{State: inbox.Quarantined, Error: "timeout", Events: 2},
+			{State: inbox.Quarantined, Error: strings.Repeat("é", 200), Events: 2},
+			{State: inbox.Quarantined, Error: "post: timeout", Events: 1},
+		}
+		if diff := cmp.Diff(want, failures, ignoreTimes); diff != "" || err != nil {
+			t.Fatalf("Failures: %v (-want +got):\n%s", err, diff)
+		}
+		events, err := in.List(t.Context(), failures[0].Filter())
+		if err != nil || len(events) != 5 || !strings.Contains(events[0].LastError, "\nrequest 4: ") || !strings.Contains(events[0].LastError, `"order-4"`) {
+			t.Errorf("List: %v, %v", events, err)
+		}
+		for _, f := range failures[1:] {
+			if report, err := in.ResolveAll(t.Context(), f.Filter(), ""); err != nil || int64(report.Done) != f.Events {
+				t.Errorf("ResolveAll of %q: %+v, %v", f.Error, report, err)
+			}
+		}
+		if left, err := in.Failures(t.Context(), inbox.Quarantined); err != nil || len(left) != 1 || left[0] != failures[0] {
+			t.Errorf("left: %v, %v", left, err)
 		}
 	})
 }
@@ -136,7 +190,7 @@ func TestAll(t *testing.T) {
 		for len(r.Got) > 0 {
 			<-r.Got
 		}
-		report, err := in.ReplayAll(t.Context(), inbox.Filter{State: inbox.Dead, Error: failures[0].Error}, inbox.By("ana"))
+		report, err := in.ReplayAll(t.Context(), failures[0].Filter(), inbox.By("ana"))
 		if diff := cmp.Diff(inbox.Report{Done: 3, Skipped: []string{historyOf(t, in, superseded)[0].ID}}, report); diff != "" || err != nil {
 			t.Errorf("ReplayAll: %v (-want +got):\n%s", err, diff)
 		}
@@ -335,6 +389,12 @@ func TestActionsMisused(t *testing.T) {
 		"no state":       {replayAll(inbox.Filter{}), inbox.ErrInvalidArgument, `the state is ""`},
 		"a limit":        {replayAll(inbox.Filter{State: inbox.Dead, Limit: 1}), inbox.ErrInvalidArgument, "Limit"},
 		"a bad filter":   {replayAll(inbox.Filter{State: inbox.Dead, TransactionID: "x"}), inbox.ErrInvalidArgument, `"x"`},
+		"NUL in error":   {func() error { _, err := in.List(ctx, inbox.Filter{Error: "a\x00"}); return err }(), inbox.ErrInvalidArgument, "NUL"},
+		"bytes in error": {func() error {
+			_, err := in.ResolveAll(ctx, inbox.Filter{State: inbox.Dead, Error: "a\xff"}, "")
+			return err
+		}(), inbox.ErrInvalidArgument, "NUL"},
+		"NUL in failure": {func() error { _, err := in.List(ctx, inbox.Failure{Error: "a\x00"}.Filter()); return err }(), inbox.ErrInvalidArgument, "NUL"},
 		"failures":       {func() error { _, err := in.Failures(ctx, inbox.Done); return err }(), inbox.ErrInvalidArgument, "done"},
 	} {
 		if !errors.Is(test.err, test.is) || !strings.Contains(test.err.Error(), test.text) {

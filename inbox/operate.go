@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // Errors of the functions for operators. Check for them with errors.Is.
@@ -26,7 +28,7 @@ var (
 	// already done: replaying an old one could undo it. Look first, then use [Force].
 	ErrSuperseded = errors.New("a newer notification of the case is done; replaying this one could undo it")
 	// ErrNotResolvable is returned by Resolve when the event is neither dead nor
-	// quarantined.
+	// quarantined; it may be resolved already.
 	ErrNotResolvable = errors.New("the event is neither dead nor quarantined")
 	// ErrNotPending is returned by Discard and RetryNow when the event is not pending.
 	ErrNotPending = errors.New("the event is not pending")
@@ -39,7 +41,11 @@ var (
 	// ErrPending is returned by Delete when the case has a pending event. Use [Force] to
 	// delete it all the same.
 	ErrPending = errors.New("the case has a pending event")
-	// ErrEnded is returned by MarkAnswered when the case is not open.
+	// ErrAnswered is returned by MarkAnswered when the case was already answered since
+	// it opened. The text says by whom and when.
+	ErrAnswered = errors.New("the case is already answered")
+	// ErrEnded is returned by MarkAnswered and End when the case is not open. The text
+	// says when it ended, and by whom if a person ended it.
 	ErrEnded = errors.New("the case has ended")
 )
 
@@ -106,24 +112,24 @@ func act(function string, mayForce bool, opts []ActionOption) (action, error) {
 }
 
 func checkNote(function, note string) error {
-	if len(note) > maxNote || !utf8.ValidString(note) || strings.Contains(note, "\x00") {
+	if len(note) > maxNote || !isText(note) {
 		return invalidf("%s: the note is longer than %d bytes, or no valid text", function, maxNote)
 	}
 	return nil
 }
 
 // MarkAnswered records that a case was answered: no more reminders are called for it.
-// It does nothing if the case was already answered since it opened. It returns
-// [ErrNotFound], or [ErrEnded] if the case is not open. A case that opens again counts
-// as not answered.
+// It returns [ErrNotFound], [ErrAnswered] if the case was already answered since it
+// opened, or [ErrEnded] if it is not open; with an error nothing is changed and the
+// note is not kept. A case that opens again counts as not answered.
 func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "MarkAnswered", Answered, transactionID, note, false, opts, (*ledger.Case).MarkAnswered)
 }
 
 // End ends a case because a person says that it is over, although the gateway's last
-// status is not final. It does nothing if the case has ended. Only a later
-// notification that is neither final nor a duplicate opens the case again. It returns
-// [ErrNotFound].
+// status is not final. It returns [ErrNotFound], or [ErrEnded] if the case has ended;
+// with an error nothing is changed and the note is not kept. Only a later notification
+// that is neither final nor a duplicate opens the case again.
 func (in *Inbox) End(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "End", Ended, transactionID, note, true, opts, (*ledger.Case).End)
 }
@@ -141,10 +147,12 @@ func (in *Inbox) decide(ctx context.Context, function string, what Action, trans
 		return err
 	}
 	var decided ledger.Decided
+	var summary ledger.Summary
 	op := &ledger.Op{TransactionID: id, All: all}
 	op.Apply = func(c *ledger.Case) {
-		if d := decide(c, a.by, note); decided != ledger.Decides || d != ledger.DecidedBefore {
-			decided = d // and not what it left behind, if its COMMIT was not answered
+		d := decide(c, a.by, note)
+		if left := d == ledger.DecidedAnswered || d == ledger.DecidedEnded; decided != ledger.Decides || !left {
+			decided, summary = d, c.Summary() // and not what it left behind, if its COMMIT was not answered
 		}
 	}
 	if err := in.committer.commit(ctx, op); err != nil {
@@ -153,13 +161,24 @@ func (in *Inbox) decide(ctx context.Context, function string, what Action, trans
 	switch decided {
 	case ledger.DecidedNothing:
 		return fmt.Errorf("%w: %s", ErrNotFound, id)
+	case ledger.DecidedAnswered:
+		return fmt.Errorf("%w, %s: %s", ErrAnswered, byAndWhen(summary.AnsweredBy, summary.AnsweredAt), id)
 	case ledger.DecidedEnded:
-		return fmt.Errorf("%w: %s", ErrEnded, id)
+		return fmt.Errorf("%w, %s: %s", ErrEnded, byAndWhen(summary.EndedBy, summary.EndedAt), id)
 	case ledger.Decides:
 		in.log.InfoContext(ctx, "pixmed: an operator decided about a case", "action", what, "transaction_id", id, "by", a.by)
 	default:
 	}
 	return nil
+}
+
+// byAndWhen says who did something, if that is known, and when.
+func byAndWhen(by string, at time.Time) string {
+	when := "at " + at.UTC().Format(time.RFC3339)
+	if by == "" {
+		return when
+	}
+	return "by " + text.Printable(by, maxName) + " " + when
 }
 
 // Replay makes a dead event pending again at its old place, with all its attempts, or
@@ -241,8 +260,9 @@ func (in *Inbox) RetryNow(ctx context.Context, id string, opts ...ActionOption) 
 }
 
 // Resolve closes a dead or quarantined event that a person has dealt with: it is no
-// longer counted, and its case keeps it with the note. It does nothing if the event is
-// already resolved. It returns [ErrNotFound] or [ErrNotResolvable].
+// longer counted, and its case keeps it with the note. It returns [ErrNotFound], or
+// [ErrNotResolvable], also if the event is already resolved; with an error the note is
+// not kept.
 func (in *Inbox) Resolve(ctx context.Context, id, note string, opts ...ActionOption) error {
 	if err := checkNote("Resolve", note); err != nil {
 		return err
@@ -268,9 +288,7 @@ func (in *Inbox) actBy(ctx context.Context, what Action, id, note string, a acti
 	switch {
 	case err != nil:
 		return err
-	case what == ResolvedByHand && e.State == ledger.Resolved:
-		return nil
-	case what == ResolvedByHand && e.Seq == 0:
+	case what == ResolvedByHand && e.State == ledger.Quarantined:
 		return in.dismiss(ctx, e.ID, &ledger.Note{EventID: e.ID, Action: string(what), By: a.by, Text: note})
 	case e.Seq == 0:
 		return fmt.Errorf("%w: %s is %s", unneeded, e.ID, e.State)
@@ -306,6 +324,8 @@ func (in *Inbox) actBy(ctx context.Context, what Action, id, note string, a acti
 func (in *Inbox) dismiss(ctx context.Context, id string, note *ledger.Note) error {
 	err := in.engine.Dismiss(ctx, id, note)
 	switch {
+	case errors.Is(err, ledger.ErrNone) && note != nil: // it was there a moment ago
+		return fmt.Errorf("%w: %s", ErrNotResolvable, id)
 	case errors.Is(err, ledger.ErrNone):
 		return fmt.Errorf("%w: %s", ErrNotFound, id)
 	case err != nil:

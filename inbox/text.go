@@ -1,8 +1,11 @@
 package inbox
 
 import (
+	"errors"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/internal/text"
 )
 
@@ -13,6 +16,9 @@ const (
 	maxLogStack  = 8 << 10 // of a stack in a log line
 )
 
+// isText reports whether a database takes a text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
 // errorText makes an error's text fit for a column.
 func errorText(err error) string {
 	if err == nil {
@@ -22,6 +28,21 @@ func errorText(err error) string {
 		return stored
 	}
 	return "an error without a text"
+}
+
+// invalidText is errorText for why a body is not valid. The first line, by which
+// Failures groups, is the same for all that have the same fault.
+func invalidText(err error) string {
+	what := ""
+	if e, ok := errors.AsType[*pixmed.ValidationError](err); ok {
+		what = e.LogValue().String()
+	} else if e, ok := errors.AsType[*pixmed.SyntaxError](err); ok {
+		what = "malformed JSON: " + e.Reason
+	}
+	if what == "" {
+		return errorText(err)
+	}
+	return errorText(errors.New(what + "\n" + err.Error()))
 }
 
 // logText makes an error's text fit for a log line: a receiver's error may hold a

@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -67,6 +68,32 @@ func TestThen(t *testing.T) {
 		}
 		if e := historyOf(t, receipts, id)[0]; e.Key.ExternalID == "changed" || e.LastError != "there is no receipt yet" {
 			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// What the first step discards is handed on, so that the case ends in both inboxes.
+func TestThenDiscard(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		store, opts := next(t, s)
+		receipts := store.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+		in := s.Start(t, inbox.Then(pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
+			if n.MEDStatus == pixmed.Cancelled {
+				return fmt.Errorf("no: %w", inbox.Discard(errors.New("there is no such order")))
+			}
+			return nil
+		}), receipts))
+		id := enginetest.NewTransaction()
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Acknowledged))
+		mustReceive(t, in, enginetest.Notification(id, pixmed.Cancelled))
+		enginetest.AwaitCounts(t, in, func(c enginetest.Counts) bool { return c == enginetest.Counts{Done: 1, Dead: 1} })
+		enginetest.AwaitCounts(t, receipts, func(c enginetest.Counts) bool { return c == enginetest.Counts{Done: 2} })
+		if e := historyOf(t, in, id)[1]; !e.Discarded || e.LastError != "no: there is no such order" || e.Attempts != 1 {
+			t.Errorf("%v, %q", e, e.LastError)
+		}
+		if c, err := receipts.Case(t.Context(), id); err != nil || c.Open {
+			t.Errorf("the second case: %+v, %v", c, err)
 		}
 	})
 }

@@ -168,6 +168,21 @@ func changing(do func(context.Context, *inbox.Inbox) error) operation {
 	}
 }
 
+// changingBoth is changing with the inbox of receipts too, if there is one.
+func changingBoth(do func(context.Context, ...*inbox.Inbox) error) operation {
+	return func(ctx context.Context, db *database) error {
+		return changing(func(ctx context.Context, in *inbox.Inbox) error {
+			switch kept, err := db.receipts().kept(ctx); {
+			case err != nil:
+				return err
+			case !kept:
+				return do(ctx, in)
+			}
+			return changing(func(ctx context.Context, receipts *inbox.Inbox) error { return do(ctx, in, receipts) })(ctx, db.receipts())
+		})(ctx, db)
+	}
+}
+
 // onInbox has a command read its settings and then work on one of the two inboxes.
 func onInbox(p *process, cmd *cobra.Command, prepare func(*values, []string) operation) *cobra.Command {
 	addSettings(cmd, inboxQueue)

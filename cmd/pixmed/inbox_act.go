@@ -33,6 +33,7 @@ type action struct {
 	done  string // the participle
 	note  bool   // whether there is something to say about it
 	force bool   // whether it can be forced
+	both  bool   // whether it is done in the inbox of receipts too, if that has the case
 	all   func(ctx context.Context, in *inbox.Inbox, f inbox.Filter, note string, options []inbox.ActionOption) (inbox.Report, error)
 	do    func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error
 }
@@ -47,7 +48,7 @@ var actions = []action{
 		name: "answered", arg: ofCases, done: "answered", note: true,
 		short: "Record that cases were answered",
 		long: `Records that the defence of a case was sent, when and by whom. The case is no longer
-overdue and nobody is reminded of it. A case that was answered already does not change.`,
+overdue and nobody is reminded of it. A case that was answered already is left alone.`,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.MarkAnswered(ctx, id, note, options...)
 		},
@@ -56,8 +57,9 @@ overdue and nobody is reminded of it. A case that was answered already does not 
 		name: "end", arg: ofCases, done: "ended", note: true,
 		short: "End cases that are over although the gateway has not said so",
 		long: `Ends a case that is over although the gateway has not said so: it is no longer open,
-its value is not counted as blocked, and nobody is reminded of it. Only a later
-notification that is neither final nor a duplicate opens it again.`,
+its value is not counted as blocked, and nobody is reminded of it. It ends among the
+receipts too. Only a later notification that is neither final nor a duplicate opens it
+again.`, both: true,
 		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
 			return in.End(ctx, id, note, options...)
 		},
@@ -149,7 +151,10 @@ func newInboxAction(p *process, a *action) *cobra.Command {
 			if a.all != nil && (v.isSet(actError) || v.isSet(listSince) || v.isSet(listUntil) || v.on(actYes)) {
 				v.errs = append(v.errs, errors.New("--error, --since, --until and --yes go with --state, and not with ids"))
 			}
-			return changing(func(ctx context.Context, in *inbox.Inbox) error { return r.these(ctx, in, args) })
+			if a.both {
+				return changingBoth(func(ctx context.Context, inboxes ...*inbox.Inbox) error { return r.these(ctx, args, inboxes...) })
+			}
+			return changing(func(ctx context.Context, in *inbox.Inbox) error { return r.these(ctx, args, in) })
 		}
 		f := inbox.Filter{Error: v.text(actError), Since: v.since(listSince), Until: v.since(listUntil)}
 		switch {
@@ -177,11 +182,20 @@ type acting struct {
 }
 
 // these acts on what ids name, and says what became of each.
-func (r *acting) these(ctx context.Context, in *inbox.Inbox, ids []string) error {
+func (r *acting) these(ctx context.Context, ids []string, inboxes ...*inbox.Inbox) error {
 	done := 0
 	for _, id := range ids {
 		text := r.done
-		if err := r.do(ctx, in, id, r.note, r.options); err != nil {
+		err := r.do(ctx, inboxes[0], id, r.note, r.options)
+		for _, in := range inboxes[1:] {
+			switch also := r.do(ctx, in, id, r.note, r.options); {
+			case also == nil && errors.Is(err, inbox.ErrEnded): // on the page, which ends it in one
+				err = nil
+			case also != nil && !errors.Is(also, inbox.ErrNotFound) && !errors.Is(also, inbox.ErrEnded):
+				err = also
+			}
+		}
+		if err != nil {
 			why := leftAlone(err, r.arg)
 			if why == "" {
 				return r.after(done, err)
@@ -257,8 +271,8 @@ func leftAlone(err error, arg string) string {
 		return "there is no such case"
 	case errors.Is(err, inbox.ErrNotFound):
 		return "there is no such notification; pixmed inbox show TRANSACTION prints the ids of a case's"
-	case errors.Is(err, inbox.ErrEnded):
-		return "the case has ended"
+	case errors.Is(err, inbox.ErrAnswered), errors.Is(err, inbox.ErrEnded):
+		return printable(err.Error(), 500) // which says by whom and when
 	case errors.Is(err, inbox.ErrSuperseded):
 		return "a newer notification of the transaction is done; look at it, then use --force"
 	case errors.Is(err, inbox.ErrNotReplayable):

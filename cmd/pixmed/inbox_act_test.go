@@ -21,20 +21,23 @@ func TestInboxAnsweredAndEnd(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *filled) {
 		t.Helper()
 		got := f.inbox(t, exitFailed, "answered", f.open.TransactionID, f.ended.TransactionID, nothing, "--note", "protocol 4711")
-		contains(t, got.out, f.open.TransactionID+"\tanswered\n", f.ended.TransactionID+"\tleft alone: the case has ended\n", nothing+"\tleft alone: there is no such case\n")
+		contains(t, got.out, f.open.TransactionID+"\tanswered\n", f.ended.TransactionID+"\tleft alone: the case has ended, at 2", nothing+"\tleft alone: there is no such case\n")
 		contains(t, got.err, "1 answered, 2 left alone")
 		me, err := user.Current()
 		if err != nil {
 			t.Fatal(err)
 		}
 		contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           answered", "answered by "+me.Username+"\n  protocol 4711\n")
-		f.inbox(t, exitOK, "answered", f.open.TransactionID, "--by", "Bia") // changes nothing
+		again := f.inbox(t, exitFailed, "answered", f.open.TransactionID, "--by", "Bia", "--note", "again") // changes nothing
+		contains(t, again.out, "left alone: the case is already answered, by "+me.Username+" at 2")
+		contains(t, again.err, "0 answered, 1 left alone")
 		if out := f.inbox(t, exitOK, "show", f.open.TransactionID).out; strings.Contains(out, "Bia") {
 			t.Error(out)
 		}
 
 		contains(t, f.inbox(t, exitOK, "end", f.open.TransactionID, "--by", "Ana", "--note", "the gateway says so by phone").err, "1 ended, 0 left alone")
 		contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID).out, "case           ended", "Z by Ana\n", "ended by Ana\n  the gateway says so by phone\n")
+		contains(t, f.inbox(t, exitFailed, "end", f.open.TransactionID, "--note", "again").out, "left alone: the case has ended, by Ana at 2")
 		contains(t, f.inbox(t, exitFailed, "end", nothing).out, "there is no such case")
 	})
 }

@@ -130,6 +130,9 @@ and its last error. --json prints everything.`,
 			case err != nil:
 				return err
 			case encode:
+				if c.Events, err = in.History(ctx, c.TransactionID); err != nil { // with the bodies
+					return err
+				}
 				return json.NewEncoder(p.out).Encode(c)
 			}
 			return showCase(p.out, c, time.Now())
@@ -214,7 +217,7 @@ func timeline(c *inbox.Case) []entry {
 		}
 		text += "\n  " + progressOf(e)
 		if e.LastError != "" && e.State != inbox.Done {
-			text += "\n  last error: " + printable(e.LastError, 300)
+			text += "\n  last error: " + oneLine(e.LastError, 300)
 		}
 		entries = append(entries, entry{e.ReceivedAt, text})
 	}
@@ -280,7 +283,7 @@ func showEvent(ctx context.Context, in reader, out io.Writer, id string, encode 
 	if e.Deliveries > 1 {
 		f.add("deliveries", fmt.Sprintf("%d, the last %s", e.Deliveries, when(e.LastAt)))
 	}
-	f.add("last error", printable(e.LastError, 4000))
+	f.add("last error", oneLine(e.LastError, 4000))
 	notes, err := in.Notes(ctx, e.ID)
 	if err != nil {
 		return err

@@ -66,21 +66,10 @@ The exit code is 1 if something was left alone.`,
 	addSettings(cmd, actBy, deleteForce)
 	return onCases(p, cmd, func(v *values, args []string) operation {
 		d := &deletion{process: p, by: v.person(actBy, p), force: v.on(deleteForce)}
-		return func(ctx context.Context, db *database) error {
-			return changing(func(ctx context.Context, in *inbox.Inbox) error {
-				d.inboxes = append(d.inboxes, in)
-				switch kept, err := db.receipts().kept(ctx); {
-				case err != nil:
-					return err
-				case !kept:
-					return d.run(ctx, args)
-				}
-				return changing(func(ctx context.Context, in *inbox.Inbox) error {
-					d.inboxes = append(d.inboxes, in)
-					return d.run(ctx, args)
-				})(ctx, db.receipts())
-			})(ctx, db)
-		}
+		return changingBoth(func(ctx context.Context, inboxes ...*inbox.Inbox) error {
+			d.inboxes = inboxes
+			return d.run(ctx, args)
+		})
 	})
 }
 

@@ -62,6 +62,33 @@ func TestInboxDeleteReceipts(t *testing.T) {
 	})
 }
 
+// A case ends in both inboxes, even if it has ended in the first.
+func TestInboxEndReceipts(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, f *filled) {
+		t.Helper()
+		receipts := readDatabase(newTestValues(t, f.env, nil, databaseSettings...)).receipts()
+		receive := func() {
+			t.Helper()
+			in, closeIt := openDatabase(t, receipts, func(context.Context, *pixmed.Notification) error { return nil })
+			defer closeIt()
+			if err := in.Receive(t.Context(), &pixmed.Notification{Infraction: f.open}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receive()
+		for range 2 {
+			contains(t, f.inbox(t, exitOK, "end", f.open.TransactionID, "--by", "Ana").err, "1 ended, 0 left alone")
+			contains(t, f.inbox(t, exitFailed, "end", f.open.TransactionID, "--by", "Rui").out, "left alone: the case has ended, by Ana")
+			for _, queue := range []string{queueNotifications, queueReceipts} {
+				contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID, "--queue", queue).out, "case           ended", "by Ana")
+			}
+			f.open.Value++
+			receive() // which opens it in the second alone
+		}
+	})
+}
+
 func TestInboxPurge(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, f *filled) {

@@ -91,7 +91,7 @@ func (t eventTable) add(e *inbox.Event) error {
 		value = e.Value.String()
 	}
 	_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", e.ID, stateOf(e), when(e.ReceivedAt),
-		statusOf(e), dash(value), dash(e.Key.TransactionID), e.Attempts, printable(e.LastError, 100))
+		statusOf(e), dash(value), dash(e.Key.TransactionID), e.Attempts, oneLine(e.LastError, 100))
 	return err
 }
 

@@ -14,6 +14,9 @@ import (
 // bytes, and quoted if it holds anything but plain characters.
 func printable(s string, most int) string { return text.Printable(s, most) }
 
+// oneLine is printable for a text that may have several lines.
+func oneLine(s string, most int) string { return printable(strings.ReplaceAll(s, "\n", "; "), most) }
+
 // hidden reports whether s holds a character that a terminal obeys or does not show.
 func hidden(s string) bool { return strings.ContainsFunc(s, isHidden) }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -104,11 +105,17 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, v *confirmation, p
 // form returns an action's note and options, as its form has them.
 func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption, err error) {
 	if err := r.ParseForm(); err != nil {
-		return "", nil, errNote // the rest of a form is short
+		if _, long := errors.AsType[*http.MaxBytesError](err); long {
+			return "", nil, errNote // the rest of a form is short
+		}
+		return "", nil, errNoText
 	}
 	note = strings.TrimSpace(strings.ReplaceAll(r.PostForm.Get("note"), "\r\n", "\n"))
-	if len(note) > maxNote {
+	switch {
+	case len(note) > maxNote:
 		return "", nil, errNote
+	case !utf8.ValidString(note), strings.Contains(note, "\x00"):
+		return "", nil, errNoText
 	}
 	if by := h.who(r); by != "" {
 		opts = append(opts, inbox.By(by))
@@ -119,11 +126,10 @@ func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption,
 	return note, opts, nil
 }
 
-// done logs an action, and has the first screen count again.
-func (h *Handler) done(r *http.Request, action string, args ...any) {
+// done has the first screen count again. The inbox has logged what was done.
+func (h *Handler) done() {
 	h.numbers.Forget()
 	h.received.Forget()
-	h.config.log.InfoContext(r.Context(), "pixmed: an operator acted on the operations page", append([]any{"action", action, "by", h.who(r)}, args...)...)
 }
 
 func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
@@ -149,10 +155,13 @@ func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
 			err = a.do(h.in, r.Context(), c.TransactionID, note, opts...)
 		}
 		if err != nil {
+			if c, again := h.wholeCase(r.Context(), c.TransactionID); again == nil { // somebody may have been faster
+				row = h.caseRow(h.page(r), c)
+			}
 			h.ask(w, r, v, err)
 			return
 		}
-		h.done(r, name, "transaction_id", c.TransactionID)
+		h.done()
 		see(w, r, back, url.Values{"did": {name}})
 	case !a.suits(c):
 		see(w, r, back, url.Values{"did": {"late"}})
@@ -185,7 +194,7 @@ func (h *Handler) eventAction(w http.ResponseWriter, r *http.Request) {
 			h.ask(w, r, v, err)
 			return
 		}
-		h.done(r, name, "event_id", e.ID)
+		h.done()
 		if moved, err := h.in.Get(r.Context(), e.ID); err == nil { // what was quarantined may have a case now
 			v.Back = placeOf(moved)
 		}
@@ -223,66 +232,30 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	note, opts, err := h.form(r)
-	var report groupReport
-	if err == nil {
-		report, err = h.actOnGroup(r.Context(), name, f, note, opts)
+	var report inbox.Report
+	switch {
+	case err != nil:
+	case name == "replay":
+		report, err = h.in.ReplayAll(r.Context(), f.Filter(), opts...)
+	default:
+		report, err = h.in.ResolveAll(r.Context(), f.Filter(), note, opts...)
 	}
-	if err != nil && report.done == 0 {
+	if err != nil && report.Done == 0 {
 		h.ask(w, r, v, err)
 		return
 	}
-	h.done(r, name+"_all", "done", report.done, "left_alone", report.left, "error", err)
-	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.done)}, "left": {strconv.Itoa(report.left)}}
+	h.done()
+	if err != nil {
+		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done on all of a group", "action", v.Action, "done", report.Done, "left_alone", len(report.Skipped), "error", err)
+	}
+	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.Done)}, "left": {strconv.Itoa(len(report.Skipped))}}
 	if err != nil {
 		said.Set("more", "1")
 	}
-	if report.left == 0 && !said.Has("more") {
+	if len(report.Skipped) == 0 && !said.Has("more") {
 		v.Back = ""
 	}
 	see(w, r, v.Back, said)
-}
-
-// groupReport is what an action on a group did.
-type groupReport struct {
-	done int
-	left int // which a person has to look at
-}
-
-// actOnGroup acts on all of a group, the oldest first: a newer one of a case that is
-// done would keep the older from being replayed.
-func (h *Handler) actOnGroup(ctx context.Context, name string, f inbox.Failure, note string, opts []inbox.ActionOption) (report groupReport, err error) {
-	var ids []string
-	for after := ""; ; {
-		events, next, err := h.members(ctx, f, after, 200)
-		if err != nil {
-			return report, err
-		}
-		for _, e := range events {
-			ids = append(ids, e.ID)
-		}
-		if after = next; after == "" {
-			break
-		}
-	}
-	for _, id := range slices.Backward(ids) {
-		if name == "replay" {
-			err = h.in.Replay(ctx, id, opts...)
-		} else {
-			err = h.in.Resolve(ctx, id, note, opts...)
-		}
-		status, _ := problemOf(err)
-		switch {
-		case err == nil:
-			report.done++
-		case errors.Is(err, inbox.ErrNotReplayable), errors.Is(err, inbox.ErrNotResolvable), errors.Is(err, inbox.ErrNotFound):
-			// Somebody else was faster.
-		case status == http.StatusConflict, status == http.StatusUnprocessableEntity:
-			report.left++
-		default:
-			return report, err
-		}
-	}
-	return report, nil
 }
 
 // said returns the message about what an action did, as the address has it.

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -85,11 +86,16 @@ func (h *Handler) oneCase(w http.ResponseWriter, r *http.Request) {
 		EndedBy: show(c.EndedBy, 200), NextReminder: p.Time(c.NextReminder), GivenUp: int64(c.RemindersGivenUp),
 	}
 	v.Page.Title = p.T["case"] + " " + v.Case.Name
-	if i := infractionOf(c); i != nil {
+	i, err := h.infractionOf(r.Context(), c)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	if i != nil {
 		v.EndToEndID = show(string(i.EndToEndID), 64)
 		file, err := h.openReceipt(r.Context(), i)
 		if err != nil {
-			h.config.log.WarnContext(r.Context(), "pixmed: whether there is a receipt is not known", "transaction_id", c.TransactionID, "error", err)
+			h.config.log.WarnContext(r.Context(), "pixmed: could not check for a receipt", "transaction_id", c.TransactionID, "error", err)
 		} else if file != nil {
 			v.Receipt = true
 			_ = file.Close()
@@ -103,13 +109,16 @@ func (h *Handler) oneCase(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	skip, _ := strconv.Atoi(r.URL.Query().Get("skip"))
-	v.Timeline = h.timeline(p, c, v, max(skip, 0))
+	if v.Timeline, err = h.timeline(r.Context(), p, c, v, max(skip, 0)); err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	h.render(w, r, http.StatusOK, "case.html", v)
 }
 
 // timeline returns a part of what has happened to a case, the oldest first, without
 // the last ones that are skipped.
-func (h *Handler) timeline(p page, c *inbox.Case, v *caseView, skip int) []entry {
+func (h *Handler) timeline(ctx context.Context, p page, c *inbox.Case, v *caseView, skip int) ([]entry, error) {
 	type item struct {
 		event *inbox.Event
 		note  *inbox.Note
@@ -143,7 +152,16 @@ func (h *Handler) timeline(p page, c *inbox.Case, v *caseView, skip int) []entry
 			entries = append(entries, entry{Note: newNoteView(p, *i.note, statuses[i.note.EventID])})
 			continue
 		}
-		e := h.eventView(p, i.event, min(room, bodyOfMany))
+		whole := i.event
+		if room > 0 {
+			var err error
+			if whole, err = h.in.Get(ctx, i.event.ID); errors.Is(err, inbox.ErrNotFound) {
+				continue // deleted meanwhile
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		e := h.eventView(p, whole, min(room, bodyOfMany))
 		room -= int(e.Shown)
 		if e.ExternalID == v.ExternalID {
 			e.ExternalID = "" // it stands above
@@ -154,7 +172,7 @@ func (h *Handler) timeline(p page, c *inbox.Case, v *caseView, skip int) []entry
 		entries = append(entries, entry{Event: e})
 	}
 	slices.Reverse(entries)
-	return entries
+	return entries, nil
 }
 
 func newNoteView(p page, n inbox.Note, status string) *noteView {
@@ -195,7 +213,7 @@ func (h *Handler) eventView(p page, e *inbox.Event, most int) *eventView {
 	if i, err := e.Infraction(); err == nil {
 		v.EndToEndID = show(string(i.EndToEndID), 64)
 	}
-	if v.BodyApart = most <= 0 && len(e.Raw) > 0; !v.BodyApart {
+	if v.BodyApart = most <= 0; !v.BodyApart {
 		body, shown := body(e.Raw, most)
 		v.Body, v.Shown = body, int64(shown)
 	}
@@ -209,15 +227,17 @@ func (h *Handler) eventView(p page, e *inbox.Event, most int) *eventView {
 	return v
 }
 
-// infractionOf returns what the last body of a case says that can be read, nil if
-// there is none.
-func infractionOf(c *inbox.Case) *pixmed.Infraction {
-	for _, e := range slices.Backward(c.Events) {
-		if i, err := e.Infraction(); err == nil {
-			return i
-		}
+// infractionOf returns what the last body of a case says, nil if nobody can read it.
+func (h *Handler) infractionOf(ctx context.Context, c *inbox.Case) (*pixmed.Infraction, error) {
+	if len(c.Events) == 0 {
+		return nil, nil //nolint:nilnil // none is an answer
 	}
-	return nil
+	e, err := h.in.Get(ctx, c.Events[len(c.Events)-1].ID)
+	if err != nil {
+		return nil, err
+	}
+	i, _ := e.Infraction()
+	return i, nil
 }
 
 type eventPage struct {
@@ -253,7 +273,13 @@ func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	file, err := h.openReceipt(r.Context(), infractionOf(c))
+	id := c.TransactionID // and no more of the case, however long the download takes
+	i, err := h.infractionOf(r.Context(), c)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	file, err := h.openReceipt(r.Context(), i)
 	if err == nil && file == nil {
 		err = errNoReceipt
 	}
@@ -263,9 +289,9 @@ func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = file.Close() }()
 	w.Header().Set("Content-Type", "application/pdf")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+c.TransactionID+`.pdf"`)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+id+`.pdf"`)
 	if _, err := io.Copy(w, file); err != nil {
-		h.config.log.WarnContext(r.Context(), "pixmed: a receipt was not sent whole", "transaction_id", c.TransactionID, "error", err)
+		h.config.log.WarnContext(r.Context(), "pixmed: a receipt was not sent whole", "transaction_id", id, "error", err)
 		panic(http.ErrAbortHandler) // so that the browser knows
 	}
 }

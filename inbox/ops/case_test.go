@@ -149,6 +149,8 @@ func testQuarantine(t *testing.T, s *site) {
 	}
 	path := "/event/" + events[0].ID
 	s.get(t, "/cases?q=medstatus").mustHold(t, http.StatusOK, "In quarantine", `href=".`+path+`">it ends too early`)
+	s.get(t, "/cases?q=medstatus").mustNotHold(t, "Nothing found")
+	s.get(t, "/cases?q=another").mustHold(t, http.StatusOK, "Nothing found.")
 	s.get(t, "/cases?q=another").mustNotHold(t, "In quarantine")
 	s.get(t, path).mustHold(t, http.StatusOK, "it ends too early", "{&#34;medStatus&#34;:&#34;&lt;script&gt;", "It came 2 times, the last time", `/replay">Replay`)
 	s.post(t, path+"/replay", nil).mustHold(t, http.StatusUnprocessableEntity, "still not valid", `role="alert"`)

@@ -7,7 +7,7 @@ import (
 )
 
 // wholeCases is how many cases are read at a time with all their notifications, of which
-// one may have a thousand, of 64 KiB each.
+// one may have thousands.
 const wholeCases = 2
 
 // turn lets as many at a time through as it has room for.
@@ -23,7 +23,7 @@ func (t turn) wait(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// wholeCase returns a case with its notifications.
+// wholeCase returns a case with its notifications, without their bodies.
 func (h *Handler) wholeCase(ctx context.Context, id string) (*inbox.Case, error) {
 	done, err := h.whole.wait(ctx)
 	if err != nil {

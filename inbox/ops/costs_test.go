@@ -2,8 +2,10 @@ package ops_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -202,6 +204,71 @@ func TestSearchDeadline(t *testing.T) {
 		asking.Wait()
 		if took := time.Since(start); took != 3*time.Second {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// heavy is an inbox that counts the bytes of bodies that the page has it return.
+type heavy struct {
+	*inbox.Inbox
+
+	bytes int
+}
+
+func (s *heavy) Case(ctx context.Context, id string) (*inbox.Case, error) {
+	c, err := s.Inbox.Case(ctx, id)
+	if err == nil {
+		for _, e := range c.Events {
+			s.bytes += len(e.Raw)
+		}
+	}
+	return c, err
+}
+
+func (s *heavy) Get(ctx context.Context, id string) (*inbox.Event, error) {
+	e, err := s.Inbox.Get(ctx, id)
+	if err == nil {
+		s.bytes += len(e.Raw)
+	}
+	return e, err
+}
+
+// However many bodies a case has, its page reads few of them, and its receipt one.
+func TestCaseReadsFewBodies(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) {
+		in := store.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		const size = 60 << 10
+		transaction := enginetest.NewTransaction()
+		for i := range 40 {
+			n := pixmedtest.NewNotification(func(n *pixmed.Notification) {
+				n.TransactionID, n.Value = transaction, pixmed.Amount(i+1)
+				n.Raw = append(pixmedtest.Payload(n.Infraction), make([]byte, size)...)
+				for j := range size {
+					n.Raw[len(n.Raw)-1-j] = ' '
+				}
+			})
+			if err := in.Receive(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &heavy{Inbox: in}
+		page, err := ops.NewHandlerOf(s, ops.WithAuthenticated(), ops.WithReceipt(func(context.Context, *pixmed.Infraction) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("%PDF-")), nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			path string
+			most int
+		}{{"", 9}, {"/receipt", 1}, {"/answer", 0}} { // 8 KiB of each are shown until there are 64 KiB
+			s.bytes = 0
+			w := httptest.NewRecorder()
+			page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/case/"+transaction+test.path, nil))
+			if n := s.bytes / size; w.Code != http.StatusOK || n > test.most {
+				t.Errorf("%s: %d, %d bodies were read, want at most %d", test.path, w.Code, n, test.most)
+			}
 		}
 	})
 }

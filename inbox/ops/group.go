@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
@@ -49,43 +48,14 @@ func (h *Handler) findGroup(r *http.Request) (inbox.Failure, error) {
 	return inbox.Failure{}, errGroupGone
 }
 
-// members returns a page of a group, those received last first, and the cursor of the
-// next page, "" if there is none. The inbox finds what has the text anywhere in its
-// error, as in one that wraps it; that is another group.
-func (h *Handler) members(ctx context.Context, f inbox.Failure, after string, limit int) (events []*inbox.Event, next string, err error) {
-	all, err := h.in.List(ctx, inbox.Filter{State: f.State, Error: f.Error, After: after, Limit: limit})
-	for _, e := range all {
-		if beginning(e.LastError, failureText) == f.Error {
-			events = append(events, e)
-		}
-	}
-	if len(all) == limit {
-		next = all[limit-1].ID
-	}
-	return events, next, err
-}
-
-// failureText is how much of an error [inbox.Failure] has, in characters.
-const failureText = 200
-
-// beginning returns the first characters of a text.
-func beginning(s string, characters int) string {
-	for i := range s {
-		if characters == 0 {
-			return s[:i]
-		}
-		characters--
-	}
-	return s
-}
-
 // group lists a group.
 func (h *Handler) group(w http.ResponseWriter, r *http.Request) {
 	f, err := h.findGroup(r)
 	var events []*inbox.Event
-	var next string
 	if err == nil {
-		events, next, err = h.members(r.Context(), f, r.URL.Query().Get("after"), pageSize)
+		filter := f.Filter()
+		filter.After, filter.Limit = r.URL.Query().Get("after"), pageSize
+		events, err = h.in.List(r.Context(), filter)
 	}
 	if err != nil {
 		h.fail(w, r, err)
@@ -104,8 +74,8 @@ func (h *Handler) group(w http.ResponseWriter, r *http.Request) {
 		}
 		v.Rows = append(v.Rows, row)
 	}
-	if next != "" {
-		v.Next = "?" + url.Values{"after": {next}}.Encode()
+	if len(events) == pageSize {
+		v.Next = "?" + url.Values{"after": {events[pageSize-1].ID}}.Encode()
 	}
 	if !h.config.readOnly {
 		v.Actions = groupActions

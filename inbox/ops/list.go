@@ -128,7 +128,8 @@ func (h *Handler) cases(w http.ResponseWriter, r *http.Request) {
 	p.Title, p.Search = p.T["cases"], search
 	v := &list{Page: p, Show: what, Shows: shows, Cases: h.caseTable(p, cases)}
 	for _, e := range bodies {
-		v.Quarantined = append(v.Quarantined, quarantined{e.ID, show(e.LastError, 250), p.Short(e.ReceivedAt)})
+		what, _, _ := strings.Cut(e.LastError, "\n")
+		v.Quarantined = append(v.Quarantined, quarantined{e.ID, show(what, 250), p.Short(e.ReceivedAt)})
 	}
 	if len(cases) == pageSize {
 		v.Next = "?" + url.Values{"show": {what}, "q": {search}, "after": {cases[pageSize-1].Cursor()}}.Encode()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,8 +68,9 @@ func (p *login) admit(w http.ResponseWriter, r *http.Request, now time.Time, log
 	}
 	switch {
 	case right:
-		if !known {
-			// Without a Path, so that it is sent wherever the page is mounted, and nowhere else.
+		// Without a Path a browser keeps it for the folder of what it asked for: here of
+		// the first page, since the style sheet, which all pages have, is in it.
+		if !known && strings.HasPrefix(r.URL.Path, "/") && root(r) == "./" {
 			http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where that is possible
 				Name: knownCookie, Value: p.known, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode, MaxAge: 30 * 24 * 60 * 60,
 			})

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -160,6 +162,41 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 	d.must(t, d.knock(stranger, "", "", cookies[0]), http.StatusUnauthorized, "") // it opens nothing by itself
 	forged := &http.Cookie{Name: cookies[0].Name, Value: "x"}
 	d.must(t, d.knock(stranger, "ana", "secret-password", forged), http.StatusTooManyRequests, "1")
+}
+
+// After a login anywhere, the cookie is sent to all pages, and to none beside them.
+func TestKnownCookieIsForAllPages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, ops.WithBasicAuth("ana", "secret-password"))
+	e := s.receive(t, anything)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	for _, path := range []string{"/case/" + e.Key.TransactionID, "/style.css"} { // as a browser does
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+prefix+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("ana", "secret-password")
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d, %v", path, answer.StatusCode, err)
+		}
+	}
+	for path, want := range map[string]int{prefix + "/": 1, prefix + "/cases": 1, prefix + "/event/1/replay": 1, prefix + "/case/1": 1, "/admin/other": 0, "/": 0} {
+		u, err := url.Parse(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(jar.Cookies(u)); n != want {
+			t.Errorf("%s gets %d cookies, want %d", path, n, want)
+		}
+	}
 }
 
 // One person has all addresses of an IPv6 network, and there is a bound on what is

@@ -48,6 +48,8 @@ type store interface {
 	End(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error
 	Replay(ctx context.Context, id string, opts ...inbox.ActionOption) error
 	Resolve(ctx context.Context, id, note string, opts ...inbox.ActionOption) error
+	ReplayAll(ctx context.Context, f inbox.Filter, opts ...inbox.ActionOption) (inbox.Report, error)
+	ResolveAll(ctx context.Context, f inbox.Filter, note string, opts ...inbox.ActionOption) (inbox.Report, error)
 	RetryNow(ctx context.Context, id string, opts ...inbox.ActionOption) error
 	Discard(ctx context.Context, id string, opts ...inbox.ActionOption) error
 }
@@ -217,7 +219,7 @@ func (h *Handler) page(r *http.Request) page {
 
 // root is the relative address of the first page: nobody says where it is mounted.
 func root(r *http.Request) string {
-	if depth := strings.Count(r.URL.Path, "/") - 1; depth > 0 {
+	if depth := strings.Count(r.URL.EscapedPath(), "/") - 1; depth > 0 {
 		return strings.Repeat("../", depth)
 	}
 	return "./"
@@ -251,6 +253,7 @@ var (
 	errMethod     = errors.New("the address does not take such a request")
 	errGroupGone  = errors.New("nothing fails with this error any more")
 	errNote       = errors.New("the note is too long")
+	errNoText     = errors.New("the note is no valid text")
 )
 
 // problems are the errors that a person can do something about, with their status and
@@ -267,6 +270,7 @@ var problems = []struct {
 	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed"},
 	{errGroupGone, http.StatusNotFound, "group_gone"},
 	{errNote, http.StatusRequestEntityTooLarge, "note_too_long"},
+	{errNoText, http.StatusBadRequest, "note_no_text"},
 	{inbox.ErrNotFound, http.StatusNotFound, "not_found"},
 	{inbox.ErrSuperseded, http.StatusConflict, "superseded"},
 	{inbox.ErrNotReplayable, http.StatusConflict, "not_replayable"},
@@ -274,6 +278,7 @@ var problems = []struct {
 	{inbox.ErrNotPending, http.StatusConflict, "not_pending"},
 	{inbox.ErrRunning, http.StatusConflict, "is_running"},
 	{inbox.ErrNotInTurn, http.StatusConflict, "not_in_turn"},
+	{inbox.ErrAnswered, http.StatusConflict, "answered_before"},
 	{inbox.ErrEnded, http.StatusConflict, "has_ended"},
 	{pixmed.ErrDuplicate, http.StatusConflict, "duplicate"},
 	{pixmed.ErrNotInfraction, http.StatusUnprocessableEntity, "still_invalid"},

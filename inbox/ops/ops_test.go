@@ -148,6 +148,11 @@ func (s *site) do(t *testing.T, method, path string, header http.Header, form ur
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return s.send(t, r)
+}
+
+func (s *site) send(t *testing.T, r *http.Request) answer {
+	t.Helper()
 	response, err := http.DefaultTransport.RoundTrip(r) // and follow nothing
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +163,11 @@ func (s *site) do(t *testing.T, method, path string, header http.Header, form ur
 		t.Fatal(err)
 	}
 	if strings.Contains(string(body), "<script") {
-		t.Errorf("%s %s: a script got in:\n%s", method, path, body)
+		t.Errorf("%s %s: a script got in:\n%s", r.Method, r.URL, body)
 	}
-	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") && method != http.MethodHead {
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") && r.Method != http.MethodHead {
 		if err := balanced(string(body)); err != nil {
-			t.Errorf("%s %s: %v:\n%s", method, path, err, body)
+			t.Errorf("%s %s: %v:\n%s", r.Method, r.URL, err, body)
 		}
 	}
 	return answer{response.StatusCode, response.Header, string(body)}
@@ -397,5 +402,17 @@ func TestDatabaseAway(t *testing.T) {
 			strings.Contains(w.Body.String(), "10.0.0.7") || strings.Count(log.String(), "10.0.0.7") != i+1 {
 			t.Errorf("%s %s: %d:\n%s\nlog: %s", r.Method, r.URL, w.Code, w.Body, log)
 		}
+	}
+}
+
+// Links lead to the first page wherever an address has a slash that is a part of a
+// name.
+func TestEscapedSlash(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for path, root := range map[string]string{"/case/a%2Fb": "../", "/event/a%2Fb%2Fc": "../", "/case/a%2Fb/answer": "../../"} {
+		a := s.get(t, path)
+		a.mustHold(t, http.StatusBadRequest, `href="`+root+`style.css"`)
+		a.mustNotHold(t, `href="../`+root)
 	}
 }

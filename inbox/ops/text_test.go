@@ -86,7 +86,7 @@ func TestPortuguese(t *testing.T) {
 	for key, want := range map[string]string{
 		"filter": "Filtrar", "table": "Ver como tabela", "hint": "Id da transação, externo ou fim a fim", "bad_request": "Endereço inválido.",
 		"not_found":      "Caso não encontrado. Ele pode ter sido apagado ao fim do prazo de retenção.",
-		"not_replayable": "Esta notificação não é uma falha definitiva nem está em quarentena.",
+		"not_replayable": "Esta notificação não é uma falha definitiva nem está em quarentena: nada mudou.",
 		"duplicate":      "Este corpo repete o último status aceito do caso.",
 		"failed":         "O inbox não responde, ou houve outra falha. Veja o motivo no log e tente de novo em instantes.",
 		"dead":           "falha definitiva|falhas definitivas",

@@ -41,6 +41,7 @@ func (s *engine) commitFirst(ctx context.Context, ops []*ledger.Op, claim *ledge
 	accepted := make(map[string]bool, len(ops))
 	r := s.newRound()
 	r.begin()
+	r.exec(s.sql.shareDefence)
 	r.query(func(rows pgx.Rows) error {
 		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		for _, id := range ids {

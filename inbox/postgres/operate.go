@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
@@ -17,13 +20,33 @@ DELETE FROM {schema}.events WHERE id = $1::text::uuid AND transaction_id IS NULL
 
 	sqlSetDefence = `
 UPDATE {schema}.settings SET defence = nullif($1::bigint, 0), reminders = $2::bigint[] WHERE one AND (defence, reminders) IS DISTINCT FROM (nullif($1::bigint, 0), $2::bigint[])`
-	// sqlReplan leaves out what waits for a retry, unless there are no reminders any
-	// more, and what is as it should be. Its
-	// expressions are those of the row as it is when it is locked.
+	// sqlShareDefence comes before what plans reminders, in the same transaction: a
+	// change of the settings waits for it, and readers wait for neither.
+	sqlShareDefence = `LOCK TABLE {schema}.settings IN ROW SHARE MODE`
+	sqlLockDefence  = `LOCK TABLE {schema}.settings IN EXCLUSIVE MODE`
+
+	// When the reminder of an open case is called under the settings as they are: the
+	// first one that is planned. If that one was tried, and waits for its retry, the
+	// retry, or the one after it if that is earlier.
+	sqlFirstPlanned = plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
+	sqlTried        = `coalesce(` + sqlFirstPlanned + ` <= c.tried_at, false)`
+	sqlReplanned    = `CASE WHEN ` + sqlTried + `
+		THEN least(c.remind_at, ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + `) ELSE ` + sqlFirstPlanned + ` END`
+	sqlMustMove = `c.open AND c.answered_at IS NULL AND c.remind_at IS DISTINCT FROM ` + sqlReplanned
+
+	// sqlOpenCases finds what must move. It locks nothing.
+	sqlOpenCases = `
+SELECT c.transaction_id::text, c.opened_at, ` + sqlMustMove + `
+FROM {schema}.cases c WHERE open AND (opened_at, transaction_id) > ($1, $2::text::uuid) ORDER BY opened_at, transaction_id LIMIT $3`
+
+	// sqlReplan leaves out what somebody else holds.
 	sqlReplan = `
-UPDATE {schema}.cases c SET tried_at = NULL, remind_failures = 0, remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
-	run_at = CASE WHEN held THEN run_at ELSE ` + runOf + `event_at, ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + runEnd + ` END
-WHERE c.open AND c.answered_at IS NULL AND (c.tried_at IS NULL OR (SELECT reminders = '{}' FROM {schema}.settings WHERE one)) AND c.remind_at IS DISTINCT FROM ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + ``
+WITH n AS (
+	SELECT c.transaction_id, ` + sqlReplanned + ` AS at, ` + sqlTried + ` AS tried
+	FROM {schema}.cases c WHERE c.transaction_id = ANY ($1::text[]::uuid[]) AND ` + sqlMustMove + ` ORDER BY c.transaction_id FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE {schema}.cases c SET remind_at = n.at, tried_at = CASE WHEN n.tried THEN c.tried_at END, remind_failures = CASE WHEN n.tried THEN c.remind_failures ELSE 0 END,
+	run_at = CASE WHEN c.held THEN c.run_at ELSE ` + runOf + `c.event_at, n.at` + runEnd + ` END
+FROM n WHERE c.transaction_id = n.transaction_id`
 )
 
 // Dismiss implements [ledger.Engine].
@@ -47,10 +70,11 @@ func (s *engine) Dismiss(ctx context.Context, id string, note *ledger.Note) erro
 	})
 }
 
-// SetDefence implements [ledger.Engine]. Whoever plans a reminder reads the settings
-// in its transaction. The lock waits for all of those that have read the old ones
-// to end, so that the second transaction misses none of what they have planned.
+// SetDefence implements [ledger.Engine]. If it is cut off, the next call moves the
+// rest of the cases.
 func (s *engine) SetDefence(ctx context.Context, d ledger.Defence) error {
+	ctx, cancel := context.WithTimeout(ctx, defenceTimeout)
+	defer cancel()
 	before := make([]int64, len(d.Before))
 	for i, b := range d.Before {
 		before[i] = b.Microseconds()
@@ -61,23 +85,98 @@ func (s *engine) SetDefence(ctx context.Context, d ledger.Defence) error {
 		return err
 	}
 	if !same {
-		if err := pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", millis(defenceLockTimeout)); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, s.in("LOCK TABLE {schema}.settings IN ACCESS EXCLUSIVE MODE")); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, s.sql.setWindow, d.Window.Microseconds(), before)
+		change := func() error {
+			_, err := s.alone(ctx, s.sql.lockDefence, s.sql.setWindow, d.Window.Microseconds(), before)
 			return err
+		}
+		if err := s.untilFree(ctx, change); err != nil {
+			return fmt.Errorf("change the window and the times: %w", err)
+		}
+	}
+	if err := s.untilFree(ctx, func() error { return s.replan(ctx) }); err != nil {
+		return fmt.Errorf("move the reminders of the open cases: open the inbox again to move the rest: %w", err)
+	}
+	return nil
+}
+
+const (
+	// defenceTimeout is how long a change of the settings may take.
+	defenceTimeout = 5 * time.Minute
+
+	// defenceLockTimeout is how long it waits at a time for transactions that plan
+	// reminders. Others wait behind it, and must not give up.
+	defenceLockTimeout = commitLockTimeout / 2
+	defenceRetryPause  = 50 * time.Millisecond
+
+	// replanBatch is how many cases are looked at, and moved, in one transaction, for
+	// which accepts of the same cases wait.
+	replanBatch = 500
+)
+
+// untilFree does something again until nobody else holds what it needs.
+func (s *engine) untilFree(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if !isLockError(err) && !errors.Is(err, errHeld) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("transactions of others have not ended in time (pg_stat_activity shows them): %w", errors.Join(ctx.Err(), err))
+		case <-time.After(defenceRetryPause):
+		}
+	}
+}
+
+// errHeld means that others hold some of the cases.
+var errHeld = errors.New("another transaction holds a case")
+
+// replan plans the reminders of the open cases again, where they are not as the
+// settings say.
+func (s *engine) replan(ctx context.Context) error {
+	var openedAt time.Time
+	id, held := uuid.Nil.String(), false
+	for looked := replanBatch; looked == replanBatch; {
+		looked = 0
+		var move []string
+		var must bool
+		rows, _ := s.pool.Query(ctx, s.sql.openCases, openedAt, id, replanBatch)
+		if _, err := pgx.ForEachRow(rows, []any{&id, &openedAt, &must}, func() error {
+			if looked++; must {
+				move = append(move, id)
+			}
+			return nil
 		}); err != nil {
 			return err
 		}
+		if len(move) == 0 {
+			continue
+		}
+		moved, err := s.alone(ctx, s.sql.shareDefence, s.sql.replan, move)
+		if err != nil {
+			return err
+		}
+		held = held || moved < int64(len(move)) // or it has changed meanwhile
 	}
-	_, err := s.pool.Exec(ctx, s.sql.replan)
-	return err
+	if held {
+		return errHeld
+	}
+	return nil
 }
 
-// defenceLockTimeout is how long a change of the settings waits for transactions
-// that have read them.
-const defenceLockTimeout = 10 * time.Second
+// alone runs a statement in a transaction that has a lock on the settings, and
+// returns how many rows it has changed.
+func (s *engine) alone(ctx context.Context, lock, sql string, args ...any) (changed int64, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", millis(defenceLockTimeout)); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, lock); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sql, args...)
+		changed = tag.RowsAffected()
+		return err
+	})
+	return changed, err
+}

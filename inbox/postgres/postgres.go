@@ -184,7 +184,9 @@ type queries struct {
 	events, standing, known, all, byID       string
 	first, write, ids, quarantine, trim      string
 	summary, note, delete, probe             string
-	resolveOne, deleteOne, replan, setWindow string
+	resolveOne, deleteOne, setWindow         string
+	lockDefence, shareDefence                string
+	openCases, replan                        string
 	claim, heads, next, lowest, release      string
 	oldCases, purgeCases, purgeQuarantined   string
 	event, history, stats, received          string
@@ -199,7 +201,8 @@ func newQueries(in func(string) string) *queries {
 		events: in(sqlEvents), standing: in(sqlStanding), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
 		first: in(sqlFirst), write: in(sqlWrite), ids: in(sqlIDs), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
 		summary: in(sqlSummary), note: in(sqlNote), delete: in(sqlDelete),
-		resolveOne: in(sqlResolveOne), deleteOne: in(sqlDeleteOne), replan: in(sqlReplan), setWindow: in(sqlSetDefence),
+		resolveOne: in(sqlResolveOne), deleteOne: in(sqlDeleteOne), setWindow: in(sqlSetDefence),
+		lockDefence: in(sqlLockDefence), shareDefence: in(sqlShareDefence), openCases: in(sqlOpenCases), replan: in(sqlReplan),
 		claim: in(sqlClaim), heads: in(sqlHeads), next: in(sqlNext), lowest: in(sqlLowest), release: in(sqlRelease),
 		oldCases: in(sqlOldCases), purgeCases: in(sqlPurgeCases), purgeQuarantined: in(sqlPurgeQuarantined),
 		event: in(sqlEvent), history: in(sqlHistory), stats: in(sqlStats), received: in(sqlReceived),

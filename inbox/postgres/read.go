@@ -69,8 +69,10 @@ SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}
 	sqlNotes      = `SELECT ` + noteColumns + ` FROM {schema}.notes WHERE transaction_id = $1::text::uuid ORDER BY id`
 	sqlEventNotes = `SELECT ` + noteColumns + ` FROM {schema}.notes WHERE transaction_id IS NULL AND event_id = $1::text::uuid ORDER BY id`
 	sqlFailures   = `
-SELECT left(last_error, $2), count(*), max(received_at) FROM {schema}.events
-WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $3`
+SELECT ` + sqlGroup + `, count(*), max(received_at) FROM {schema}.events
+WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $2`
+	// sqlGroup is what tells an event's failure apart.
+	sqlGroup = `left(split_part(last_error, chr(10), 1), ` + ledger.FailureText + `)`
 )
 
 // query runs a query for pages and counts. Few run at a time, so that they never take a
@@ -145,6 +147,10 @@ func (s *engine) listQuery(f ledger.Filter) (query string, args []any) {
 	}
 	where("e.state = $%d", string(f.State))
 	where("position($%d IN e.last_error) > 0", f.Error)
+	if f.Group != nil {
+		args = append(args, *f.Group)
+		query += fmt.Sprintf(" AND "+sqlGroup+" = $%d", len(args))
+	}
 	args = append(args, f.Limit)
 	return fmt.Sprintf("%s ORDER BY e.id DESC LIMIT $%d", query, len(args)), args
 }
@@ -278,7 +284,7 @@ func (s *engine) Failures(ctx context.Context, state ledger.State, limit int) (f
 			return f, err
 		})
 		return err
-	}, s.sql.failures, string(state), ledger.FailureText, limit)
+	}, s.sql.failures, string(state), limit)
 	return failures, err
 }
 

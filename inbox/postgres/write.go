@@ -128,6 +128,7 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 		}
 	}
 	if len(summaries.ids) > 0 {
+		r.exec(r.s.sql.shareDefence)
 		r.exec(r.s.sql.summary, summaries.arguments()...)
 	}
 	if len(rows.ids)+len(added.ids)+len(changed.ids) > 0 {

@@ -15,12 +15,19 @@ const (
 	sqlDeleteNote = `DELETE FROM notes WHERE event_id = ? AND transaction_id IS NULL`
 
 	sqlSetDefence = `UPDATE settings SET defence = ?1, reminders = ?2 WHERE defence <> ?1 OR reminders <> ?2`
-	// sqlReplan leaves out what waits for a retry, unless there are no reminders any
-	// more, and what is as it should be.
+	// When the reminder of an open case is called under the settings as they are: the
+	// first one that is planned. If that one was tried, and waits for its retry, the
+	// retry, or the one after it if that is earlier.
+	sqlFirstPlanned = plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
+	sqlTried        = `coalesce(` + sqlFirstPlanned + ` <= c.tried_at, 0)`
+	sqlReplanned    = `CASE WHEN ` + sqlTried + `
+		THEN min(c.remind_at, coalesce(` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + `, c.remind_at)) ELSE ` + sqlFirstPlanned + ` END`
+
 	sqlReplan = `
-UPDATE cases AS c SET tried_at = NULL, remind_failures = 0, remind_at = ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + `,
-	run_at = CASE WHEN held THEN run_at ELSE ` + lesserOf + `event_at` + lesserAnd + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd + lesserEnd + ` END
-WHERE open AND answered_at IS NULL AND (tried_at IS NULL OR (SELECT reminders = '[]' FROM settings WHERE one = 1)) AND remind_at IS NOT ` + plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
+UPDATE cases AS c SET remind_at = ` + sqlReplanned + `,
+	tried_at = CASE WHEN ` + sqlTried + ` THEN tried_at END, remind_failures = CASE WHEN ` + sqlTried + ` THEN remind_failures ELSE 0 END,
+	run_at = CASE WHEN held THEN run_at ELSE ` + lesserOf + `event_at` + lesserAnd + sqlReplanned + lesserEnd + ` END
+WHERE open AND answered_at IS NULL AND remind_at IS NOT ` + sqlReplanned
 )
 
 // Dismiss implements [ledger.Engine].

@@ -67,8 +67,10 @@ SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transact
 	sqlNotes      = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id = ? ORDER BY id`
 	sqlEventNotes = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id IS NULL AND event_id = ? ORDER BY id`
 	sqlFailures   = `
-SELECT substr(last_error, 1, ?2), count(*), max(received_at) FROM events INDEXED BY events_rest
-WHERE state = ?1 AND state <> 'done' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?3`
+SELECT ` + sqlGroup + `, count(*), max(received_at) FROM events INDEXED BY events_rest
+WHERE state = ?1 AND state <> 'done' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?2`
+	// sqlGroup is what tells an event's failure apart.
+	sqlGroup = `substr(last_error, 1, min(` + ledger.FailureText + `, instr(last_error || char(10), char(10)) - 1))`
 )
 
 // Event implements [ledger.Reader].
@@ -138,6 +140,10 @@ func listQuery(f ledger.Filter) (query string, args []any) {
 	}
 	where("state = ?", string(f.State))
 	where("instr(last_error, ?) > 0", f.Error)
+	if f.Group != nil {
+		query += " AND " + sqlGroup + " = ?"
+		args = append(args, *f.Group)
+	}
 	return query + " ORDER BY e.id DESC LIMIT ?", append(args, f.Limit)
 }
 
@@ -288,7 +294,7 @@ func (r *reader) Notes(ctx context.Context, transactionID, event string) (notes 
 // Failures implements [ledger.Reader].
 func (r *reader) Failures(ctx context.Context, state ledger.State, limit int) (failures []ledger.Failure, err error) {
 	err = r.do(ctx, func(ctx context.Context, db *sql.DB) (err error) {
-		rows, err := db.QueryContext(ctx, sqlFailures, string(state), ledger.FailureText, limit)
+		rows, err := db.QueryContext(ctx, sqlFailures, string(state), limit)
 		if err != nil {
 			return err
 		}

@@ -125,6 +125,9 @@ func (c *Case) Empty() bool { return c.row.NextSeq <= 1 }
 // Waits reports whether something is pending that nobody runs.
 func (c *Case) Waits() bool { return !c.row.Held && len(c.pending) > 0 }
 
+// Summary returns what the case is as a whole.
+func (c *Case) Summary() Summary { return c.row.Summary }
+
 // Event returns an event that was loaded, nil if it was not.
 func (c *Case) Event(id string) *Event { return c.events[id] }
 

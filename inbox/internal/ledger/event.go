@@ -100,6 +100,7 @@ type Filter struct {
 	Before        string  // only ids below this one: the next page
 	Search        *Search // nil for all
 	Error         string  // a part of the last error; "" for all
+	Group         *string // the Failure.Error of the last error; nil for all
 	Limit         int
 	Bare          bool // without the bodies
 }
@@ -138,8 +139,9 @@ type Note struct {
 	By, Text      string
 }
 
-// FailureText is how many characters of an error tell failures apart.
-const FailureText = 200
+// FailureText is how many characters of the first line of an error tell failures
+// apart, as engines write it into their statements.
+const FailureText = "200"
 
 // Failure is how many events failed with one error.
 type Failure struct {

@@ -57,11 +57,11 @@ type Decided int
 
 // What it has come to.
 const (
-	_              Decided = iota // nothing was decided: the operation did not happen
-	Decides                       // it is done
-	DecidedBefore                 // it was done before
-	DecidedNothing                // there is no such case
-	DecidedEnded                  // the case has ended
+	_               Decided = iota // nothing was decided: the operation did not happen
+	Decides                        // it is done
+	DecidedNothing                 // there is no such case
+	DecidedAnswered                // the case was answered before
+	DecidedEnded                   // the case has ended
 )
 
 // MarkAnswered keeps that a person has answered the case.
@@ -73,7 +73,7 @@ func (c *Case) MarkAnswered(by, note string) Decided {
 	case !s.Open:
 		return DecidedEnded
 	case !s.AnsweredAt.IsZero():
-		return DecidedBefore
+		return DecidedAnswered
 	}
 	s.AnsweredAt, s.AnsweredBy = c.row.Now, by
 	c.remind(RemindNever, 0)
@@ -87,7 +87,7 @@ func (c *Case) End(by, note string) Decided {
 	case c.Empty():
 		return DecidedNothing
 	case !c.row.Open:
-		return DecidedBefore
+		return DecidedEnded
 	}
 	for _, e := range c.events {
 		if e.Standing == Open {

@@ -176,11 +176,11 @@ func TestDecisions(t *testing.T) {
 		want result
 	}{
 		"answer":        {row(open), answer, result{ledger.Decides, note(ledger.NoteAnswered), answered}},
-		"answer again":  {row(answered), answer, result{ledger.DecidedBefore, nil, answered}},
+		"answer again":  {row(answered), answer, result{ledger.DecidedAnswered, nil, answered}},
 		"answer, ended": {row(ended), answer, result{ledger.DecidedEnded, nil, ended}},
 		"answer, none":  {ledger.Row{}, answer, result{ledger.DecidedNothing, nil, ledger.Summary{}}},
 		"end":           {row(open), end, result{ledger.Decides, note(ledger.NoteEnded), endedNow}},
-		"end again":     {row(ended), end, result{ledger.DecidedBefore, nil, ended}},
+		"end again":     {row(ended), end, result{ledger.DecidedEnded, nil, ended}},
 		"end, none":     {ledger.Row{}, end, result{ledger.DecidedNothing, nil, ledger.Summary{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
