@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 var (
@@ -101,7 +102,7 @@ func readConfig(v *values) *config {
 		c.gateway = readGateway(v)
 	} else {
 		for _, s := range gatewaySettings {
-			if s.secret() && v.isSet(s) {
+			if s != gatewayPlain && v.isSet(s) && (s.secret() || v.text(s) != "") {
 				v.problem(s, "it is set, but --gateway is not: no receipt would be saved")
 			}
 		}
@@ -123,6 +124,9 @@ func readVerifier(v *values) (verifier pixmed.Verifier, onlyNetworks bool) {
 		v.problem(serveNetworks, "it is not set, but --verify asks for networks")
 	} else if !used && v.isSet(serveNetworks) {
 		v.problem(serveNetworks, "it is set, but --verify does not ask for networks")
+	}
+	if !p.uses(byNetworks) && v.text(serveProxies) != "" {
+		v.problem(serveProxies, "it is set, but --verify does not ask for networks")
 	}
 	if p.uses(byNothing) {
 		return nil, false
@@ -207,6 +211,9 @@ func (c *config) readOps(v *values) {
 	if c.opsPass == "" {
 		return
 	}
+	if c.opsPass != strings.TrimSpace(c.opsPass) || text.HasControl(c.opsPass) {
+		v.problem(opsPassword, "it has white space around it, or contains a control character")
+	}
 	if len(c.opsPass) < minSecret {
 		v.problem(opsPassword, "it has fewer than %d characters and could be guessed: make one with openssl rand -hex 32", minSecret)
 	}
@@ -247,6 +254,10 @@ func (v *values) networks(s *setting) (networks []netip.Prefix) {
 		}
 		if err != nil {
 			v.problem(s, "%s is not a network such as 203.0.113.0/24, or an address", quote(text))
+			continue
+		}
+		if network.Bits() == 0 || network.Addr().Is4In6() && network.Bits() <= 96 {
+			v.problem(s, "%s is everybody", network)
 			continue
 		}
 		networks = append(networks, network)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // The gateway, and what it knows its clients by.
@@ -51,8 +52,12 @@ func readGateway(v *values) *gateway {
 	add := func(s *setting, name, value string) {
 		switch before := headers[strings.ToLower(name)]; {
 		case value == "":
-		case strings.ContainsAny(value, "\r\n\x00"):
-			v.problem(s, "it contains a line break")
+		case strings.TrimSpace(value) == "":
+			v.problem(s, "it is empty")
+		case text.HasControl(value):
+			v.problem(s, "it contains a line break or another control character")
+		case slices.Contains(transportHeaders, http.CanonicalHeaderKey(name)):
+			v.problem(s, "%s cannot be set: each request has its own", http.CanonicalHeaderKey(name))
 		case before != nil:
 			v.problem(s, "%s sets the same header, %s", v.name(before), name)
 		default:
@@ -86,6 +91,9 @@ func readGateway(v *values) *gateway {
 	return g
 }
 
+// transportHeaders are those that no setting may set.
+var transportHeaders = []string{"Accept-Encoding", "Connection", "Content-Length", "Transfer-Encoding"}
+
 // authorize adds a bearer token or HTTP Basic.
 func (g *gateway) authorize(v *values, headers map[string]*setting) {
 	token, user, password := v.hidden(gatewayToken), v.text(gatewayUser), v.hidden(gatewayPassword)
@@ -97,6 +105,8 @@ func (g *gateway) authorize(v *values, headers map[string]*setting) {
 		v.problem(gatewayPassword, "it needs a user, in --%s", gatewayUser.flag)
 	case token != "" && (user != "" || given != nil), user != "" && given != nil:
 		v.problem(gatewayToken, "only one Authorization header can be sent: set a token, or a user and a password, or the header itself")
+	case text.HasControl(password):
+		v.problem(gatewayPassword, "it contains a line break or another control character")
 	case token != "" && strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		v.problem(gatewayToken, "it contains a character that a token cannot have")
 	case token != "":

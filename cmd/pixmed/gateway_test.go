@@ -86,6 +86,8 @@ func TestGatewayMistakes(t *testing.T) {
 		"token and header":   {map[string]string{"PIXMED_GATEWAY_TOKEN": gatewayPass, "PIXMED_GATEWAY_HEADERS": "authorization: " + gatewayPass}, []string{"only one Authorization header can be sent"}},
 		"bad token":          {map[string]string{"PIXMED_GATEWAY_TOKEN": gatewayPass + " x"}, []string{"PIXMED_GATEWAY_TOKEN: it contains a character"}},
 		"line break":         {map[string]string{"PIXMED_GATEWAY_KEY": gatewayPass + "\nx"}, []string{"PIXMED_GATEWAY_KEY: it contains a line break"}},
+		"not theirs":         {map[string]string{"PIXMED_GATEWAY_HEADERS": "Content-length: 5\nX-A: a\x01b\naccept-encoding: gzip\n", "PIXMED_GATEWAY_SECRET": " "}, []string{"PIXMED_GATEWAY_HEADERS: Content-Length cannot be set", "PIXMED_GATEWAY_HEADERS: it contains a line break or another", "PIXMED_GATEWAY_HEADERS: Accept-Encoding cannot", "PIXMED_GATEWAY_SECRET: it is empty"}},
+		"control character":  {map[string]string{"PIXMED_GATEWAY_PASSWORD": gatewayPass + "\x01", "PIXMED_GATEWAY_USER": "u"}, []string{"PIXMED_GATEWAY_PASSWORD: it contains a line break or another"}},
 		"key twice":          {map[string]string{"PIXMED_GATEWAY_KEY": gatewayPass, "PIXMED_GATEWAY_HEADERS": "Api_Key: " + gatewayPass}, []string{"PIXMED_GATEWAY_HEADERS: PIXMED_GATEWAY_KEY sets the same header"}},
 		"no header":          {map[string]string{"PIXMED_GATEWAY_HEADERS": "X-A: b\n" + gatewayPass + "\nX-B:"}, []string{"line 2 is not", "line 3 is not"}},
 		"certificate alone":  {map[string]string{"PIXMED_GATEWAY_CERT": "x"}, []string{"PIXMED_GATEWAY_CERT: it needs --gateway-cert-key as well"}},

@@ -218,7 +218,7 @@ func (d *database) exists(ctx context.Context) error {
 	case err != nil || kept:
 		return err
 	case d.pool == nil:
-		return usageError(fmt.Errorf("there is no file %s, which --%s or %s names", d.path, databaseAt.flag, databaseAt.variable))
+		return usageError(fmt.Errorf("there is no file %s, which --%s or %s names, or it is empty", d.path, databaseAt.flag, databaseAt.variable))
 	default:
 		return usageError(fmt.Errorf("there is no inbox in the database: it has no schema %s", d.schema))
 	}
@@ -227,11 +227,11 @@ func (d *database) exists(ctx context.Context) error {
 // kept reports whether there is an inbox.
 func (d *database) kept(ctx context.Context) (kept bool, err error) {
 	if d.pool == nil {
-		_, err := os.Stat(d.path)
+		info, err := os.Stat(d.path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
-		return err == nil, err
+		return err == nil && info.Size() > 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()

@@ -205,6 +205,16 @@ func TestInboxMistakes(t *testing.T) {
 	if _, err := os.Stat(none); err == nil {
 		t.Error("looking has made a file")
 	}
+	empty := filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"purge --older-than 1d", "stats"} {
+		got := try(t, map[string]string{"PIXMED_DB": empty}, append([]string{"inbox"}, strings.Fields(args)...)...)
+		if info, err := os.Stat(empty); got.code != exitUsage || err != nil || info.Size() > 0 {
+			t.Errorf("an empty file: %+v, %v, %v", got, info, err)
+		}
+	}
 }
 
 // In a database without an inbox nothing is made.

@@ -59,6 +59,9 @@ func readProof(v *values, least int) *proof {
 		hmacHeader: v.header(proofHMACHeader), hmacPrefix: v.text(proofHMACPrefix),
 		secrets: map[string][]string{},
 	}
+	if text.HasControl(p.hmacPrefix) {
+		v.problem(proofHMACPrefix, "it contains a line break or another control character")
+	}
 	if p.query == "" {
 		v.problem(proofQuery, "the parameter's name is empty")
 	}
