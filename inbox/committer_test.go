@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -255,4 +256,44 @@ func TestStopWithParked(t *testing.T) {
 	if err := co.commit(t.Context(), newOp("late")); !errors.Is(err, pixmed.ErrBusy) {
 		t.Errorf("after it: %v, want ErrBusy", err)
 	}
+}
+
+// plannedEngine has reminders at some times, and nothing else.
+type plannedEngine struct {
+	ledger.Engine
+	at []time.Time
+}
+
+func (e *plannedEngine) Commit(_ context.Context, _ []*ledger.Op, claim *ledger.Claim) error {
+	claim.Made, claim.Next = true, -1
+	if len(e.at) > 0 && !e.at[0].After(time.Now()) {
+		e.at, claim.Attempts = e.at[1:], []*ledger.Attempt{{Reminder: true}}
+	}
+	if len(e.at) > 0 {
+		claim.Next = time.Until(e.at[0])
+	}
+	return nil
+}
+
+// A reminder begins when its time comes, days from now, and not when the inbox looks
+// around the next time.
+func TestCommitterWaitsForReminders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		due := time.Now().Add(7 * 24 * time.Hour)
+		planned := []time.Time{due.Add(-72*time.Hour - 20*time.Minute), due.Add(-24*time.Hour + time.Second), due.Add(-25 * time.Minute)}
+		c := config.Default()
+		c.Logger, c.PollInterval = slog.New(slog.DiscardHandler), time.Hour
+		co := newCommitter(&plannedEngine{at: slices.Clone(planned)}, c)
+		began := make(chan time.Time, 10)
+		co.claimFor(&workers{max: 1, work: func(*ledger.Attempt, func()) { began <- time.Now() }})
+		for i, want := range planned {
+			if late := (<-began).Sub(want); late < 0 || late > time.Second {
+				t.Errorf("reminder %d began %v after its time", i, late)
+			}
+		}
+		co.claimFor(nil)
+		co.refuse()
+		co.stop()
+	})
 }
