@@ -155,9 +155,6 @@ func (h *Handler) caseAction(w http.ResponseWriter, r *http.Request) {
 			err = a.do(h.in, r.Context(), c.TransactionID, note, opts...)
 		}
 		if err != nil {
-			if c, again := h.wholeCase(r.Context(), c.TransactionID); again == nil { // somebody may have been faster
-				row = h.caseRow(h.page(r), c)
-			}
 			h.ask(w, r, v, err)
 			return
 		}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -37,6 +38,7 @@ func Queries() map[string]string {
 		f.Limit = 50
 		all[name], _ = s.casesQuery(f)
 	}
+	all["events of a case"], _ = s.listQuery(ledger.Filter{TransactionID: "x", Bare: true, Limit: math.MaxInt32})
 	for name, q := range Searches("5") {
 		all[name] = q.SQL
 	}

@@ -33,8 +33,9 @@ func TestPlans(t *testing.T) {
 		"ended cases": {"cases_ended"}, "more ended cases": {"cases_ended"},
 		"open with dead": {"cases_dead"}, "open that wait": {"cases_waiting"}, "ended with dead": {"cases_dead"}, "ended that wait": {"cases_waiting"},
 		"notes": {"notes_case"}, "event notes": {"notes_event"}, "failures": {"events_failed"},
-		"trim":   {"events_case"},
-		"search": {"ids_external", "ids_e2e", "cases_pkey"}, "search ended": {"ids_external", "ids_e2e", "cases_pkey"}, "search events": {"ids_external", "ids_e2e", "events_case"},
+		"trim":             {"events_case"},
+		"events of a case": {"events_case"},
+		"search":           {"ids_external", "ids_e2e", "cases_pkey"}, "search ended": {"ids_external", "ids_e2e", "cases_pkey"}, "search events": {"ids_external", "ids_e2e", "events_case"},
 	}
 	s := enginetest.Postgres(t)
 	s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))

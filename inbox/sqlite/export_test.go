@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
@@ -32,6 +33,7 @@ func Queries() map[string]string {
 		f.Limit = 50
 		all[name], _ = casesQuery(f)
 	}
+	all["events of a case"], _ = listQuery(ledger.Filter{TransactionID: "x", Bare: true, Limit: math.MaxInt32})
 	for name, q := range Searches("5") {
 		all[name] = q.SQL
 	}

@@ -30,7 +30,8 @@ func TestPlans(t *testing.T) {
 		"ended cases": {"cases_ended"}, "more ended cases": {"cases_ended ((updated_at,transaction_id)<(?,?))"},
 		"open with dead": {"cases_dead"}, "open that wait": {"cases_waiting"}, "ended with dead": {"cases_dead"}, "ended that wait": {"cases_waiting"},
 		"notes": {"notes_case"}, "event notes": {"notes_event"}, "failures": {"events_rest"},
-		"trim": {"(case_id=? AND seq>? AND seq<?)", "events_key"},
+		"events of a case": {"SEARCH e USING INDEX events_key (case_id=?)"},
+		"trim":             {"(case_id=? AND seq>? AND seq<?)", "events_key"},
 		"search": {
 			"ids_external (external_key>? AND external_key<?)", "ids_e2e (e2e_key>? AND e2e_key<?)", "(transaction_id>? AND transaction_id<?)",
 			"c USING INTEGER PRIMARY KEY (rowid=?)",
