@@ -1,11 +1,14 @@
 package inbox_test
 
 import (
+	"bytes"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +86,43 @@ func TestLeftUnsynced(t *testing.T) {
 	if text := p.output.tail(); p.err == nil || !strings.Contains(text, "has left in the -wal file") {
 		t.Errorf("%v, and it says %s", p.err, text)
 	}
+}
+
+// TestCheckpointThatFails has every sync of the database fail, which happens when
+// what is in the -wal file is moved there. What is accepted is safe in the -wal file;
+// the log names the disk, and no reader that there is none of.
+func TestCheckpointThatFails(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	if err := s.Open(t, enginetest.NewRecorder(nil)).Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := newEffects(t, s).child()
+	c.AcceptOnly = true
+	p := serve(t, c, tracer(t), "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "-P", s.Path, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
+	padding := bytes.Repeat([]byte{' '}, 60<<10)
+	var senders sync.WaitGroup
+	for range 16 {
+		senders.Go(func() {
+			for range 50 { // more than the -wal file may have
+				body := append(bytes.Clone(enginetest.Notification(enginetest.NewTransaction(), history[0]).Raw), padding...)
+				r, err := http.Post("http://"+p.address, "application/json", bytes.NewReader(body)) //nolint:noctx // it ends with the process
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if r.Body.Close(); r.StatusCode != http.StatusOK {
+					t.Error(r.Status)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	text := p.output.tail()
+	if !strings.Contains(text, "could not be moved into the database: its disk fails") || strings.Contains(text, "somebody reads") {
+		t.Errorf("it says %s", text)
+	}
+	p.kill()
 }
 
 // TestReaderBesideAServer reads the file of a process that serves.
