@@ -355,3 +355,35 @@ func startProcess(t *testing.T, env map[string]string) *server {
 	go func() { _, _ = io.Copy(io.Discard, lines) }()
 	return s
 }
+
+// What goes wrong with traces is in the log, in its form.
+func TestTracesThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	refuses := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(refuses.Close)
+	gateway := newGateway(t)
+	i := pixmedtest.NewInfraction()
+	gateway.AddReceipt(i)
+	env := settings(gateway, filepath.Join(t.TempDir(), "inbox.db"), t.TempDir())
+	env["PIXMED_TRACES"] = refuses.URL
+	s := startProcess(t, env)
+	if _, err := gateway.Deliver(t.Context(), s.webhook+webhookPath, i); err != nil {
+		t.Fatal(err)
+	}
+	awaitDone(t, s.admin, 1)
+	s.stop() // which sends what is left
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+	told := false
+	for line := range strings.Lines(s.log.String()) {
+		var l struct{ Msg, Error string }
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		told = told || l.Msg == "pixmed: traces cannot be sent" && strings.Contains(l.Error, "404")
+	}
+	if !told {
+		t.Error("the log says nothing of it")
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"golang.org/x/term"
 )
 
@@ -26,6 +27,8 @@ func main() {
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		env:      environment(os.Environ()),
 		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+
+		onTraceError: otel.SetErrorHandler,
 	}))
 }
 
@@ -35,6 +38,8 @@ type process struct {
 	out, err io.Writer
 	env      map[string]string
 	terminal bool // whether err is one
+
+	onTraceError func(otel.ErrorHandler) // tells OpenTelemetry, which has one handler for the whole process; nil in tests
 
 	listening   func(webhook, admin net.Addr) // serve calls it, if it is set, once it listens
 	raw, rawErr io.Writer                     // out and err for what is no text; run sets them

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -80,6 +81,11 @@ const (
 // serve serves until ctx ends.
 func serve(ctx context.Context, c *config, p *process) (err error) {
 	log := newLogger(c, p)
+	if p.onTraceError != nil {
+		p.onTraceError(otel.ErrorHandlerFunc(func(err error) {
+			log.WarnContext(ctx, "pixmed: traces cannot be sent", "error", printable(err.Error(), 1000))
+		}))
+	}
 	traces, closeTraces, err := openTraces(ctx, c.traces)
 	if err != nil {
 		return err

@@ -23,12 +23,12 @@ const maxNote = 4 << 10
 type onCase struct {
 	name  string
 	suits func(c *inbox.Case) bool
-	do    func(in store, ctx context.Context, id, note string, opts ...inbox.ActionOption) error
+	do    func(in box, ctx context.Context, id, note string, opts ...inbox.ActionOption) error
 }
 
 var caseActions = []onCase{
-	{"answer", func(c *inbox.Case) bool { return c.Open && c.AnsweredAt.IsZero() }, store.MarkAnswered},
-	{"end", func(c *inbox.Case) bool { return c.Open }, store.End},
+	{"answer", func(c *inbox.Case) bool { return c.Open && c.AnsweredAt.IsZero() }, box.MarkAnswered},
+	{"end", func(c *inbox.Case) bool { return c.Open }, box.End},
 }
 
 // onEvent is an action on a notification.
@@ -36,21 +36,21 @@ type onEvent struct {
 	name  string
 	noted bool // it takes a note
 	suits func(e *inbox.Event, now time.Time) bool
-	do    func(in store, ctx context.Context, id, note string, opts ...inbox.ActionOption) error
+	do    func(in box, ctx context.Context, id, note string, opts ...inbox.ActionOption) error
 }
 
 var eventActions = []onEvent{
-	{"replay", false, func(e *inbox.Event, _ time.Time) bool { return failed(e) || e.State == inbox.Resolved }, noteless(store.Replay)},
-	{"resolve", true, func(e *inbox.Event, _ time.Time) bool { return failed(e) }, store.Resolve},
-	{"retry", false, func(e *inbox.Event, now time.Time) bool { return e.State == inbox.Pending && e.NextAttempt.After(now) }, noteless(store.RetryNow)},
-	{"discard", false, func(e *inbox.Event, _ time.Time) bool { return e.State == inbox.Pending && !e.Running }, noteless(store.Discard)},
+	{"replay", false, func(e *inbox.Event, _ time.Time) bool { return failed(e) || e.State == inbox.Resolved }, noteless(box.Replay)},
+	{"resolve", true, func(e *inbox.Event, _ time.Time) bool { return failed(e) }, box.Resolve},
+	{"retry", false, func(e *inbox.Event, now time.Time) bool { return e.State == inbox.Pending && e.NextAttempt.After(now) }, noteless(box.RetryNow)},
+	{"discard", false, func(e *inbox.Event, _ time.Time) bool { return e.State == inbox.Pending && !e.Running }, noteless(box.Discard)},
 }
 
 func failed(e *inbox.Event) bool { return e.State == inbox.Dead || e.State == inbox.Quarantined }
 
 // noteless makes an action that takes no note one that ignores it.
-func noteless(do func(in store, ctx context.Context, id string, opts ...inbox.ActionOption) error) func(store, context.Context, string, string, ...inbox.ActionOption) error {
-	return func(in store, ctx context.Context, id, _ string, opts ...inbox.ActionOption) error {
+func noteless(do func(in box, ctx context.Context, id string, opts ...inbox.ActionOption) error) func(box, context.Context, string, string, ...inbox.ActionOption) error {
+	return func(in box, ctx context.Context, id, _ string, opts ...inbox.ActionOption) error {
 		return do(in, ctx, id, opts...)
 	}
 }

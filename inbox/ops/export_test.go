@@ -2,7 +2,7 @@ package ops
 
 import "time"
 
-// NewHandlerOf is NewHandler with a store that may fail.
+// NewHandlerOf is NewHandler with a box that may fail.
 var NewHandlerOf = newHandler
 
 // Texts are all texts, by language.
@@ -20,8 +20,8 @@ var (
 // Age rounds a duration.
 var Age = age
 
-// Store is what the page needs of an inbox.
-type Store = store
+// Box is what the page needs of an inbox.
+type Box = box
 
 // MaxAddresses is how many addresses failed logins are remembered of.
 const MaxAddresses = maxAddresses

@@ -34,8 +34,8 @@ const (
 	keepChart   = time.Minute
 )
 
-// store is what the page needs of an inbox.
-type store interface {
+// box is what the page needs of an inbox.
+type box interface {
 	Stats(ctx context.Context) (inbox.Stats, error)
 	CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]inbox.Received, error)
 	Failures(ctx context.Context, s inbox.State) ([]inbox.Failure, error)
@@ -56,7 +56,7 @@ type store interface {
 
 // Handler is the page. Make one with [NewHandler].
 type Handler struct {
-	in       store
+	in       box
 	config   *config
 	pages    *template.Template
 	mux      *http.ServeMux
@@ -75,7 +75,7 @@ func NewHandler(in *inbox.Inbox, opts ...Option) (*Handler, error) {
 	return newHandler(in, opts...)
 }
 
-func newHandler(in store, opts ...Option) (*Handler, error) {
+func newHandler(in box, opts ...Option) (*Handler, error) {
 	c, err := newConfig(opts)
 	if err != nil {
 		return nil, err

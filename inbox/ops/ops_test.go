@@ -369,7 +369,7 @@ func TestFromElsewhere(t *testing.T) {
 var errAway = errors.New("connection refused by 10.0.0.7")
 
 // away is an inbox whose database is away.
-type away struct{ ops.Store }
+type away struct{ ops.Box }
 
 func (away) Stats(context.Context) (inbox.Stats, error) { return inbox.Stats{}, errAway }
 

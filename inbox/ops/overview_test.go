@@ -146,7 +146,7 @@ func (s *site) until(t *testing.T, path, text string) answer {
 
 // crowd is an inbox with many cases that are due within the day.
 type crowd struct {
-	ops.Store
+	ops.Box
 	n int
 }
 
