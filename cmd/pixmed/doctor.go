@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,7 @@ type doctor struct {
 	v     *values
 	known map[string]bool // variables
 	wrong int
+	roots *x509.CertPool // nil: the system's
 }
 
 func (d *doctor) ok(what, format string, args ...any)   { d.line("ok", what, format, args) }
@@ -355,32 +357,55 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 		return
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var s struct {
-		version, synchronous, fsync string
-		standby, readOnly           bool
-		connect, used, pid          int
-		create                      bool
-		missing, refused            []string // schemas
-		now                         time.Time
-	}
 	all := inboxes(c)
 	schemas := make([]string, len(all))
 	for i, db := range all {
 		schemas[i] = db.schema
 	}
 	start := time.Now()
-	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('synchronous_commit'), current_setting('fsync'),
-		pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-		current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), pg_backend_pid(),
-		has_database_privilege(current_database(), 'CREATE'),
-		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE to_regnamespace(s) IS NULL),
-		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE NOT has_schema_privilege(to_regnamespace(s), 'USAGE')), clock_timestamp()`, schemas).
-		Scan(&s.version, &s.synchronous, &s.fsync, &s.standby, &s.readOnly, &s.connect, &s.used, &s.pid, &s.create, &s.missing, &s.refused, &s.now)
+	s, err := readServer(ctx, conn, schemas)
 	if err != nil {
 		d.fail("database", "%v", err)
 		return
 	}
 	half := time.Since(start) / 2
+	d.server(s, len(all)*connections(c.workers))
+	d.pooler(ctx, c.db, conn, s.pid)
+	d.compareClocks("PostgreSQL", start.Add(half).Sub(s.now))
+}
+
+// dbServer is a PostgreSQL server as a role sees it.
+type dbServer struct {
+	version, synchronous, fsync string
+	standby, readOnly           bool
+	connect, used, pid          int
+	now                         time.Time
+
+	// Schemas by what the role may not do with them: create them, use them, read and
+	// write their tables, change their tables.
+	missing, refused, barred, fixed []string
+}
+
+func readServer(ctx context.Context, conn *pgx.Conn, schemas []string) (*dbServer, error) {
+	// A role sees of others' sessions how many there are, and not of which kind.
+	s := &dbServer{}
+	err := conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('synchronous_commit'), current_setting('fsync'),
+		pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+		current_setting('max_connections')::int, (SELECT sum(numbackends)::int FROM pg_stat_database), pg_backend_pid(), clock_timestamp(),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE to_regnamespace(s) IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE NOT has_schema_privilege(to_regnamespace(s), 'USAGE')),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE EXISTS (SELECT FROM pg_class t WHERE relnamespace = to_regnamespace(s) AND relkind = 'r' AND (
+			NOT has_table_privilege(t.oid, 'SELECT')
+			OR relname IN ('cases', 'events', 'ids', 'notes') AND NOT (has_table_privilege(t.oid, 'INSERT') AND has_table_privilege(t.oid, 'DELETE'))
+			OR relname IN ('cases', 'events', 'settings') AND NOT has_table_privilege(t.oid, 'UPDATE')))),
+		ARRAY(SELECT s FROM unnest($1::text[]) s WHERE NOT has_schema_privilege(to_regnamespace(s), 'CREATE')
+			OR EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace(s) AND relkind = 'r' AND NOT pg_has_role(relowner, 'USAGE')))`, schemas).
+		Scan(&s.version, &s.synchronous, &s.fsync, &s.standby, &s.readOnly, &s.connect, &s.used, &s.pid, &s.now, &s.missing, &s.refused, &s.barred, &s.fixed)
+	return s, err
+}
+
+// server judges one on which pixmed serve needs a number of connections.
+func (d *doctor) server(s *dbServer, need int) {
 	d.ok("database", "PostgreSQL %s answers", printable(s.version, 64))
 	switch {
 	case s.standby:
@@ -389,10 +414,12 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 		d.fail("database", "its transactions are read-only")
 	case len(s.refused) > 0:
 		d.fail("database", "the role may not use the schema %s: GRANT USAGE ON SCHEMA, and rights on its tables", strings.Join(s.refused, ", "))
-	case len(s.missing) > 0 && !s.create:
+	case len(s.missing) > 0:
 		d.fail("database", "the role may not create the schema %s: GRANT CREATE ON DATABASE, or run pixmed serve once as a role that may", strings.Join(s.missing, ", "))
-	case !s.create:
-		d.warn("database", "the role may not create tables: run each new version once as a role that may")
+	case len(s.barred) > 0:
+		d.fail("database", "the role may not read and write all tables of the schema %s: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA", strings.Join(s.barred, ", "))
+	case len(s.fixed) > 0:
+		d.warn("database", "the role may not change the tables of the schema %s: run each new version once as a role that may", strings.Join(s.fixed, ", "))
 	default:
 		d.ok("database", "the role has the rights that it needs")
 	}
@@ -404,11 +431,9 @@ func (d *doctor) postgres(ctx context.Context, c *config) {
 	default:
 		d.ok("database", "synchronous_commit is %s", printable(s.synchronous, 32))
 	}
-	if need, free := len(all)*connections(c.workers), s.connect-s.used; need > free {
+	if free := s.connect - s.used; need > free {
 		d.warn("database", "pixmed serve may open %d connections, and of the server's %d only %d are free", need, s.connect, max(free, 0))
 	}
-	d.pooler(ctx, c.db, conn, s.pid)
-	d.compareClocks("PostgreSQL", start.Add(half).Sub(s.now))
 }
 
 // pooler looks at whether two connections are on one backend, which is so behind a
@@ -474,6 +499,7 @@ type found struct {
 // request sends one request. prepare may be nil.
 func (d *doctor) request(ctx context.Context, method, url, body string, prepare func(*http.Request)) (*found, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS12}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport: transport, Timeout: examineTimeout,

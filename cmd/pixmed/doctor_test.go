@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
@@ -173,33 +178,185 @@ func TestDoctorRoom(t *testing.T) {
 	}
 }
 
-// A database that loses what it has confirmed, and a role without rights.
+// A certificate that ends soon or has ended is found, whoever's it is.
+func TestDoctorCertificate(t *testing.T) {
+	t.Parallel()
+	const hour = time.Hour
+	for left, test := range map[time.Duration]struct{ verdict, want string }{
+		-hour:          {"FAIL ", "x509: certificate has expired"},
+		hour:           {"warn ", "its certificate expires in 0 days\n"},
+		14*day - hour:  {"warn ", "its certificate expires in 13 days\n"},
+		14*day + hour:  {},
+		365*day + hour: {},
+	} {
+		t.Run(left.String(), func(t *testing.T) {
+			t.Parallel()
+			cert, key, pool := selfSignedUntil(t, time.Now().Add(left))
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Allow", http.MethodPost)
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			}))
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			v := newTestValues(t, map[string]string{"PIXMED_GATEWAY": server.URL}, nil, gatewaySettings...)
+			g := readGateway(v)
+			g.transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+			for what, look := range map[string]func(*doctor){
+				"gateway": func(d *doctor) { d.gateway(t.Context(), g) },
+				"forward": func(d *doctor) { d.application(t.Context(), &config{forward: mustParse(t, server.URL)}) },
+				"webhook": func(d *doctor) { d.webhook(t.Context(), server.URL+"/hook", &config{}) },
+			} {
+				var out strings.Builder
+				look(&doctor{out: &out, v: v, roots: pool})
+				got := ""
+				for line := range strings.Lines(out.String()) {
+					if strings.Contains(line, "certificate") {
+						got += line
+					}
+				}
+				if (got == "") != (test.want == "") || !strings.HasPrefix(got, test.verdict) || !strings.Contains(got, test.want) {
+					t.Errorf("%s: %s, want %s%s", what, out.String(), test.verdict, test.want)
+				}
+			}
+		})
+	}
+}
+
+// A database that loses what it has confirmed, or takes nothing.
 func TestDoctorPostgres(t *testing.T) {
 	t.Parallel()
 	database, gateway := newPostgres(t), newGateway(t)
-	name := strings.TrimPrefix(mustParse(t, database).Path, "/")
-	onPostgres(t, database, "ALTER DATABASE "+name+" SET synchronous_commit = off")
-	role := "doctor_" + name
-	onPostgres(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+webhookSecret+"'")
-	t.Cleanup(func() {
-		onPostgres(t, strings.Replace(database, "/"+name, "/postgres", 1), "DROP ROLE IF EXISTS "+role)
-	})
-	poor := mustParse(t, database)
-	poor.User = url.UserPassword(role, webhookSecret)
+	onPostgres(t, database, "ALTER DATABASE "+databaseName(t, database)+" SET synchronous_commit = off")
+	readOnly := mustParse(t, database)
+	query := readOnly.Query()
+	query.Set("options", "-c default_transaction_read_only=on")
+	readOnly.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	for env, want := range map[string][]string{
-		database:      {"FAIL  database   synchronous_commit is off", "ok    database   the role has the rights"},
-		poor.String(): {"FAIL  database   the role may not create the schema pixmed_inbox, pixmed_receipts: GRANT"},
-		database + "?options=-c%20default_transaction_read_only%3Don": {"FAIL  database   its transactions are read-only"},
+		database:          {"FAIL  database   synchronous_commit is off", "ok    database   the role has the rights"},
+		readOnly.String(): {"FAIL  database   its transactions are read-only"},
 	} {
-		if strings.Contains(database, "?") {
-			env = strings.Replace(env, "?options", "&options", 1)
-		}
 		got := try(t, map[string]string{"PIXMED_WEBHOOK_SECRETS": strongSecret, "PIXMED_DB": env, "PIXMED_GATEWAY": gateway.URL()}, "doctor")
 		if got.code != exitFailed {
 			t.Errorf("%+v", got)
 		}
 		contains(t, got.out, want...)
 	}
+}
+
+// What a server is asked is judged, also what a test cannot make of a server that is
+// not its own.
+func TestDoctorServer(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(*dbServer)
+		want   string // the one line that is not ok
+	}{
+		"nothing":         {func(*dbServer) {}, ""},
+		"standby":         {func(s *dbServer) { s.standby, s.readOnly = true, true }, "FAIL  database   it is a standby: connect to the primary\n"},
+		"read-only":       {func(s *dbServer) { s.readOnly = true }, "FAIL  database   its transactions are read-only\n"},
+		"fsync":           {func(s *dbServer) { s.fsync = "off" }, "FAIL  database   fsync is off: a power cut loses what was answered 200\n"},
+		"fsync and more":  {func(s *dbServer) { s.fsync, s.synchronous = "off", "off" }, "FAIL  database   fsync is off: a power cut loses what was answered 200\n"},
+		"connections":     {func(s *dbServer) { s.used = 91 }, "warn  database   pixmed serve may open 10 connections, and of the server's 100 only 9 are free\n"},
+		"no connections":  {func(s *dbServer) { s.used = 103 }, "warn  database   pixmed serve may open 10 connections, and of the server's 100 only 0 are free\n"},
+		"remote commit":   {func(s *dbServer) { s.synchronous = "remote_apply" }, ""},
+		"some connection": {func(s *dbServer) { s.used = 90 }, ""},
+	} {
+		s := &dbServer{version: "17.2", synchronous: "on", fsync: "on", connect: 100, used: 5}
+		test.change(s)
+		var out strings.Builder
+		d := doctor{out: &out}
+		d.server(s, 10)
+		got := ""
+		for line := range strings.Lines(out.String()) {
+			if !strings.HasPrefix(line, "ok ") {
+				got += line
+			}
+		}
+		if got != test.want || (d.wrong > 0) != strings.HasPrefix(test.want, "FAIL") {
+			t.Errorf("%s: %s, want %s", name, out.String(), test.want)
+		}
+	}
+}
+
+// A role that lacks a right is told which, until it has all.
+func TestDoctorRights(t *testing.T) {
+	t.Parallel()
+	database, gateway := newPostgres(t), newGateway(t)
+	role := "doctor_" + databaseName(t, database)
+	onPostgres(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+webhookSecret+"'")
+	t.Cleanup(func() { onPostgres(t, database, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
+	poor := mustParse(t, database)
+	owner := pgx.Identifier{poor.User.Username()}.Sanitize()
+	poor.User = url.UserPassword(role, webhookSecret)
+	const schemas = "pixmed_inbox, pixmed_receipts"
+	env := settings(gateway, poor.String(), t.TempDir())
+	env["PIXMED_WEBHOOK_SECRETS"] = strongSecret
+	for _, step := range []struct{ sql, want string }{
+		{"", "FAIL  database   the role may not create the schema " + schemas + ": GRANT CREATE ON DATABASE"},
+		{"GRANT CREATE ON DATABASE " + databaseName(t, database) + " TO " + role, "ok    database   the role has the rights"},
+		{"serve", "FAIL  database   the role may not use the schema " + schemas + ": GRANT USAGE"},
+		{"GRANT USAGE ON SCHEMA " + schemas + " TO " + role, "FAIL  database   the role may not read and write all tables of the schema " + schemas + ": GRANT SELECT"},
+		{"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + schemas + " TO " + role, "warn  database   the role may not change the tables of the schema " + schemas + ": run each new version"},
+		{"REVOKE UPDATE ON pixmed_receipts.settings FROM " + role, "FAIL  database   the role may not read and write all tables of the schema pixmed_receipts: "},
+		{"GRANT UPDATE ON pixmed_receipts.settings TO " + role + "; REVOKE DELETE ON pixmed_inbox.notes FROM " + role, "FAIL  database   the role may not read and write all tables of the schema pixmed_inbox: "},
+		{"GRANT DELETE ON pixmed_inbox.notes TO " + role + "; REVOKE SELECT ON pixmed_inbox.inbox_migrations FROM " + role, "FAIL  database   the role may not read and write all tables of the schema pixmed_inbox: "},
+		{"GRANT CREATE ON SCHEMA " + schemas + " TO " + role + "; GRANT SELECT ON pixmed_inbox.inbox_migrations TO " + role, "warn  database   the role may not change the tables of the schema " + schemas},
+		{"GRANT " + owner + " TO " + role, "ok    database   the role has the rights"},
+	} {
+		switch step.sql {
+		case "":
+		case "serve": // as the owner
+			start(t, settings(gateway, database, t.TempDir())).end(t)
+		default:
+			onPostgres(t, database, step.sql)
+		}
+		got := try(t, env, "doctor")
+		if want := map[bool]int{false: exitOK, true: exitFailed}[strings.HasPrefix(step.want, "FAIL")]; got.code != want {
+			t.Errorf("after %s: %+v, want code %d", step.sql, got, want)
+		}
+		contains(t, got.out, step.want)
+	}
+}
+
+// A role without rights counts the connections of others, too.
+func TestDoctorConnections(t *testing.T) {
+	t.Parallel()
+	database := newPostgres(t)
+	role := "doctor_" + databaseName(t, database)
+	onPostgres(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+webhookSecret+"'")
+	t.Cleanup(func() { onPostgres(t, database, "DROP ROLE "+role) })
+	poor := mustParse(t, database)
+	poor.User = url.UserPassword(role, webhookSecret)
+	connect := func(url string) *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		return conn
+	}
+	const others = 3
+	for range others {
+		connect(database)
+	}
+	s, err := readServer(t.Context(), connect(poor.String()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.used <= others || s.connect < s.used {
+		t.Errorf("%d of %d connections are used, want more than %d", s.used, s.connect, others)
+	}
+}
+
+func databaseName(t *testing.T, database string) string {
+	t.Helper()
+	return strings.TrimPrefix(mustParse(t, database).Path, "/")
 }
 
 func mustParse(t *testing.T, text string) *url.URL {
