@@ -61,7 +61,7 @@ func TestNothingPersonalLeaks(t *testing.T) {
 		if strings.Contains(text, canary) {
 			t.Errorf("the log holds a payload:\n%s", text)
 		}
-		for _, want := range []string{"an attempt failed", "the ledger is closed", "a notification is dead", "is quarantined", "replayed", id} {
+		for _, want := range []string{"an attempt failed", "the ledger is closed", "a notification is dead", "was quarantined", "replayed", id} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the log does not say %q:\n%s", want, text)
 			}
