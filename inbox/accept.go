@@ -94,7 +94,7 @@ func (in *Inbox) Quarantine(ctx context.Context, body []byte, cause error) error
 	if err := in.committer.accept(ctx, &ledger.Op{Quarantine: event}); err != nil {
 		return err
 	}
-	in.log.WarnContext(ctx, "pixmed: an invalid notification is quarantined", "event_id", event.ID)
+	in.log.WarnContext(ctx, "pixmed: an invalid notification was quarantined", "event_id", event.ID)
 	return nil
 }
 

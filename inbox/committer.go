@@ -372,7 +372,7 @@ func quarantined(e *ledger.Event, cause error) *ledger.Op {
 // keptError is the error of an operation whose event went to quarantine.
 type keptError struct{ cause error }
 
-func (e *keptError) Error() string { return "it is in quarantine: " + e.cause.Error() }
+func (e *keptError) Error() string { return "it was quarantined: " + e.cause.Error() }
 
 // park keeps a request whose case somebody else holds for the next transaction,
 // unless it has waited for too long.
