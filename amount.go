@@ -75,16 +75,14 @@ func amountOf(number string) (Amount, string) {
 	case power < 0:
 		return 0, "has more than two decimals"
 	case len(significant)+power > len("9223372036854775807"):
-		return 0, tooMuch
+		return 0, "is too large"
 	}
 	centavos, err := strconv.ParseInt(significant+strings.Repeat("0", power), 10, 64)
 	if err != nil {
-		return 0, tooMuch
+		return 0, "is too large"
 	}
 	return Amount(centavos), ""
 }
-
-const tooMuch = "is too large"
 
 // String returns the amount in reais with two decimals: "18.00".
 func (a Amount) String() string {

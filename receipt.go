@@ -80,16 +80,17 @@ func (r *ReceiptReader) readAll() ([]byte, error) {
 	if likely <= 0 {
 		return io.ReadAll(r)
 	}
-	var pdf bytes.Buffer
+	room := likely
 	if likely > DefaultMaxReceiptSize {
-		first := min(likely/16, DefaultMaxReceiptSize)
-		pdf.Grow(int(first) + bytes.MinRead)
-		if n, err := pdf.ReadFrom(io.LimitReader(r, first)); err != nil || n < first {
+		room = min(likely/16, DefaultMaxReceiptSize)
+	}
+	pdf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
+	if room < likely {
+		if n, err := pdf.ReadFrom(io.LimitReader(r, room)); err != nil || n < room {
 			return pdf.Bytes(), err
 		}
-		likely = min(likely, 16*first)
+		pdf.Grow(int(min(likely, 16*room)-room) + bytes.MinRead)
 	}
-	pdf.Grow(int(likely) - pdf.Len() + bytes.MinRead)
 	_, err := pdf.ReadFrom(r)
 	return pdf.Bytes(), err
 }
