@@ -126,7 +126,7 @@ func TestDatabaseFails(t *testing.T) {
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	pg, err := localpg.Start(t.Context())
-	enginetest.NeedServer(t, err)
+	localpg.Need(t, err)
 	t.Cleanup(func() {
 		if err := pg.Close(); err != nil {
 			t.Error(err)

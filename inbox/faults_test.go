@@ -26,7 +26,7 @@ func TestOutOfConnections(t *testing.T) {
 	t.Parallel()
 	const connections = 30
 	server, err := localpg.Start(t.Context(), localpg.WithSetting("max_connections", strconv.Itoa(connections)), localpg.WithSetting("superuser_reserved_connections", "0"))
-	enginetest.NeedServer(t, err)
+	localpg.Need(t, err)
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)

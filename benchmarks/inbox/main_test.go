@@ -18,10 +18,6 @@ import (
 	"github.com/pixmed-go/pixmed/internal/localpg"
 )
 
-// urlVariable names the environment variable with the URL of a running PostgreSQL
-// server. Its user must be allowed to create databases.
-const urlVariable = "PIXMED_TEST_DATABASE_URL"
-
 var (
 	burstSize   = flag.Int("burst", 20_000, "the notifications of BenchmarkBurst")
 	backlogSize = flag.Int("backlog", 3000, "the notifications of BenchmarkWork")
@@ -49,7 +45,7 @@ func TestMain(m *testing.M) {
 // one that it starts. Without either it skips the test, or fails it in CI.
 func serverURL(tb testing.TB) string {
 	tb.Helper()
-	if u := os.Getenv(urlVariable); u != "" {
+	if u := os.Getenv(localpg.URLVariable); u != "" {
 		return u
 	}
 	server.once.Do(func() {
@@ -57,13 +53,7 @@ func serverURL(tb testing.TB) string {
 		defer cancel()
 		server.Server, server.err = localpg.Start(ctx, localpg.WithSetting("max_connections", "400"))
 	})
-	switch {
-	case server.err == nil:
-	case localpg.Skippable(server.err):
-		tb.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", urlVariable, server.err)
-	default:
-		tb.Fatal(server.err)
-	}
+	localpg.Need(tb, server.err)
 	return server.URL()
 }
 

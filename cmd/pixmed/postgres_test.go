@@ -24,25 +24,15 @@ func databases() map[string]func(*testing.T) string {
 	}
 }
 
-// serverVariable names the environment variable with the URL of a running server,
-// as the tests of the inbox do. Its user must be allowed to create databases.
-const serverVariable = "PIXMED_TEST_DATABASE_URL"
-
 // newPostgres returns the URL of an empty database, which goes with the test: on the
 // server that the environment names, or on one that all tests share. Without either it
 // skips the test, and in CI it fails.
 func newPostgres(t *testing.T) string {
 	t.Helper()
-	server := os.Getenv(serverVariable)
+	server := os.Getenv(localpg.URLVariable)
 	if server == "" {
 		shared, err := sharedPostgres()
-		switch {
-		case err == nil:
-		case localpg.Skippable(err):
-			t.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", serverVariable, err)
-		default:
-			t.Fatal(err)
-		}
+		localpg.Need(t, err)
 		server = shared.URL()
 	}
 	name := "pixmed_cmd_" + strings.ToLower(rand.Text())

@@ -26,7 +26,7 @@ import (
 func TestReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	server, err := localpg.Start(t.Context())
-	enginetest.NeedServer(t, err)
+	localpg.Need(t, err)
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)

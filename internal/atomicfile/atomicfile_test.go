@@ -61,7 +61,7 @@ func TestCommitAndDiscard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if runtime.GOOS == "windows" && test.dirSync != nil {
-				t.Skip("directories are not synced there")
+				test.want = "<nil>" // directories are not synced there
 			}
 			dir := t.TempDir()
 			path := filepath.Join(dir, "file")

@@ -64,24 +64,30 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// ending records how a test would have ended.
+type ending struct{ how string }
+
+func (e *ending) Helper()      {}
+func (e *ending) Skip(...any)  { e.how = "skipped" }
+func (e *ending) Fatal(...any) { e.how = "failed" }
+
 //nolint:paralleltest // it sets an environment variable
-func TestSkippable(t *testing.T) {
+func TestNeed(t *testing.T) {
 	for _, tt := range []struct {
 		err         error
-		local, inCI bool
+		local, inCI string
 	}{
-		{nil, false, false},
-		{errors.New("initdb failed"), false, false},
-		{fmt.Errorf("start: %w", localpg.ErrNotFound), true, false},
-		{fmt.Errorf("start: %w", errors.ErrUnsupported), true, true},
+		{nil, "", ""},
+		{errors.New("initdb failed"), "failed", "failed"},
+		{fmt.Errorf("start: %w", localpg.ErrNotFound), "skipped", "failed"},
+		{fmt.Errorf("start: %w", errors.ErrUnsupported), "skipped", "skipped"},
 	} {
-		t.Setenv("CI", "")
-		if got := localpg.Skippable(tt.err); got != tt.local {
-			t.Errorf("Skippable(%v) = %t, want %t", tt.err, got, tt.local)
-		}
-		t.Setenv("CI", "true")
-		if got := localpg.Skippable(tt.err); got != tt.inCI {
-			t.Errorf("in CI, Skippable(%v) = %t, want %t", tt.err, got, tt.inCI)
+		for ci, want := range map[string]string{"": tt.local, "true": tt.inCI} {
+			t.Setenv("CI", ci)
+			var got ending
+			if localpg.Need(&got, tt.err); got.how != want {
+				t.Errorf("CI=%s, %v: %q, want %q", ci, tt.err, got.how, want)
+			}
 		}
 	}
 }

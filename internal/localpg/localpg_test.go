@@ -381,12 +381,7 @@ func TestKilled(t *testing.T) {
 func needPrograms(t *testing.T) (bin string) {
 	t.Helper()
 	bin, err := localpg.Programs()
-	if localpg.Skippable(err) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	localpg.Need(t, err)
 	return bin
 }
 

@@ -24,13 +24,7 @@ func TestSoak(t *testing.T) {
 			if err := os.WriteFile(page, []byte("before\n<!-- soak "+engine+" -->\nold\n<!-- end "+engine+" -->\nafter\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := soak(t.Context(), []string{"-engine", engine, "-duration", "3s", "-rate", "100", "-docs", docs})
-			if localpg.Skippable(err) {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			localpg.Need(t, soak(t.Context(), []string{"-engine", engine, "-duration", "3s", "-rate", "100", "-docs", docs}))
 			b, err := os.ReadFile(page)
 			if err != nil {
 				t.Fatal(err)

@@ -15,16 +15,12 @@ import (
 	"github.com/pixmed-go/pixmed/internal/localpg"
 )
 
-// urlVariable names the environment variable with the URL of a running server,
-// as the tests of the inbox do. Its user must be allowed to create databases.
-const urlVariable = "PIXMED_TEST_DATABASE_URL"
-
 // URL returns the URL of an empty database, which goes with the test: on the
 // server that the environment names, or on one that it starts. Without either it
 // skips the test, and in CI it fails.
 func URL(tb testing.TB) string {
 	tb.Helper()
-	server := os.Getenv(urlVariable)
+	server := os.Getenv(localpg.URLVariable)
 	if server == "" {
 		server = start(tb)
 	}
@@ -44,13 +40,7 @@ func start(tb testing.TB) string {
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	server, err := localpg.Start(ctx)
-	switch {
-	case err == nil:
-	case localpg.Skippable(err):
-		tb.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", urlVariable, err)
-	default:
-		tb.Fatal(err)
-	}
+	localpg.Need(tb, err)
 	tb.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			tb.Error(err)

@@ -28,10 +28,6 @@ import (
 	"github.com/pixmed-go/pixmed/internal/localpg"
 )
 
-// URLVariable names the environment variable with the URL of a running server.
-// Its user must be allowed to create databases.
-const URLVariable = "PIXMED_TEST_DATABASE_URL"
-
 // Store is where an inbox lives: it can be opened again and again, and, on
 // PostgreSQL, several times at once.
 type Store struct {
@@ -233,7 +229,7 @@ func Main(m *testing.M) (code int) {
 // fails.
 func ServerURL(tb testing.TB) string {
 	tb.Helper()
-	if u := os.Getenv(URLVariable); u != "" {
+	if u := os.Getenv(localpg.URLVariable); u != "" {
 		return u
 	}
 	server.once.Do(func() {
@@ -241,18 +237,6 @@ func ServerURL(tb testing.TB) string {
 		defer cancel()
 		server.Server, server.err = localpg.Start(ctx, localpg.WithSetting("max_connections", "400"))
 	})
-	NeedServer(tb, server.err)
+	localpg.Need(tb, server.err)
 	return server.URL()
-}
-
-// NeedServer ends the test if there is no PostgreSQL to start.
-func NeedServer(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case err == nil:
-	case localpg.Skippable(err):
-		tb.Skipf("needs PostgreSQL: install it (apt-get install postgresql), or set %s to the URL of a running server: %v", URLVariable, err)
-	default:
-		tb.Fatal(err)
-	}
 }
