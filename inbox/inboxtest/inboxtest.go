@@ -33,6 +33,7 @@ func Idle(ctx context.Context, in Stater) (inbox.Stats, error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	var stats inbox.Stats
+	state := "it was not counted in time"
 	for {
 		now, err := in.Stats(ctx)
 		switch {
@@ -40,14 +41,14 @@ func Idle(ctx context.Context, in Stater) (inbox.Stats, error) {
 			return now, nil
 		case err == nil:
 			stats = now
+			state = fmt.Sprintf("%d notifications are pending, the oldest for %v", now.Pending, now.OldestPending.Round(time.Millisecond))
 		case ctx.Err() == nil:
 			return now, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return stats, fmt.Errorf("wait until the inbox is idle: %d notifications are pending, the oldest for %v: %w",
-				stats.Pending, stats.OldestPending.Round(time.Millisecond), context.Cause(ctx))
+			return stats, fmt.Errorf("wait until the inbox is idle: %s: %w", state, context.Cause(ctx))
 		}
 	}
 }

@@ -46,6 +46,14 @@ func TestNotIdle(t *testing.T) {
 	if !errors.Is(err, late) || !strings.Contains(err.Error(), "2 notifications are pending") || stats.Pending != 2 {
 		t.Errorf("%+v, %v", stats, err)
 	}
+	ctx, cancel = context.WithCancelCause(t.Context())
+	_, err = inboxtest.Idle(ctx, stater(func() (inbox.Stats, error) {
+		cancel(late)
+		return inbox.Stats{}, ctx.Err()
+	}))
+	if !errors.Is(err, late) || !strings.Contains(err.Error(), "it was not counted in time") {
+		t.Errorf("%v", err)
+	}
 	away := errors.New("the database is away")
 	if _, err := inboxtest.Idle(t.Context(), stater(func() (inbox.Stats, error) { return inbox.Stats{}, away })); !errors.Is(err, away) {
 		t.Errorf("%v, want %v", err, away)
