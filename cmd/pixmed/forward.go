@@ -29,14 +29,15 @@ type forwarder struct {
 	keys    [][]byte
 	client  *http.Client
 	timeout time.Duration
+	posted  func(took time.Duration, err error) // is told of each POST
 
 	mu        sync.Mutex
 	notBefore time.Time // when the application wants to be asked again
 }
 
-func newForwarder(c *config, base http.RoundTripper) *forwarder {
+func newForwarder(c *config, base http.RoundTripper, posted func(took time.Duration, err error)) *forwarder {
 	return &forwarder{
-		url: c.forward.String(), keys: c.forwardKeys, timeout: c.forwardTimeout,
+		url: c.forward.String(), keys: c.forwardKeys, timeout: c.forwardTimeout, posted: posted,
 		client: &http.Client{
 			Transport:     base,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -127,7 +128,10 @@ func (f *forwarder) send(ctx context.Context, id string, m message) error {
 	if err := f.early(); err != nil {
 		return err
 	}
-	return f.post(ctx, id, body)
+	start := time.Now()
+	err = f.post(ctx, id, body)
+	f.posted(time.Since(start), err)
+	return err
 }
 
 // early puts a message off if it is too early for the application. That nothing was

@@ -78,6 +78,8 @@ func answerWith(status int, header ...string) http.HandlerFunc {
 	}
 }
 
+func notCounted(time.Duration, error) {}
+
 func newTestForwarder(t *testing.T, to string, secrets ...string) *forwarder {
 	t.Helper()
 	v := newTestValues(t, map[string]string{"PIXMED_FORWARD": to, "PIXMED_FORWARD_SECRETS": strings.Join(secrets, " ")}, nil, forwardTo, forwardPlain, forwardLimit, forwardSecrets)
@@ -88,7 +90,7 @@ func newTestForwarder(t *testing.T, to string, secrets ...string) *forwarder {
 	}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return newForwarder(c, transport)
+	return newForwarder(c, transport, notCounted)
 }
 
 // What is posted is what the help says, and the library that the authors of Standard
@@ -276,7 +278,7 @@ func TestForwardRetryAfter(t *testing.T) {
 				status = http.StatusOK
 			}
 			return &http.Response{StatusCode: status, Header: header, Body: http.NoBody}
-		}))
+		}), notCounted)
 		if f.notification(t.Context(), pixmedtest.NewNotification()) == nil {
 			t.Error("429 is no error")
 		}
@@ -309,7 +311,9 @@ func TestForwardRetryAfterUsesNoAttempt(t *testing.T) {
 	t.Parallel()
 	app := newApplication(t, answerWith(503, "Retry-After", "2"))
 	ended := make(chan inbox.Attempt, 10)
-	w := &worker{forwarder: newTestForwarder(t, app.url, forwardSecret), log: slog.New(slog.DiscardHandler), metrics: newMetrics(), tracer: noop.NewTracerProvider().Tracer("")}
+	w := &worker{forwarder: newTestForwarder(t, app.url, forwardSecret), log: slog.New(slog.DiscardHandler), tracer: noop.NewTracerProvider().Tracer("")}
+	var posted []bool
+	w.forwarder.posted = func(_ time.Duration, err error) { posted = append(posted, err == nil) }
 	in, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), w, inbox.WithMaxAttempts(2), inbox.WithBackoff(time.Millisecond, time.Minute),
 		inbox.WithObserver(func(_ context.Context, a inbox.Attempt) { ended <- a }), inbox.WithLogger(w.log))
 	if err != nil {
@@ -327,5 +331,8 @@ func TestForwardRetryAfterUsesNoAttempt(t *testing.T) {
 	}
 	if diff := cmp.Diff([]inbox.AttemptResult{inbox.AttemptFailed, inbox.AttemptDone}, results); diff != "" || len(app.requests()) != 2 {
 		t.Errorf("%d requests; attempts (-want +got):\n%s", len(app.requests()), diff)
+	}
+	if diff := cmp.Diff([]bool{false, true}, posted); diff != "" { // what was put off is no failed POST
+		t.Errorf("POSTs that went well (-want +got):\n%s", diff)
 	}
 }

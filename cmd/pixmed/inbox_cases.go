@@ -69,25 +69,12 @@ A case can be due if the service sets a deadline, as pixmed serve --defence does
 
 // eachCase calls do with up to f.Limit cases.
 func eachCase(ctx context.Context, in reader, f inbox.CaseFilter, do func(*inbox.Case) error) error {
-	const most = 200 // of a page
-	for left := f.Limit; left > 0; {
-		f.Limit = min(left, most)
-		page, err := in.Cases(ctx, f)
-		if err != nil {
-			return err
+	return pages(f.Limit, 200, do, func(limit int, last *inbox.Case) ([]*inbox.Case, error) {
+		if f.Limit = limit; last != nil {
+			f.After = last.Cursor()
 		}
-		for _, c := range page {
-			if err := do(c); err != nil {
-				return err
-			}
-		}
-		if len(page) < f.Limit {
-			return nil
-		}
-		left -= len(page)
-		f.After = page[len(page)-1].Cursor()
-	}
-	return nil
+		return in.Cases(ctx, f)
+	})
 }
 
 // standing says in a word where a case stands.

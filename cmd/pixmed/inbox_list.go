@@ -24,8 +24,8 @@ var (
 
 func newInboxList(p *process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "list", Short: "List notifications, the last first", Args: noArgs,
-		Long: `Lists notifications, the last first, with their ids, which replay, resolve, retry and
+		Use: "list", Short: "List notifications, the newest first", Args: noArgs,
+		Long: `Lists notifications, the newest first, with their ids, which replay, resolve, retry and
 discard take. With --json there is one object a line; raw is the body in base64.`,
 		Example: `  pixmed inbox list --state dead --since 2d
   pixmed inbox list --state quarantined --json | jq -r '.raw | @base64d'`,
@@ -55,23 +55,33 @@ var states = []string{string(inbox.Pending), string(inbox.Done), string(inbox.De
 
 // each calls do with up to f.Limit events.
 func each(ctx context.Context, in reader, f inbox.Filter, do func(*inbox.Event) error) error {
-	const most = 1000 // of a page
-	for left := f.Limit; left > 0; {
-		f.Limit = min(left, most)
-		page, err := in.List(ctx, f)
+	return pages(f.Limit, 1000, do, func(limit int, last *inbox.Event) ([]*inbox.Event, error) {
+		if f.Limit = limit; last != nil {
+			f.After = last.ID
+		}
+		return in.List(ctx, f)
+	})
+}
+
+// pages calls do with up to left items, which it reads in pages of at most so many.
+// page gets the last item of the page before, nil for the first page.
+func pages[T any](left, most int, do func(*T) error, page func(limit int, last *T) ([]*T, error)) error {
+	var last *T
+	for left > 0 {
+		limit := min(left, most)
+		items, err := page(limit, last)
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			if err := do(e); err != nil {
+		for _, last = range items {
+			if err := do(last); err != nil {
 				return err
 			}
 		}
-		if len(page) < f.Limit {
+		if len(items) < limit {
 			return nil
 		}
-		left -= len(page)
-		f.After = page[len(page)-1].ID
+		left -= len(items)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ type service struct {
 // closed, also on error. Metrics keep what the inboxes count for a while.
 func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.TracerProvider, keep time.Duration) (*service, error) {
 	s := &service{log: log, traces: traces, metrics: newMetrics()}
-	w := &worker{log: log, metrics: s.metrics, tracer: traces.Tracer("pixmed")}
+	w := &worker{log: log, tracer: traces.Tracer("pixmed")}
 	var files *evidence
 	if c.gateway != nil {
 		var err error
@@ -149,7 +149,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 	}
 	options := []inbox.Option{inbox.WithObserver(s.metrics.attempt)}
 	if c.forward != nil {
-		w.forwarder = newForwarder(c, traced(http.DefaultTransport, traces, true))
+		w.forwarder = newForwarder(c, traced(http.DefaultTransport, traces, true), s.metrics.forward)
 		options = append(options, inbox.WithAttemptTimeout(2*c.forwardTimeout))
 	}
 	if w.receipts == nil && w.forwarder == nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -302,5 +301,5 @@ func quote(value string) string {
 	if len(value) > most {
 		return strconv.Quote(strings.ToValidUTF8(value[:most/2], "")) + "…"
 	}
-	return cmp.Or(strconv.Quote(value), `""`)
+	return strconv.Quote(value)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -18,7 +17,6 @@ type worker struct {
 	forwarder *forwarder      // nil without an application
 	receipts  pixmed.Receiver // nil without a gateway
 	log       *slog.Logger
-	metrics   *metrics
 	tracer    trace.Tracer
 }
 
@@ -39,7 +37,7 @@ func (w *worker) Receive(ctx context.Context, n *pixmed.Notification) (err error
 		}
 	}
 	if w.forwarder != nil {
-		forwardErr := w.forward(func() error { return w.forwarder.notification(ctx, n) })
+		forwardErr := w.forwarder.notification(ctx, n)
 		if err == nil { // what is put off must not be joined
 			return forwardErr
 		}
@@ -53,12 +51,5 @@ func (w *worker) remind(ctx context.Context, c *inbox.Case) (err error) {
 	ctx, end := startSpan(ctx, w.tracer, "case reminder", ofTransaction(c.TransactionID))
 	defer func() { end(err) }()
 	w.log.InfoContext(ctx, "pixmed: reminder", "transaction_id", c.TransactionID, "due_at", c.DueAt)
-	return w.forward(func() error { return w.forwarder.reminder(ctx, c) })
-}
-
-func (w *worker) forward(post func() error) error {
-	start := time.Now()
-	err := post()
-	w.metrics.forward(time.Since(start), err)
-	return err
+	return w.forwarder.reminder(ctx, c)
 }
