@@ -138,7 +138,7 @@ type CaseFilter struct {
 }
 
 // Cases returns a page of cases: first the open ones, those due soonest first, then
-// those that have ended, those changed last first. It reads an index, which takes
+// those that have ended, those changed most recently first. It reads an index, which takes
 // milliseconds at a million cases. A search ends after 5 s.
 func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	filter := ledger.CaseFilter{

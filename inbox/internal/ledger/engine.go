@@ -131,7 +131,7 @@ type Engine interface {
 type Reader interface {
 	// Event returns an event, or ErrNone.
 	Event(ctx context.Context, id string) (*Event, error)
-	// List returns a page of events, those received last first.
+	// List returns a page of events, the newest first.
 	List(ctx context.Context, f Filter) ([]*Event, error)
 	// History returns the events of a transaction in their places.
 	History(ctx context.Context, transactionID string) ([]*Event, error)

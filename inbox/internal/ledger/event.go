@@ -106,7 +106,7 @@ type Filter struct {
 }
 
 // CaseFilter selects cases for a list: those that are open, what opened first
-// first, or those that have ended, what changed last first.
+// first, or those that have ended, what changed most recently first.
 type CaseFilter struct {
 	Ended      bool
 	Unanswered bool      // only those that nobody has answered
