@@ -280,7 +280,7 @@ type Received struct {
 }
 
 // CountReceived counts the notifications received in each of n consecutive spans of
-// time, at most 1000, the first of which begins at from.
+// time, at most 1000, beginning at from.
 func (r *reads) CountReceived(ctx context.Context, from time.Time, span time.Duration, n int) ([]Received, error) {
 	switch {
 	case span < time.Microsecond:

@@ -262,8 +262,8 @@ type Stats struct {
 }
 
 // Stats counts events that are not done and cases that are open. It reads an index
-// entry of each of them, and nothing of what is done or has ended: at a million cases
-// of which 100,000 are open it takes less than 0.1 s, and about a second if all are.
+// entry for each of them, and nothing of what is done or has ended: with a million
+// cases it takes less than 0.1 s if 100,000 are open, and about a second if all are.
 func (r *reads) Stats(ctx context.Context) (Stats, error) {
 	s, err := r.from.Stats(ctx)
 	if err != nil {

@@ -133,8 +133,7 @@ func suggestions(cmd *cobra.Command, arg string) string {
 	return ""
 }
 
-// flagError says what is wrong with a flag, without what stands behind its name: it
-// may be a secret.
+// flagError says what is wrong with a flag without its value, which may be a secret.
 func flagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if group := unknown.GetSpecifiedShortnames(); group != "" {

@@ -136,8 +136,8 @@ func databaseSecrets(u *url.URL) (secrets []string) {
 	return secrets
 }
 
-// open opens the inbox, for so many callbacks at a time. What it returns has to be
-// closed after the inbox is stopped.
+// open opens the inbox with that many workers. closePool must be called after the
+// inbox is stopped.
 func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers int, options ...inbox.Option) (in *inbox.Inbox, closePool func(), err error) {
 	options = append(options, inbox.WithWorkers(workers))
 	if d.pool == nil {

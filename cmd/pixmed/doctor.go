@@ -436,8 +436,8 @@ func (d *doctor) server(s *dbServer, need int) {
 	}
 }
 
-// pooler looks at whether two connections are on one backend, which is so behind a
-// pooler that gives a backend away after each transaction.
+// pooler checks whether two connections share a backend, as they do through a
+// pooler in transaction mode.
 func (d *doctor) pooler(ctx context.Context, db *database, first *pgx.Conn, pid int) {
 	second, err := pgx.ConnectConfig(ctx, db.pool.ConnConfig)
 	if err != nil {

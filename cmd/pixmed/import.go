@@ -10,12 +10,12 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/internal/text"
 )
 
 // A listed case is a line of a gateway's list.
@@ -299,12 +299,12 @@ var (
 // parseReais reads an amount as a spreadsheet writes it: 1.234,56 and 1234,56, or
 // 1234.56 and 1234, with R$ before it or without. What can be read in two ways, such
 // as 1.234, is refused.
-func parseReais(text string) (pixmed.Amount, error) {
-	number := strings.TrimSpace(strings.TrimPrefix(text, "R$"))
+func parseReais(written string) (pixmed.Amount, error) {
+	number := strings.TrimSpace(strings.TrimPrefix(written, "R$"))
 	if parts := brazilian.FindStringSubmatch(number); parts != nil {
 		number = strings.ReplaceAll(parts[1], ".", "") + "." + parts[2]
 	} else if !plain.MatchString(number) {
-		return 0, fmt.Errorf("value is %s: write 1.234,56 or 1234,56 or 1234.56 or 1234", strconv.Quote(clip(text, 32)))
+		return 0, fmt.Errorf("value is %q: write 1.234,56 or 1234,56 or 1234.56 or 1234", text.Cut(written, 32))
 	}
 	// JSON, which ParseAmount reads, begins no number with a zero.
 	if number = strings.TrimLeft(number, "0"); number == "" || number[0] == '.' {
@@ -312,21 +312,13 @@ func parseReais(text string) (pixmed.Amount, error) {
 	}
 	amount, err := pixmed.ParseAmount(number)
 	if err != nil {
-		return 0, fmt.Errorf("value is %s, which is too large", strconv.Quote(clip(text, 32)))
+		return 0, fmt.Errorf("value is %q, which is too large", text.Cut(written, 32))
 	}
 	return amount, nil
 }
 
-// clip cuts a text.
-func clip(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
-// bounded reads so many bytes of a reader, and no more: a quotation mark that is
-// never closed would make a line of the whole file.
+// bounded limits how many bytes are read for a line: a quotation mark that is never
+// closed would make one line of the whole file.
 type bounded struct {
 	r    io.Reader
 	left int

@@ -148,7 +148,8 @@ func (p *proof) all() text.Secrets {
 	return text.NewSecrets(slices.Concat(slices.Collect(maps.Values(p.secrets))...)...)
 }
 
-// showsSecret reports whether a sender shows a secret to who reads what it sends.
+// showsSecret reports whether requests carry a secret that anybody who reads them
+// learns.
 func (p *proof) showsSecret() bool {
 	return slices.ContainsFunc(p.any[0], func(kind string) bool { return kind == byHeader || kind == byQuery || kind == byBasic })
 }

@@ -26,9 +26,9 @@ var wordsReplacer = strings.NewReplacer(sdkWords...)
 // inWords returns a text of the SDK's in the words of the command.
 func inWords(text string) string { return wordsReplacer.Replace(text) }
 
-// attrInWords does that for the texts of a log line. Durations are text too, which JSON
-// would have in nanoseconds, and ids are left out that nobody needs who has the
-// transaction's.
+// attrInWords does that for the texts of a log line. It writes durations as text,
+// which JSON would show in nanoseconds, and leaves out ids that the transaction id
+// makes unnecessary.
 func attrInWords(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "external_id" || a.Key == "e2e_id" {
 		return slog.Attr{}

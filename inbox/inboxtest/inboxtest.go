@@ -1,4 +1,4 @@
-// Package inboxtest helps to test what stands behind an inbox.
+// Package inboxtest helps to test the receiver of an inbox.
 package inboxtest
 
 import (

@@ -182,8 +182,8 @@ func newNoteView(p page, n inbox.Note, status string) *noteView {
 	}
 }
 
-// eventView returns what is shown of a notification, with at most so many bytes of
-// its body; with 0 the body is on a page of its own.
+// eventView returns what is shown of a notification, with at most most bytes of its
+// body; if most is 0 the body is on a page of its own.
 func (h *Handler) eventView(p page, e *inbox.Event, most int) *eventView {
 	v := &eventView{
 		ID: e.ID, TransactionID: e.Key.TransactionID, ExternalID: show(e.Key.ExternalID, 300), Status: show(string(e.Status), 64), Amount: e.Value.BRL(),

@@ -65,7 +65,7 @@ func newChart(s speech, received []inbox.Received) *chart {
 			if n == 0 {
 				continue
 			}
-			height := max(int(n*chartHeight/highest), 1) // what is there is seen
+			height := max(int(n*chartHeight/highest), 1) // one notification is visible too
 			y -= height
 			d.Bars = append(d.Bars, bar{c.States()[j], i * (barWidth + barGap), y, barWidth, height})
 		}

@@ -73,8 +73,8 @@ func (h *Handler) tomorrow(now time.Time) time.Time {
 	return time.Date(y, m, d+1, 0, 0, 0, 0, h.config.location)
 }
 
-// dueAfter returns the cursor behind the open cases that are due by a time, given
-// some of them: how long each has is the same for all. It is "" if none is due, ever.
+// dueAfter returns the cursor after the open cases that are due by a time, given
+// some of them: the window is the same for all. It is "" if no case has a due time.
 func dueAfter(some []*inbox.Case, now time.Time) string {
 	if len(some) == 0 || some[0].DueAt.IsZero() {
 		return ""

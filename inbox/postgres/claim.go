@@ -69,8 +69,8 @@ type lostClaim struct {
 
 // floor is a time below which no case is due, as far as is known. Under a snapshot
 // that somebody holds for long, an index keeps the entries of everything that was
-// due since; the floor spares the claims walking them. Claims take what was due
-// first first, so it follows them. Every second a claim looks at everything, for
+// due since; the floor spares the claims walking them. Claims take the
+// earliest first, so it follows them. Every second a claim looks at everything, for
 // what was locked or not committed when others passed it.
 type floor struct {
 	below pgtype.Timestamptz

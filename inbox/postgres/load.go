@@ -32,8 +32,8 @@ SELECT l.* FROM unnest($2::text[]::uuid[], $3::bigint[], $4::bytea[]) k (transac
 	SELECT ` + bare + ` FROM {schema}.events e
 	WHERE e.transaction_id = k.transaction_id AND e.external_digest = k.external_digest AND e.external_id = k.external_id
 	ORDER BY e.seq DESC LIMIT 1) l`
-	// sqlStanding reads of each case so many of what may become its status or its
-	// value that the operations cannot use them up.
+	// sqlStanding reads, for each case, more events that may become its status or its
+	// value than the operations can use up.
 	sqlStanding = `
 SELECT l.* FROM unnest($1::text[]::uuid[]) k (transaction_id), LATERAL (
 	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing = 2 ORDER BY e.seq DESC LIMIT $2)

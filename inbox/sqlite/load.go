@@ -18,8 +18,8 @@ const (
 	sqlLast    = `SELECT ` + bare + ` FROM events e WHERE case_id = ? AND external_digest = ? AND external_id = ? ORDER BY seq DESC LIMIT 1`
 	sqlAll     = `SELECT ` + bare + ` FROM events e WHERE case_id = ?`
 	sqlByID    = `SELECT ` + bare + ` FROM events e WHERE id = ?`
-	// sqlStanding reads so many of what may become the status or the value of a case
-	// that the operations cannot use them up.
+	// sqlStanding reads more events that may become the status or the value of a case
+	// than the operations can use up.
 	sqlStanding = `
 SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_open WHERE case_id = ?1 AND standing = 2 ORDER BY seq DESC LIMIT ?2)
 UNION ALL

@@ -67,7 +67,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 		return err
 	}
 	var events, cases, entered []any
-	written := make(map[string]bool) // new cases of which there is no more to write
+	written := make(map[string]bool) // new cases that need nothing more
 	for _, id := range slices.Sorted(maps.Keys(l.cases)) {
 		ch := l.cases[id].Changes()
 		if ch.Deleted {

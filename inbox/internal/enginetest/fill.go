@@ -7,7 +7,7 @@ import (
 )
 
 // Fill adds n cases of one event each, numbered from 0, to a store that an inbox has
-// opened before. One of so many is open. The external id of a case is Order- and its
+// opened before. One in oneOpenOf is open. The external id of a case is Order- and its
 // number, its end-to-end id E90400888 and its number in 23 digits, and its
 // transaction id ends with its number.
 func (s *Store) Fill(tb testing.TB, n, oneOpenOf int) {

@@ -180,5 +180,5 @@ type Stats struct {
 	Open, Blocked    int64 // cases that are open, and the sum of their values
 	Overdue          int64 // among them, due and not answered
 	NearestDue       time.Time
-	RemindersGivenUp int64 // cases, open and not answered, of which one was
+	RemindersGivenUp int64 // open cases, not answered, with a reminder that was given up
 }
