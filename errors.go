@@ -84,7 +84,8 @@ func (e *ValidationError) list(separator string, show func(FieldError) string) s
 // transaction id is not a UUID of 36 characters. No request was sent.
 var ErrInvalidTransactionID = errors.New("the transaction id is not a UUID")
 
-// ErrInvalidPath is returned by [Client.Get] when a path could leave the base URL. No request was sent.
+// ErrInvalidPath is returned by [Client.Get] when a path could leave the base URL.
+// No request was sent.
 var ErrInvalidPath = errors.New("invalid path")
 
 // ErrRedirect is returned by the methods of a [Client] when the gateway redirects

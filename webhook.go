@@ -242,7 +242,7 @@ func (h *Handler) guard(ctx context.Context, what string, f func() error) (panic
 	defer func() {
 		if v := recover(); v != nil {
 			if cause, ok := v.(error); ok {
-				v = unquoted(cause.Error(), cause)
+				v = unquoted(fmt.Sprint(v), cause) // Sprint survives an error that panics
 			}
 			panicked, err = true, fmt.Errorf("the %s panicked: %v", what, v)
 			h.logger.LogAttrs(ctx, slog.LevelError, "pixmed: recovered from a panic",

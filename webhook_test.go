@@ -77,6 +77,10 @@ func TestReceiverAnswers(t *testing.T) {
 			outcome: about(pixmed.ResultFailed), err: "the Receiver panicked: no text",
 		},
 		{
+			name: "panic with an error that panics", receiver: pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error { panic(panickyError{}) }),
+			status: 500, detail: detailAgain, outcome: about(pixmed.ResultFailed), err: "the Receiver panicked: %!v(PANIC=Error method: no text)",
+		},
+		{
 			name: "a deadline of its own", receiver: answer(context.DeadlineExceeded), // not the Handler's
 			status: 500, detail: detailAgain, outcome: about(pixmed.ResultFailed), err: "context deadline exceeded",
 		},
