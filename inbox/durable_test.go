@@ -23,7 +23,6 @@ import (
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
-	"github.com/pixmed-go/pixmed/inbox/sqlite"
 	"github.com/pixmed-go/pixmed/internal/localpg"
 	"github.com/pixmed-go/pixmed/pixmedtest"
 )
@@ -267,35 +266,6 @@ func testRefusedData(t *testing.T, s *enginetest.Store, others int) {
 		t.Fatal(err)
 	}
 	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: int64(len(accepted)), Quarantined: 1}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-}
-
-// TestDiskNearlyFull answers 503 when there is less room on the disk than there
-// must be, and finishes what was accepted before.
-func TestDiskNearlyFull(t *testing.T) {
-	t.Parallel()
-	s := enginetest.SQLite(t)
-	in := s.Open(t, enginetest.NewRecorder(nil))
-	for range 3 {
-		if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := in.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-
-	in = s.Start(t, enginetest.NewRecorder(nil), sqlite.WithMinFreeDisk(1<<62))
-	server := newServer(t, in, pixmed.WithInvalid(in.Quarantine))
-	g := newGateway(t)
-	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-	for name, body := range map[string][]byte{"valid": n.Raw, "invalid": []byte(`{"medStatus": 1}`)} {
-		if a := g.Post(t.Context(), server.URL, body); a.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("%s: got %v, want 503", name, a)
-		}
-	}
-	if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 3}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

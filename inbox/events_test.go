@@ -3,6 +3,8 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +160,75 @@ func TestOldestPending(t *testing.T) {
 		}
 		if got.Pending != 3 || got.OldestPending < 3*time.Hour || got.OldestPending > 3*time.Hour+time.Minute {
 			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// What is wrong with bodies groups them, and not what was found in them.
+func TestFailuresOfBodies(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		quarantine := func(body string, wrap string) {
+			t.Helper()
+			_, err := pixmed.ParseInfraction([]byte(body))
+			if err == nil {
+				t.Fatalf("%s is valid", body)
+			}
+			if err := in.Quarantine(t.Context(), []byte(body), fmt.Errorf("%s%w", wrap, err)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 5 {
+			quarantine(fmt.Sprintf(`{"transactionId":"order-%d","transactionStatus":"MED","transactionType":"CASH_IN","value":1}`, i), fmt.Sprint("request ", i, ": "))
+		}
+		for i := range 3 {
+			quarantine(`{"a":"`+strings.Repeat("x", i), "")
+		}
+		long := strings.Repeat("é", 300)
+		for _, cause := range []string{"timeout\nat 10:00", "timeout\nat 10:01", "post: timeout", long + "1", long + "2"} {
+			if err := in.Quarantine(t.Context(), []byte(cause), errors.New(cause)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		failures, err := in.Failures(t.Context(), inbox.Quarantined)
+		want := []inbox.Failure{
+			{State: inbox.Quarantined, Error: "invalid infraction: transactionId", Events: 5},
+			{State: inbox.Quarantined, Error: "malformed JSON: the body ends too early", Events: 3},
+			{State: inbox.Quarantined, Error: "timeout", Events: 2},
+			{State: inbox.Quarantined, Error: strings.Repeat("é", 200), Events: 2},
+			{State: inbox.Quarantined, Error: "post: timeout", Events: 1},
+		}
+		if diff := cmp.Diff(want, failures, ignoreTimes); diff != "" || err != nil {
+			t.Fatalf("Failures: %v (-want +got):\n%s", err, diff)
+		}
+		events, err := in.List(t.Context(), failures[0].Filter())
+		if err != nil || len(events) != 5 || !strings.Contains(events[0].LastError, "\nrequest 4: ") || !strings.Contains(events[0].LastError, `"order-4"`) {
+			t.Errorf("List: %v, %v", events, err)
+		}
+		for _, f := range failures[1:] {
+			if report, err := in.ResolveAll(t.Context(), f.Filter(), ""); err != nil || int64(report.Done) != f.Events {
+				t.Errorf("ResolveAll of %q: %+v, %v", f.Error, report, err)
+			}
+		}
+		if left, err := in.Failures(t.Context(), inbox.Quarantined); err != nil || len(left) != 1 || left[0] != failures[0] {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
+}
+
+// Sums above the largest amount are that.
+func TestBlockedSaturates(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+		for i, want := range []pixmed.Amount{math.MaxInt64 - 1, math.MaxInt64, math.MaxInt64} {
+			n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+			n.Value, n.Raw = []pixmed.Amount{math.MaxInt64 - 1, 1, math.MaxInt64}[i], nil
+			mustReceive(t, in, n)
+			if stats, err := in.Stats(t.Context()); err != nil || stats.Blocked != want {
+				t.Errorf("%d: %v, %v, want %v", i, stats.Blocked, err, want)
+			}
 		}
 	})
 }

@@ -69,14 +69,3 @@ func TestPutOff(t *testing.T) {
 		t.Error("joined with another error it is put off too")
 	}
 }
-
-func TestDiscard(t *testing.T) {
-	t.Parallel()
-	cause := errors.New("no account")
-	if err := Discard(cause); !errors.Is(err, cause) || err.Error() != "no account" {
-		t.Errorf("got %v", err)
-	}
-	if err := Discard(nil); err == nil || err.Error() == "" {
-		t.Errorf("Discard(nil) is %v, and must be an error", err)
-	}
-}

@@ -255,3 +255,14 @@ func TestPoison(t *testing.T) {
 		p.stop(t)
 	})
 }
+
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("no account")
+	if err := inbox.Discard(cause); !errors.Is(err, cause) || err.Error() != "no account" {
+		t.Errorf("got %v", err)
+	}
+	if err := inbox.Discard(nil); err == nil || err.Error() == "" {
+		t.Errorf("Discard(nil) is %v, and must be an error", err)
+	}
+}

@@ -176,3 +176,33 @@ func TestReplayBesideSettlement(t *testing.T) {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
+
+// TestAmbiguousClaim cuts the connection when a claim is committed. Nobody runs
+// what it holds: it is released, and not when its lease runs out.
+func TestAmbiguousClaim(t *testing.T) {
+	t.Parallel()
+	for name, mode := range cuts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := enginetest.Postgres(t)
+			n := &network{}
+			r := enginetest.NewRecorder(nil)
+			in := open(t, n.pool(t, s), r, inbox.WithOverdue(10*time.Minute))
+			id := enginetest.NewTransaction()
+			receive(t, in, id, pixmed.Acknowledged)
+			n.mode.Store(mode)
+			if err := in.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Next(t); got.Attempt != 1 {
+				t.Errorf("attempt %d: an attempt that never was is counted", got.Attempt)
+			}
+			if got, want := enginetest.Await(t, in), (enginetest.Counts{Done: 1}); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if n.cuts.Load() != 1 {
+				t.Error("nothing was cut")
+			}
+		})
+	}
+}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
-	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 	"github.com/pixmed-go/pixmed/internal/localpg"
@@ -191,85 +190,6 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestNewerReplica has another process bring the tables further while this one
-// runs.
-func TestNewerReplica(t *testing.T) {
-	t.Parallel()
-	s := enginetest.Postgres(t)
-	look := s.Pool(t)
-	var log syncBuilder
-	in := start(t, s.Pool(t), enginetest.NewRecorder(nil), log.option())
-	if err := in.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	mustExec(t, look, "INSERT INTO pixmed_inbox.inbox_migrations (version) VALUES (99)")
-	if err := in.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "update the program") {
-		t.Errorf("Ready: %v", err)
-	}
-	for begin := time.Now(); !strings.Contains(log.String(), "has version 99"); {
-		if time.Since(begin) > enginetest.Patience {
-			t.Fatal("the log does not say it")
-		}
-	}
-	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged) // it goes on
-}
-
-// TestSmallPools runs callbacks with pools that are too small for all of them.
-func TestSmallPools(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		conns int32
-		tx    bool
-		want  string // why they fail
-	}{
-		"three, without Tx": {3, false, ""},
-		"three, with Tx":    {3, true, "the pool has at most 3 connections"},
-		"four, with Tx":     {4, true, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := enginetest.Postgres(t)
-			pool := newPool(t, s, func(c *pgxpool.Config) { c.MaxConns = test.conns })
-			const transactions = 6
-			together := make(chan struct{}, transactions)
-			r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
-				if !test.tx {
-					// All run at the same time, though there are fewer connections.
-					together <- struct{}{}
-					for len(together) < transactions && ctx.Err() == nil {
-						time.Sleep(time.Millisecond)
-					}
-					return ctx.Err()
-				}
-				tx, _ := postgres.Tx(ctx)
-				_, err := tx.Exec(ctx, "SELECT 1")
-				return err
-			})
-			in := open(t, pool, r, inbox.WithMaxAttempts(1))
-			for range transactions {
-				receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
-			}
-			if err := in.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			got := enginetest.Await(t, in)
-			if err := in.Ready(t.Context()); err != nil {
-				t.Errorf("Ready: %v", err)
-			}
-			if test.want == "" {
-				if want := (enginetest.Counts{Done: transactions}); got != want {
-					t.Errorf("got %+v, want %+v", got, want)
-				}
-				return
-			}
-			dead, err := in.List(t.Context(), inbox.Filter{State: inbox.Dead})
-			if err != nil || len(dead) != transactions || !strings.Contains(dead[0].LastError, test.want) {
-				t.Errorf("%d are dead, %v, %q, want %q", len(dead), err, dead[0].LastError, test.want)
-			}
-		})
-	}
-}
-
 // TestPooler opens an inbox through a pooler in transaction mode.
 func TestPooler(t *testing.T) {
 	t.Parallel()
@@ -300,34 +220,5 @@ func TestPooler(t *testing.T) {
 	}
 	if err := in.Ready(t.Context()); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestWake has one process accept what another one works. It learns of it at once,
-// and when the notification is lost at its next look.
-func TestWake(t *testing.T) {
-	t.Parallel()
-	for name, listens := range map[string]bool{"notified": true, "the notification is lost": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := enginetest.Postgres(t)
-			look := s.Pool(t)
-			r := enginetest.NewRecorder(nil)
-			poll := time.Hour
-			if !listens {
-				poll = 300 * time.Millisecond
-			}
-			configure := enginetest.Configure(func(c *config.Config) { c.PollInterval = poll })
-			worker := start(t, s.Pool(t), r, configure)
-			accepting := open(t, s.Pool(t), r, configure)
-			if listens {
-				awaitCount(t, look, "it listens", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
-			} else {
-				mustExec(t, look, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
-			}
-			receive(t, accepting, enginetest.NewTransaction(), pixmed.Acknowledged)
-			r.Next(t)
-			enginetest.Await(t, worker)
-		})
 	}
 }

@@ -355,3 +355,6 @@ func (b *syncBuilder) option() inbox.Option {
 		c.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	})
 }
+
+// The cuts at COMMIT: its request is lost, or its answer.
+var cuts = map[string]int32{"the answer is lost": loseAnswer, "the request is lost": loseRequest}

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func TestOpenReader(t *testing.T) {
 	const mayUse, mayRead = "GRANT USAGE ON SCHEMA pixmed_inbox TO {role}", "GRANT SELECT ON ALL TABLES IN SCHEMA pixmed_inbox TO {role}"
 	for _, grants := range [][]string{nil, {mayUse}} {
 		_, err := postgres.OpenReader(t.Context(), newRole(t, s, grants...))
-		if err == nil || !contains(err.Error(), "GRANT USAGE ON SCHEMA pixmed_inbox, and SELECT ON ALL TABLES IN SCHEMA pixmed_inbox") {
+		if err == nil || !strings.Contains(err.Error(), "GRANT USAGE ON SCHEMA pixmed_inbox, and SELECT ON ALL TABLES IN SCHEMA pixmed_inbox") {
 			t.Errorf("with %v: %v", grants, err)
 		}
 	}
@@ -105,7 +106,7 @@ func TestReaderMigratesNothing(t *testing.T) {
 	pool := s.Pool(t)
 	refused := func(want string) {
 		t.Helper()
-		if r, err := postgres.OpenReader(t.Context(), pool); r != nil || err == nil || !contains(err.Error(), want) {
+		if r, err := postgres.OpenReader(t.Context(), pool); r != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -113,7 +114,7 @@ func TestReaderMigratesNothing(t *testing.T) {
 	if n := count(t, pool, "SELECT count(*) FROM pg_namespace WHERE nspname = 'pixmed_inbox'"); n != 0 {
 		t.Error("to look has made the schema")
 	}
-	mustStop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestReaderMigratesNothing(t *testing.T) {
 func TestOpenReaderMistakes(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	mustStop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), postgres.WithSchema("mine")))
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), postgres.WithSchema("mine")))
 	for name, test := range map[string]struct {
 		pool *pgxpool.Pool
 		opts []inbox.Option
@@ -153,7 +154,7 @@ func TestOpenReaderMistakes(t *testing.T) {
 		"mine":    {s.Pool(t), []inbox.Option{postgres.WithSchema("mine"), postgres.WithPollOnly(), inbox.WithWorkers(1000)}, ""},
 	} {
 		r, err := postgres.OpenReader(t.Context(), test.pool, test.opts...)
-		if (err == nil) != (test.want == "") || (r == nil) != (err != nil) || err != nil && !contains(err.Error(), test.want) {
+		if (err == nil) != (test.want == "") || (r == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
@@ -164,7 +165,7 @@ func TestOpenReaderMistakes(t *testing.T) {
 func TestReaderIsBounded(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	mustStop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
 	pool := s.Pool(t)
 	if _, err := postgres.ReadWithin(t.Context(), pool, 50*time.Millisecond, "SELECT 'slow' FROM pg_sleep(60)"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)

@@ -3,16 +3,16 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
+	"github.com/pixmed-go/pixmed/inbox/internal/config"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
@@ -348,40 +348,138 @@ func TestTxDoesNotHang(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+// What a reminder writes in its transaction happens once, whatever becomes of its
+// attempts: one fails, and the answer to the next one's COMMIT is lost.
+func TestReminderInTransaction(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	small, err := pgxpool.New(t.Context(), s.URL+"&pool_max_conns=2")
-	if err != nil {
+	look := s.Pool(t)
+	mustExec(t, look, "CREATE TABLE public.mails (transaction_id text)")
+	var n network
+	var calls atomic.Int32
+	ended := make(chan inbox.Attempt, 10)
+	remind := func(ctx context.Context, c *inbox.Case) error {
+		tx, ok := postgres.Tx(ctx)
+		if !ok {
+			return errors.New("there is no transaction")
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO public.mails VALUES ($1)", c.TransactionID); err != nil {
+			return err
+		}
+		if calls.Add(1) == 1 {
+			return errors.New("after it has written")
+		}
+		n.mode.Store(loseAnswer)
+		return nil
+	}
+	in := start(t, n.pool(t, s), pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, remind, day),
+		inbox.WithObserver(func(_ context.Context, a inbox.Attempt) {
+			if a.Reminder {
+				ended <- a
+			}
+		}))
+	notification := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+	notification.ReceivedAt = time.Now().Add(time.Hour - 7*day)
+	if err := in.Receive(t.Context(), notification); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(small.Close)
-	ignore := pixmed.ReceiverFunc(pixmed.Ignore)
+	for _, want := range []inbox.AttemptResult{inbox.AttemptFailed, inbox.AttemptDone} {
+		if a := await(t, "a reminder", ended); a.Result != want {
+			t.Errorf("an attempt is %+v, want %s", a, want)
+		}
+	}
+	if got := count(t, look, "SELECT count(*) FROM public.mails"); got != 1 || n.cuts.Load() != 1 {
+		t.Errorf("it was written %d times, with %d cuts", got, n.cuts.Load())
+	}
+	if got := count(t, look, "SELECT count(*) FROM pixmed_inbox.notes WHERE action = 'reminded'"); got != 1 {
+		t.Errorf("it was noted %d times", got)
+	}
+}
+
+// TestAmbiguousTx cuts the connection when a callback's transaction commits. What
+// it wrote is there once, and an attempt whose transaction was committed is done.
+func TestAmbiguousTx(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
-		pool     *pgxpool.Pool
-		receiver pixmed.Receiver
-		opts     []inbox.Option
-		want     string
+		mode int32
+		want []inbox.AttemptResult
 	}{
-		"no pool":          {nil, ignore, nil, "the pool is nil"},
-		"no receiver":      {s.Pool(t), nil, nil, "receiver is nil"},
-		"nil function":     {s.Pool(t), pixmed.ReceiverFunc(nil), nil, "receiver is nil"},
-		"half a receiver":  {s.Pool(t), pixmed.Callbacks{}, nil, "Callbacks.Other is nil"},
-		"a small pool":     {small, ignore, nil, "at most 2 connections, and the inbox needs 3"},
-		"twice":            {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(1), inbox.WithWorkers(2)}, "WithWorkers is given twice"},
-		"too many workers": {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(10_001)}, "10001 is not between 1 and 10000"},
-		"a huge queue":     {s.Pool(t), ignore, []inbox.Option{inbox.WithQueueSize(math.MaxInt)}, "WithQueueSize"},
-		"a bad schema":     {s.Pool(t), ignore, []inbox.Option{postgres.WithSchema("a b")}, `"a b"`},
-		"a bad option":     {s.Pool(t), ignore, []inbox.Option{inbox.WithWorkers(0)}, "WithWorkers: 0"},
-		"a nil option":     {s.Pool(t), ignore, []inbox.Option{{}}, "an option is the zero Option"},
-		"several bad ones": {s.Pool(t), ignore, []inbox.Option{inbox.WithMaxAttempts(0), inbox.WithQueueSize(0)}, "WithMaxAttempts: 0 is not between 1 and 1000000\nWithQueueSize: 0"},
+		"the answer is lost":  {loseAnswer, []inbox.AttemptResult{inbox.AttemptDone}},
+		"the request is lost": {loseRequest, []inbox.AttemptResult{inbox.AttemptFailed, inbox.AttemptDone}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in, err := postgres.Open(t.Context(), test.pool, test.receiver, test.opts...)
-			if in != nil || err == nil || !contains(err.Error(), test.want) {
-				t.Errorf("%v, %v, want %q", in, err, test.want)
+			s := enginetest.Postgres(t)
+			look := s.Pool(t)
+			mustExec(t, look, "CREATE TABLE effects (attempt int)")
+			n := &network{}
+			r := enginetest.NewRecorder(func(ctx context.Context, m *pixmed.Notification) error {
+				tx, _ := postgres.Tx(ctx)
+				_, err := tx.Exec(ctx, "INSERT INTO effects VALUES ($1)", m.Attempt)
+				if m.Attempt == 1 {
+					n.mode.Store(test.mode) // the next COMMIT is this transaction's: nobody else is at work
+				}
+				return err
+			})
+			var ended results
+			// Nothing but the first look and the settlement commits.
+			in := start(t, n.pool(t, s), r, ended.option(), enginetest.Configure(func(c *config.Config) { c.PollInterval = time.Hour }))
+			receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+			enginetest.Await(t, in)
+			stop(t, in)
+			if got := count(t, look, "SELECT count(*) FROM effects"); got != 1 {
+				t.Errorf("%d effects", got)
+			}
+			if diff := cmp.Diff(test.want, ended.get()); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			if n.cuts.Load() != 1 {
+				t.Error("nothing was cut")
 			}
 		})
+	}
+}
+
+// TestOvertakenTx has an attempt return nil after its lease ran out: what it wrote
+// is not committed, and it leaves nothing locked.
+func TestOvertakenTx(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	look := s.Pool(t)
+	mustExec(t, look, "CREATE TABLE effects (attempt int)")
+	proceed := make(chan struct{})
+	written := make(chan int, 10)
+	r := enginetest.NewRecorder(nil)
+	r.Answer = func(ctx context.Context, n *pixmed.Notification) error {
+		tx, ok := postgres.Tx(ctx)
+		if !ok {
+			return errors.New("no transaction")
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO effects VALUES ($1)", n.Attempt); err != nil {
+			return err
+		}
+		written <- n.Attempt
+		if n.Attempt == 1 {
+			<-proceed
+		}
+		return nil
+	}
+	var ended results
+	in := start(t, s.Pool(t), r, ended.option())
+	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged)
+	await(t, "the first attempt", written)
+	runOut(t, look)
+	// The first is settled as one that did not end, so the next is the second.
+	if n := await(t, "the second attempt", written); n != 2 {
+		t.Fatalf("the attempt is %d", n)
+	}
+	enginetest.Await(t, in)
+	close(proceed)
+	stop(t, in)
+	if got := count(t, look, "SELECT sum(attempt) FROM effects"); got != 2 {
+		t.Errorf("the effects' attempts make %d: those of the second alone count", got)
+	}
+	if diff := cmp.Diff([]inbox.AttemptResult{inbox.AttemptDone, inbox.AttemptLate}, ended.get()); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
 	}
 }

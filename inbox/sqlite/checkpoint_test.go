@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -122,4 +123,55 @@ func TestWALOfALongReader(t *testing.T) {
 	if largest := fill(t, in, s.Path, walAtMost); largest > before.Size()+walAtMost/4 {
 		t.Errorf("the -wal file grew from %d to %d MiB", before.Size()>>20, largest>>20)
 	}
+}
+
+// What a killed process has left in the -wal file, and perhaps never synced, is
+// brought to disk before anything is answered: the main file alone has it.
+func TestLeftInTheWAL(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	in := s.Open(t, ignore)
+	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
+	if err := in.Receive(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	after := copyFiles(t, s.Path, "-wal")
+	in = after.Open(t, ignore)
+	if err := in.Receive(t.Context(), n); !errors.Is(err, pixmed.ErrDuplicate) {
+		t.Fatalf("Receive: %v, want ErrDuplicate", err)
+	}
+	main := filepath.Join(t.TempDir(), "inbox.db")
+	b, err := os.ReadFile(after.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(main, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "file:"+main+"?immutable=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var events int
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM events").Scan(&events); err != nil || events != 1 {
+		t.Errorf("the main file has %d events, %v: the rest is in a file that nobody has synced", events, err)
+	}
+}
+
+// copyFiles copies a database and the file beside it that ends in suffix, as they
+// are when the process is killed.
+func copyFiles(t *testing.T, path, suffix string) *enginetest.Store {
+	t.Helper()
+	s := enginetest.SQLite(t)
+	for _, suffix := range []string{"", suffix} {
+		b, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(s.Path+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
 }

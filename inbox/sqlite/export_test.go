@@ -16,6 +16,9 @@ func OpenEngine(ctx context.Context, path string) (ledger.Engine, error) {
 	return open(ctx, path, c)
 }
 
+// DSN returns the name of a database for the driver.
+func DSN(path string) string { return dsn(path) }
+
 // Queries are the statements that run often.
 func Queries() map[string]string {
 	all := map[string]string{

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -31,18 +30,12 @@ func TestOpenRefuses(t *testing.T) {
 		opts     []inbox.Option
 		want     string
 	}{
-		"no folder":           {filepath.Join(folder, "none", "inbox.db"), ignore, nil, "none"},
-		"a folder":            {folder, ignore, nil, folder},
-		"no database":         {text, ignore, nil, "not a database"},
-		"no receiver":         {filepath.Join(folder, "1"), nil, nil, "receiver is nil"},
-		"half a receiver":     {filepath.Join(folder, "2"), pixmed.Callbacks{}, nil, "Callbacks.Other is nil"},
-		"of another engine":   {filepath.Join(folder, "3"), ignore, []inbox.Option{postgres.WithPollOnly()}, "an option of package postgres"},
-		"a bad option":        {filepath.Join(folder, "4"), ignore, []inbox.Option{inbox.WithRetention(0)}, "WithRetention: 0s is not positive"},
-		"overdue too soon":    {filepath.Join(folder, "5"), ignore, []inbox.Option{inbox.WithOverdue(1)}, "less than 1.2 times the attempt timeout, 30s"},
-		"delays out of order": {filepath.Join(folder, "6"), ignore, []inbox.Option{inbox.WithBackoff(2, 1)}, "2ns, is above the longest, 1ns"},
-		"no delay":            {filepath.Join(folder, "7"), ignore, []inbox.Option{inbox.WithBackoff(0, 1)}, "0s, is not positive"},
-		"no logger":           {filepath.Join(folder, "8"), ignore, []inbox.Option{inbox.WithLogger(nil)}, "the logger is nil"},
-		"no functions":        {filepath.Join(folder, "9"), ignore, []inbox.Option{inbox.WithContext(nil, nil)}, "a function is nil"},
+		"no folder":         {filepath.Join(folder, "none", "inbox.db"), ignore, nil, "none"},
+		"a folder":          {folder, ignore, nil, folder},
+		"no database":       {text, ignore, nil, "not a database"},
+		"no receiver":       {filepath.Join(folder, "1"), nil, nil, "receiver is nil"},
+		"of another engine": {filepath.Join(folder, "3"), ignore, []inbox.Option{postgres.WithPollOnly()}, "an option of package postgres"},
+		"a bad option":      {filepath.Join(folder, "4"), ignore, []inbox.Option{inbox.WithRetention(0)}, "WithRetention: 0s is not positive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,70 +76,6 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Open(t, ignore)
-}
-
-// A file has one inbox, whatever it is called.
-func TestLockedThroughALink(t *testing.T) {
-	t.Parallel()
-	for name, existing := range map[string]bool{"file": true, "folder": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			folder := t.TempDir()
-			s := &enginetest.Store{Engine: "sqlite", Path: filepath.Join(folder, "inbox.db")}
-			s.Open(t, ignore)
-			target, link := folder, filepath.Join(t.TempDir(), "link")
-			path := filepath.Join(link, "inbox.db")
-			if existing {
-				target, path = s.Path, link
-			}
-			if err := os.Symlink(target, link); err != nil {
-				needsSymlinks(t, err)
-			}
-			if _, err := (&enginetest.Store{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
-				t.Errorf("%v, want ErrLocked", err)
-			}
-		})
-	}
-}
-
-// A file that is moved away would take everything with it.
-func TestFileMovedAway(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("nobody can move an open file on Windows")
-	}
-	s := enginetest.SQLite(t)
-	in := s.Open(t, ignore)
-	accept := func() error {
-		return in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-	}
-	until := func(what string, ok func(error) bool) {
-		t.Helper()
-		deadline := time.After(enginetest.Patience)
-		for !ok(accept()) {
-			select {
-			case <-deadline:
-				t.Fatal(what)
-			default:
-			}
-		}
-	}
-	if err := accept(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(s.Path, s.Path+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := accept(); !errors.Is(err, pixmed.ErrBusy) || !strings.Contains(err.Error(), "moved or deleted") {
-		t.Errorf("the first after it: %v, want ErrBusy", err)
-	}
-	if err := in.Ready(t.Context()); err == nil {
-		t.Error("it is ready")
-	}
-	if err := os.Rename(s.Path+".away", s.Path); err != nil {
-		t.Fatal(err)
-	}
-	until("it does not accept again", func(err error) bool { return err == nil })
 }
 
 func TestPaths(t *testing.T) {
@@ -194,31 +123,18 @@ func TestRelativePath(t *testing.T) {
 	}
 }
 
-func TestNewerSchema(t *testing.T) {
+// Absolute paths of every system, none of whose parts is taken for a host, a
+// parameter or a fragment.
+func TestDSN(t *testing.T) {
 	t.Parallel()
-	s := enginetest.SQLite(t)
-	if err := s.Open(t, ignore).Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.DB(t).ExecContext(t.Context(), "PRAGMA user_version = 99"); err != nil {
-		t.Fatal(err)
-	}
-	_, err := s.TryOpen(t, ignore)
-	if err == nil || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "update the program") {
-		t.Errorf("Open: %v", err)
-	}
-}
-
-// Every commit is synced, whoever opened the file before.
-func TestDurableSettings(t *testing.T) {
-	t.Parallel()
-	s := enginetest.SQLite(t)
-	s.Open(t, ignore)
-	db := s.DB(t)
-	for name, want := range map[string]string{"journal_mode": "wal", "user_version": "1"} {
-		var got string
-		if err := db.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil || got != want {
-			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+	for path, want := range map[string]string{
+		"/var/lib/inbox.db":    "file:///var/lib/inbox.db?",
+		"C:/data/inbox.db":     "file:///C:/data/inbox.db?",
+		"//server/share/in.db": "file:////server/share/in.db?",
+		"/a b/x?y#z%25.db":     "file:///a%20b/x%3Fy%23z%2525.db?",
+	} {
+		if got := sqlite.DSN(path); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s…", path, got, want)
 		}
 	}
 }

@@ -5,14 +5,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
-
-func contains(s, part string) bool { return strings.Contains(s, part) }
 
 // Replicas that start together migrate one after the other.
 func TestMigrateAtOnce(t *testing.T) {
@@ -43,32 +42,12 @@ func TestMigrateAtOnce(t *testing.T) {
 	}
 }
 
-// Two inboxes in two schemas of one database know nothing of each other.
-func TestSchemas(t *testing.T) {
-	t.Parallel()
-	s := enginetest.Postgres(t)
-	a, b := enginetest.NewRecorder(nil), enginetest.NewRecorder(nil)
-	first, second := s.Start(t, a, postgres.WithSchema("one")), s.Start(t, b, postgres.WithSchema("two"), postgres.WithPollOnly())
-	n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-	for _, in := range []*inbox.Inbox{first, second} {
-		if err := in.Receive(t.Context(), n); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a.Next(t)
-	b.Next(t)
-	enginetest.Await(t, first)
-	enginetest.Await(t, second)
-	a.None(t)
-	b.None(t)
-}
-
 // A role without the right to make tables opens an inbox that is up to date, and
 // works in it.
 func TestOpenWithFewRights(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	mustStop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
 	pool := newRole(t, s,
 		"GRANT USAGE ON SCHEMA pixmed_inbox TO {role}",
 		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pixmed_inbox TO {role}",
@@ -86,19 +65,19 @@ func TestOpenWithFewRights(t *testing.T) {
 	}
 	r.Next(t)
 	enginetest.Await(t, in)
-	mustStop(t, in)
+	stop(t, in)
 }
 
 // A program that is older than the tables leaves them alone.
 func TestNewerSchema(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	mustStop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
 	if _, err := s.DB(t).ExecContext(t.Context(), "INSERT INTO inbox_migrations (version) VALUES (99)"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.TryOpen(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err == nil || !contains(err.Error(), "has version 99") || !contains(err.Error(), "update the program") {
+	if err == nil || !strings.Contains(err.Error(), "has version 99") || !strings.Contains(err.Error(), "update the program") {
 		t.Errorf("Open: %v", err)
 	}
 }
@@ -122,14 +101,30 @@ func TestEncoding(t *testing.T) {
 	}
 	u.Path = "/" + name
 	_, err = (&enginetest.Store{Engine: "postgres", URL: u.String()}).TryOpen(t, pixmed.ReceiverFunc(pixmed.Ignore))
-	if err == nil || !contains(err.Error(), "LATIN1") {
+	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
 		t.Errorf("Open: %v", err)
 	}
 }
 
-func mustStop(t *testing.T, in *inbox.Inbox) {
-	t.Helper()
-	if err := in.Stop(t.Context()); err != nil {
+// TestNewerReplica has another process bring the tables further while this one
+// runs.
+func TestNewerReplica(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	look := s.Pool(t)
+	var log syncBuilder
+	in := start(t, s.Pool(t), enginetest.NewRecorder(nil), log.option())
+	if err := in.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	mustExec(t, look, "INSERT INTO pixmed_inbox.inbox_migrations (version) VALUES (99)")
+	if err := in.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "update the program") {
+		t.Errorf("Ready: %v", err)
+	}
+	for begin := time.Now(); !strings.Contains(log.String(), "has version 99"); {
+		if time.Since(begin) > enginetest.Patience {
+			t.Fatal("the log does not say it")
+		}
+	}
+	receive(t, in, enginetest.NewTransaction(), pixmed.Acknowledged) // it goes on
 }

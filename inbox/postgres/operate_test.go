@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,54 +17,6 @@ import (
 )
 
 const day = 24 * time.Hour
-
-// What a reminder writes in its transaction happens once, whatever becomes of its
-// attempts: one fails, and the answer to the next one's COMMIT is lost.
-func TestReminderInTransaction(t *testing.T) {
-	t.Parallel()
-	s := enginetest.Postgres(t)
-	look := s.Pool(t)
-	mustExec(t, look, "CREATE TABLE public.mails (transaction_id text)")
-	var n network
-	var calls atomic.Int32
-	ended := make(chan inbox.Attempt, 10)
-	remind := func(ctx context.Context, c *inbox.Case) error {
-		tx, ok := postgres.Tx(ctx)
-		if !ok {
-			return errors.New("there is no transaction")
-		}
-		if _, err := tx.Exec(ctx, "INSERT INTO public.mails VALUES ($1)", c.TransactionID); err != nil {
-			return err
-		}
-		if calls.Add(1) == 1 {
-			return errors.New("after it has written")
-		}
-		n.mode.Store(loseAnswer)
-		return nil
-	}
-	in := start(t, n.pool(t, s), pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, remind, day),
-		inbox.WithObserver(func(_ context.Context, a inbox.Attempt) {
-			if a.Reminder {
-				ended <- a
-			}
-		}))
-	notification := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
-	notification.ReceivedAt = time.Now().Add(time.Hour - 7*day)
-	if err := in.Receive(t.Context(), notification); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []inbox.AttemptResult{inbox.AttemptFailed, inbox.AttemptDone} {
-		if a := await(t, "a reminder", ended); a.Result != want {
-			t.Errorf("an attempt is %+v, want %s", a, want)
-		}
-	}
-	if got := count(t, look, "SELECT count(*) FROM public.mails"); got != 1 || n.cuts.Load() != 1 {
-		t.Errorf("it was written %d times, with %d cuts", got, n.cuts.Load())
-	}
-	if got := count(t, look, "SELECT count(*) FROM pixmed_inbox.notes WHERE action = 'reminded'"); got != 1 {
-		t.Errorf("it was noted %d times", got)
-	}
-}
 
 // A window that is changed while a case is accepted, or opens again, moves it too: the
 // change waits for whoever has planned by the old one and has not committed.
