@@ -2,8 +2,9 @@ package inbox
 
 import "github.com/pixmed-go/pixmed/inbox/internal/ledger"
 
-// Reader reads an inbox beside the process that has it open. Open one with
-// sqlite.OpenReader. Its methods may be called concurrently.
+// Reader reads an inbox beside the processes that have it open, and changes nothing.
+// Open one with sqlite.OpenReader or postgres.OpenReader. Its methods may be called
+// concurrently.
 type Reader struct {
 	reads
 	close func() error

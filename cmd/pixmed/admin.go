@@ -43,11 +43,16 @@ func respond(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// newOps returns the operations page.
-func newOps(c *config, in *inbox.Inbox, files *evidence, metrics *metrics, log *slog.Logger) (http.Handler, error) {
+// newOps returns the operations page. There may be no inbox of receipts.
+func newOps(c *config, in, receipts *inbox.Inbox, files *evidence, metrics *metrics, log *slog.Logger) (http.Handler, error) {
 	options := []ops.Option{ops.WithBasicAuth(c.opsUser, c.opsPass), ops.WithLogger(log)}
 	if files != nil {
 		options = append(options, ops.WithReceipt(files.open))
+	}
+	if receipts != nil {
+		options = append(options, ops.WithEnd(func(ctx context.Context, id, note string, options ...inbox.ActionOption) error {
+			return endCase(ctx, []*inbox.Inbox{in, receipts}, id, note, options)
+		}))
 	}
 	if c.opsUserHeader != "" {
 		options = append(options, ops.WithUser(func(r *http.Request) string { return cmp.Or(r.Header.Get(c.opsUserHeader), c.opsUser) }))

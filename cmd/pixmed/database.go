@@ -164,5 +164,21 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 	return in, pool.Close, nil
 }
 
+// openReader opens the inbox to look into it. closePool must be called after it is closed.
+func (d *database) openReader(ctx context.Context) (in *inbox.Reader, closePool func(), err error) {
+	if d.pool == nil {
+		in, err = sqlite.OpenReader(ctx, d.path)
+		return in, func() {}, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, d.pool)
+	if err != nil {
+		return nil, nil, err
+	}
+	if in, err = postgres.OpenReader(ctx, pool, postgres.WithSchema(d.schema)); err != nil {
+		pool.Close()
+	}
+	return in, pool.Close, err
+}
+
 // connections is how many an inbox in PostgreSQL may have at a time.
 func connections(workers int) int { return workers + 4 }

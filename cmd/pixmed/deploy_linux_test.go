@@ -53,7 +53,7 @@ func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	m, in := newMetrics(), openInbox(t)
 	m.watch(in, in, keepCounts)
-	if _, err := newOps(&config{opsUser: "ops", opsPass: opsPass}, in, nil, m, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := newOps(&config{opsUser: "ops", opsPass: opsPass}, in, nil, nil, m, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	families, err := m.registry.Gather()

@@ -17,7 +17,6 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
-	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
 // What a person asks for has no variable: it is not set once and for all.
@@ -35,10 +34,12 @@ func newInbox(p *process) *cobra.Command {
 A case is a transaction under a MED request; a notification is one of the webhooks that
 came for it. Most commands take the id of one or the other, which cases and show print.
 
-With PostgreSQL every command works while pixmed serve runs. A SQLite file can be read
-while it runs, by the user who owns the file, but changed only while no other process has
-it open: stop pixmed serve first, or use its operations page. What is replayed, retried or
-imported is processed by pixmed serve.`,
+With PostgreSQL every command works while pixmed serve runs. To read, a role that may only
+SELECT is enough, and so is a standby; to change something, use the version of pixmed that
+serves, since a newer one updates the tables. A SQLite file can be read while pixmed serve
+runs, by the user who owns the file, but changed only while no other process has it open:
+stop pixmed serve first, or use its operations page. What is replayed, retried or imported
+is processed by pixmed serve.`,
 		Example: `  pixmed inbox cases --unanswered --due-before 2d
   pixmed inbox show 5a94d48d-c9f3-46be-8448-83510ca42bde
   pixmed inbox answered 5a94d48d-c9f3-46be-8448-83510ca42bde --note 'defence sent, protocol 4711'
@@ -134,22 +135,20 @@ type reader interface {
 // operation is what a command does with a database.
 type operation func(ctx context.Context, db *database) error
 
-// reading is an operation that a SQLite file can be open elsewhere for.
+// reading is an operation that changes nothing, not even tables that are older than this
+// program.
 func reading(do func(context.Context, reader) error) operation {
-	return func(ctx context.Context, db *database) (err error) {
-		if db.pool != nil {
-			return changing(func(ctx context.Context, in *inbox.Inbox) error { return do(ctx, in) })(ctx, db)
-		}
-		in, err := sqlite.OpenReader(ctx, db.path)
+	return func(ctx context.Context, db *database) error {
+		in, closePool, err := db.openReader(ctx)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, in.Close()) }()
+		defer closePool()
 		err = do(ctx, in)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			err = errors.New("reading a SQLite file may take 5 s, so that it does not hold up a running server, and this took longer: ask for less")
+			err = errors.New("one read may take 5 s, so that it does not hold up a running server, and this one took longer: ask for less")
 		}
-		return err
+		return errors.Join(err, in.Close())
 	}
 }
 

@@ -33,9 +33,9 @@ type action struct {
 	done  string // the participle
 	note  bool   // whether there is something to say about it
 	force bool   // whether it can be forced
-	both  bool   // whether it is done in the inbox of receipts too, if that has the case
 	all   func(ctx context.Context, in *inbox.Inbox, f inbox.Filter, note string, options []inbox.ActionOption) (inbox.Report, error)
 	do    func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error
+	both  func(ctx context.Context, inboxes []*inbox.Inbox, id, note string, options []inbox.ActionOption) error // instead of do
 }
 
 const (
@@ -59,10 +59,8 @@ overdue and nobody is reminded of it. A case that was answered already is left a
 		long: `Ends a case that is over although the gateway has not said so: it is no longer open,
 its value is not counted as blocked, and nobody is reminded of it. It ends among the
 receipts too. Only a later notification that is neither final nor a duplicate opens it
-again.`, both: true,
-		do: func(ctx context.Context, in *inbox.Inbox, id, note string, options []inbox.ActionOption) error {
-			return in.End(ctx, id, note, options...)
-		},
+again.`,
+		both: endCase,
 	},
 	{
 		name: "replay", arg: ofNotifications, done: "replayed", force: true,
@@ -151,10 +149,14 @@ func newInboxAction(p *process, a *action) *cobra.Command {
 			if a.all != nil && (v.isSet(actError) || v.isSet(listSince) || v.isSet(listUntil) || v.on(actYes)) {
 				v.errs = append(v.errs, errors.New("--error, --since, --until and --yes go with --state, and not with ids"))
 			}
-			if a.both {
-				return changingBoth(func(ctx context.Context, inboxes ...*inbox.Inbox) error { return r.these(ctx, args, inboxes...) })
+			if a.both != nil {
+				return changingBoth(func(ctx context.Context, inboxes ...*inbox.Inbox) error {
+					return r.these(args, func(id string) error { return a.both(ctx, inboxes, id, r.note, r.options) })
+				})
 			}
-			return changing(func(ctx context.Context, in *inbox.Inbox) error { return r.these(ctx, args, in) })
+			return changing(func(ctx context.Context, in *inbox.Inbox) error {
+				return r.these(args, func(id string) error { return a.do(ctx, in, id, r.note, r.options) })
+			})
 		}
 		f := inbox.Filter{Error: v.text(actError), Since: v.since(listSince), Until: v.since(listUntil)}
 		switch {
@@ -181,21 +183,30 @@ type acting struct {
 	options []inbox.ActionOption
 }
 
+// endCase ends a case among the receipts too, if it is there: one that stays open is
+// never purged. That comes first, so that whoever tries again after a failure ends both.
+func endCase(ctx context.Context, inboxes []*inbox.Inbox, id, note string, options []inbox.ActionOption) error {
+	also := false
+	for _, receipts := range inboxes[1:] {
+		err := receipts.End(ctx, id, note, options...)
+		if err != nil && !errors.Is(err, inbox.ErrNotFound) && !errors.Is(err, inbox.ErrEnded) {
+			return err
+		}
+		also = err == nil
+	}
+	err := inboxes[0].End(ctx, id, note, options...)
+	if also && errors.Is(err, inbox.ErrEnded) { // before its notification was handed on
+		return nil
+	}
+	return err
+}
+
 // these acts on what ids name, and says what became of each.
-func (r *acting) these(ctx context.Context, ids []string, inboxes ...*inbox.Inbox) error {
+func (r *acting) these(ids []string, do func(id string) error) error {
 	done := 0
 	for _, id := range ids {
 		text := r.done
-		err := r.do(ctx, inboxes[0], id, r.note, r.options)
-		for _, in := range inboxes[1:] {
-			switch also := r.do(ctx, in, id, r.note, r.options); {
-			case also == nil && errors.Is(err, inbox.ErrEnded): // on the page, which ends it in one
-				err = nil
-			case also != nil && !errors.Is(also, inbox.ErrNotFound) && !errors.Is(also, inbox.ErrEnded):
-				err = also
-			}
-		}
-		if err != nil {
+		if err := do(id); err != nil {
 			why := leftAlone(err, r.arg)
 			if why == "" {
 				return r.after(done, err)

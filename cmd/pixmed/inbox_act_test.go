@@ -42,6 +42,33 @@ func TestInboxAnsweredAndEnd(t *testing.T) {
 	})
 }
 
+// If a case cannot be ended among the receipts it stays open in both, and to end it again
+// ends both.
+func TestEndCaseFails(t *testing.T) {
+	t.Parallel()
+	f := fillInbox(t, filepath.Join(t.TempDir(), "inbox.db"))
+	db := readDatabase(newTestValues(t, f.env, nil, databaseSettings...))
+	ignore := func(context.Context, *pixmed.Notification) error { return nil }
+	in, closeIt := openDatabase(t, db, ignore)
+	receipts, closeReceipts := openDatabase(t, db.receipts(), ignore)
+	if err := receipts.Receive(t.Context(), &pixmed.Notification{Infraction: f.open}); err != nil {
+		t.Fatal(err)
+	}
+	closeReceipts()
+	if err := endCase(t.Context(), []*inbox.Inbox{in, receipts}, f.open.TransactionID, "", nil); err == nil {
+		t.Error("it was ended in an inbox that is closed")
+	}
+	closeIt()
+	for _, want := range []string{"open", "ended"} {
+		for _, queue := range []string{queueNotifications, queueReceipts} {
+			contains(t, f.inbox(t, exitOK, "show", f.open.TransactionID, "--queue", queue).out, "case           "+want)
+		}
+		if want == "open" {
+			f.inbox(t, exitOK, "end", f.open.TransactionID)
+		}
+	}
+}
+
 func TestInboxReplayAndResolve(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, f *filled) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,6 +224,40 @@ func TestInboxIsNotMade(t *testing.T) {
 	f := &filled{env: map[string]string{"PIXMED_DB": newPostgres(t)}}
 	for _, args := range []string{"stats", "purge --older-than 1d", "list --queue receipts", "answered " + nothing} {
 		contains(t, f.inbox(t, exitUsage, strings.Fields(args)...).err, "there is no inbox in the database: it has no schema pixmed_")
+	}
+}
+
+// To look into an inbox in PostgreSQL takes no more than the right to read, and leaves
+// the tables as they are, also those of servers whose version is another one.
+func TestInboxReadsAlone(t *testing.T) {
+	t.Parallel()
+	f := fillInbox(t, newPostgres(t))
+	owner := f.env["PIXMED_DB"]
+	role := "reader_" + databaseName(t, owner)
+	onPostgres(t, owner, "CREATE ROLE "+role+" LOGIN PASSWORD '"+webhookSecret+"'; GRANT USAGE ON SCHEMA pixmed_inbox TO "+role+
+		"; GRANT SELECT ON ALL TABLES IN SCHEMA pixmed_inbox TO "+role+"; ALTER ROLE "+role+" SET default_transaction_read_only = on")
+	t.Cleanup(func() { onPostgres(t, owner, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
+	reader := mustParse(t, owner)
+	reader.User = url.UserPassword(role, webhookSecret)
+	f.env["PIXMED_DB"] = reader.String()
+	list := writeList(t, "transactionId,externalId,value,medStatus\n"+f.open.TransactionID+","+f.open.ExternalID+",18.00,CANCELLED\n")
+	reads := map[string]string{
+		"stats": "open cases", "cases": f.open.TransactionID, "list": f.deadEvent, "show " + f.open.TransactionID: "ACKNOWLEDGED 18.00",
+		"replay --state dead": f.deadEvent, "resolve --state quarantined": f.notValid, "import " + list: "differs",
+	}
+	for args, want := range reads {
+		code := exitOK
+		if strings.HasPrefix(args, "import") {
+			code = exitDiffers
+		}
+		contains(t, f.inbox(t, code, strings.Fields(args)...).out, want)
+	}
+	f.env["PIXMED_DB"] = owner
+	for version, want := range map[string]string{"-1": ": start the new version of the service first", "99": ": update the program"} { // older than any, and newer
+		onPostgres(t, owner, "WITH d AS (DELETE FROM pixmed_inbox.inbox_migrations) INSERT INTO pixmed_inbox.inbox_migrations (version) VALUES ("+version+")")
+		for args := range reads {
+			contains(t, f.inbox(t, exitFailed, strings.Fields(args)...).err, "the schema pixmed_inbox has version "+version+", and this program ", want)
+		}
 	}
 }
 

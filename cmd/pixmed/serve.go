@@ -170,7 +170,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, traces trace.T
 		return s, err
 	}
 	if c.opsPass != "" {
-		s.ops, err = newOps(c, s.inbox, files, s.metrics, log)
+		s.ops, err = newOps(c, s.inbox, s.receipts, files, s.metrics, log)
 	}
 	return s, err
 }

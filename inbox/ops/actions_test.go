@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -195,6 +196,39 @@ func TestSecondOperator(t *testing.T) {
 	}
 	if said := log.String() + s.log.String(); strings.Count(said, "by=ana") != 3 || strings.Contains(said, "by=rui") {
 		t.Errorf("the log is %s", said)
+	}
+}
+
+// A case is ended by the function that is given for it, and its error is what is said.
+func TestWithEnd(t *testing.T) {
+	t.Parallel()
+	var s *site
+	second := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	s = newSite(t, ops.WithBasicAuth("ana", "secret-password"), ops.WithEnd(func(ctx context.Context, id, note string, opts ...inbox.ActionOption) error {
+		if err := second.End(ctx, id, note, opts...); err != nil {
+			return err
+		}
+		return s.in.End(ctx, id, note, opts...)
+	}))
+	e := s.receive(t, anything)
+	path := "/case/" + e.Key.TransactionID + "/end"
+	post := func() answer {
+		return s.do(t, http.MethodPost, path, basic("ana", "secret-password"), url.Values{"note": {"by phone"}})
+	}
+	post().mustHold(t, http.StatusNotFound, "Case not found")
+	if c, err := s.in.Case(t.Context(), e.Key.TransactionID); err != nil || !c.Open {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := second.Receive(t.Context(), enginetest.Notification(e.Key.TransactionID, pixmed.Acknowledged)); err != nil {
+		t.Fatal(err)
+	}
+	if a := post(); a.status != http.StatusSeeOther {
+		t.Errorf("%d:\n%s", a.status, a.body)
+	}
+	for _, in := range []*inbox.Inbox{s.in, second} {
+		if c, err := in.Case(t.Context(), e.Key.TransactionID); err != nil || c.Open || c.EndedBy != "ana" || c.Notes[0].Text != "by phone" {
+			t.Errorf("%+v, %v", c, err)
+		}
 	}
 }
 

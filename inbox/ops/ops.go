@@ -54,6 +54,17 @@ type box interface {
 	Discard(ctx context.Context, id string, opts ...inbox.ActionOption) error
 }
 
+// ending is a box with another way to end a case.
+type ending struct {
+	box
+
+	end EndFunc
+}
+
+func (b ending) End(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error {
+	return b.end(ctx, transactionID, note, opts...)
+}
+
 // Handler is the page. Make one with [NewHandler].
 type Handler struct {
 	in       box
@@ -79,6 +90,9 @@ func newHandler(in box, opts ...Option) (*Handler, error) {
 	c, err := newConfig(opts)
 	if err != nil {
 		return nil, err
+	}
+	if c.end != nil {
+		in = ending{in, c.end}
 	}
 	pages, err := template.New("").Option("missingkey=error").ParseFS(files, "pages/*.html")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pixmed-go/pixmed"
+	"github.com/pixmed-go/pixmed/inbox"
 )
 
 // Option configures [NewHandler]. Each may be given once.
@@ -23,6 +24,7 @@ type config struct {
 	login         *login // nil without WithBasicAuth
 	user          func(*http.Request) string
 	receipt       ReceiptFunc
+	end           EndFunc
 	location      *time.Location
 	readOnly      bool
 	log           *slog.Logger
@@ -101,6 +103,22 @@ func WithReceipt(open ReceiptFunc) Option {
 			return errors.New("the function is nil")
 		}
 		c.receipt = open
+		return nil
+	}}
+}
+
+// EndFunc ends a case as [inbox.Inbox.End] does, and returns the same errors.
+type EndFunc func(ctx context.Context, transactionID, note string, opts ...inbox.ActionOption) error
+
+// WithEnd sets what ends a case, for a service that has to end it in a second inbox
+// too, see [inbox.Then]: one that stays open there is never purged. Default
+// [inbox.Inbox.End].
+func WithEnd(end EndFunc) Option {
+	return Option{"WithEnd", func(c *config) error {
+		if end == nil {
+			return errors.New("the function is nil")
+		}
+		c.end = end
 		return nil
 	}}
 }

@@ -23,8 +23,8 @@ func TestNewHandlerFails(t *testing.T) {
 		"no inbox":          {nil, []ops.Option{ops.WithAuthenticated()}, []string{"the inbox is nil"}},
 		"all at once": {
 			in,
-			[]ops.Option{{}, ops.WithBasicAuth("", "x"), ops.WithReceipt(nil), ops.WithLocation(nil), ops.WithLogger(nil), ops.WithUser(nil)},
-			[]string{"the zero Option", "WithBasicAuth: BasicAuth: the user name is empty", "WithReceipt: the function is nil", "WithLocation: the location is nil", "WithLogger: the logger is nil", "WithUser: the function is nil"},
+			[]ops.Option{{}, ops.WithBasicAuth("", "x"), ops.WithReceipt(nil), ops.WithEnd(nil), ops.WithLocation(nil), ops.WithLogger(nil), ops.WithUser(nil)},
+			[]string{"the zero Option", "WithBasicAuth: BasicAuth: the user name is empty", "WithReceipt: the function is nil", "WithEnd: the function is nil", "WithLocation: the location is nil", "WithLogger: the logger is nil", "WithUser: the function is nil"},
 		},
 		"a colon":        {in, []ops.Option{ops.WithBasicAuth("a:b", "x")}, []string{"has a colon"}},
 		"empty password": {in, []ops.Option{ops.WithBasicAuth("a", "")}, []string{"empty"}},

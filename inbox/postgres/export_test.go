@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/config"
@@ -16,6 +17,20 @@ func OpenEngine(ctx context.Context, pool *pgxpool.Pool) (ledger.Engine, error) 
 	c := config.Default()
 	c.Schema, c.PollInterval, c.Overdue = DefaultSchema, time.Second, time.Minute
 	return newEngine(ctx, pool, c)
+}
+
+// ReadWithin runs a statement as a reader does whose queries take so long at most.
+func ReadWithin(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string) (all []string, err error) {
+	s, err := openReader(ctx, pool, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.readTimeout = timeout
+	err = s.query(ctx, func(rows pgx.Rows) (err error) {
+		all, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	}, sql)
+	return all, err
 }
 
 // Queries are the statements of the default schema that run often.

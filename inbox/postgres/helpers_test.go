@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -92,6 +93,22 @@ func newPool(t *testing.T, s *enginetest.Store, modify func(*pgxpool.Config)) *p
 		}
 	})
 	return pool
+}
+
+// newRole returns the pool of a new role, for which some statements are run first.
+func newRole(t *testing.T, s *enginetest.Store, statements ...string) *pgxpool.Pool {
+	t.Helper()
+	admin, role := s.Pool(t), "app_"+strings.ToLower(rand.Text())
+	mustExec(t, admin, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
+	for _, statement := range statements {
+		mustExec(t, admin, strings.ReplaceAll(statement, "{role}", role))
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	return newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.User, c.ConnConfig.Password = role, "app" })
 }
 
 // open opens an inbox, which is not started.

@@ -79,7 +79,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	return in, nil
 }
 
-func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts []inbox.Option) (*inbox.Inbox, error) {
+// configure returns what options set.
+func configure(pool *pgxpool.Pool, opts []inbox.Option) (*config.Config, error) {
 	c, err := bridge.Inbox.Configure(opts)
 	if err != nil {
 		return nil, err
@@ -90,11 +91,19 @@ func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opt
 	if pool == nil {
 		return nil, errors.New("the pool is nil")
 	}
-	if err := bridge.Inbox.CheckReceiver(receiver); err != nil {
-		return nil, err
-	}
 	if c.Schema == "" {
 		c.Schema = DefaultSchema
+	}
+	return c, nil
+}
+
+func open(ctx context.Context, pool *pgxpool.Pool, receiver pixmed.Receiver, opts []inbox.Option) (*inbox.Inbox, error) {
+	c, err := configure(pool, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := bridge.Inbox.CheckReceiver(receiver); err != nil {
+		return nil, err
 	}
 	if c.PollInterval == 0 {
 		c.PollInterval = time.Second
@@ -156,6 +165,7 @@ type engine struct {
 	works    atomic.Bool // whether the committer's last transaction did
 	resetAt  atomic.Int64
 
+	readTimeout time.Duration   // of a reader's queries; 0 if it is none
 	reading     chan struct{}   // holds one for each connection that reads for pages and counts,
 	transacting chan struct{}   // and for each that a callback's transaction has
 	waiting     chan struct{}   // of 1: something waits that other processes may take

@@ -84,6 +84,9 @@ func (s *engine) query(ctx context.Context, read func(pgx.Rows) error, sql strin
 	case <-ctx.Done():
 		return fmt.Errorf("wait for other queries: %w", ctx.Err())
 	}
+	if s.readTimeout > 0 {
+		return s.readOnly(ctx, read, sql, args...)
+	}
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return err

@@ -157,22 +157,27 @@ func (s *engine) migrate(ctx context.Context) error {
 // current reports whether there is nothing to migrate. It needs no more than the
 // right to read.
 func (s *engine) current(ctx context.Context) (bool, error) {
+	version, err := s.version(ctx)
+	return version == len(migrations), err
+}
+
+// version returns the version of the tables, 0 if there are none.
+func (s *engine) version(ctx context.Context) (version int, err error) {
 	var exists, river bool
 	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
 		s.schema+".inbox_migrations", s.schema+".river_job").Scan(&exists, &river); err != nil {
-		return false, err
+		return 0, err
 	}
 	if river {
-		return false, fmt.Errorf("the schema %s was made by a version of pixmed before v0.1.0, whose queue was River; this version does not read it: drop the schema, or choose another one with WithSchema", s.config.Schema)
+		return 0, fmt.Errorf("the schema %s was made by a version of pixmed before v0.1.0, whose queue was River; this version does not read it: drop the schema, or choose another one with WithSchema", s.config.Schema)
 	}
 	if !exists {
-		return false, nil
+		return 0, nil
 	}
-	var version int
 	if err := s.pool.QueryRow(ctx, s.in("SELECT coalesce(max(version), 0) FROM {schema}.inbox_migrations")).Scan(&version); err != nil {
-		return false, err
+		return 0, err
 	}
-	return version == len(migrations), s.checkVersion(version)
+	return version, s.checkVersion(version)
 }
 
 // checkVersion fails if another process has brought the tables further than this

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
@@ -50,36 +48,10 @@ func TestOpenWithFewRights(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
 	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
-	db := s.DB(t)
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := "app_" + strings.TrimPrefix(u.Path, "/pixmed_")
-	for _, statement := range []string{
-		"CREATE ROLE " + role + " LOGIN PASSWORD 'app'",
-		"GRANT USAGE ON SCHEMA pixmed_inbox TO " + role,
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pixmed_inbox TO " + role,
-		"GRANT USAGE ON ALL SEQUENCES IN SCHEMA pixmed_inbox TO " + role,
-	} {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() {
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role); err != nil {
-			t.Error(err)
-		}
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP ROLE "+role); err != nil {
-			t.Error(err)
-		}
-	})
-	u.User = url.UserPassword(role, "app")
-	pool, err := pgxpool.New(t.Context(), u.String()+"&pool_max_conns=16")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := newRole(t, s,
+		"GRANT USAGE ON SCHEMA pixmed_inbox TO {role}",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pixmed_inbox TO {role}",
+		"GRANT USAGE ON ALL SEQUENCES IN SCHEMA pixmed_inbox TO {role}")
 	r := enginetest.NewRecorder(nil)
 	in, err := postgres.Open(t.Context(), pool, r, inbox.WithLogger(enginetest.Logger(t)))
 	if err != nil {
