@@ -138,12 +138,12 @@ type Filter struct {
 
 // List returns a page of events, the newest first.
 func (r *reads) List(ctx context.Context, f Filter) ([]*Event, error) {
-	return own(r.list(ctx, f, false))
+	return own(r.list(ctx, "List", f, false))
 }
 
-// list returns a page of events, perhaps without their bodies.
-func (r *reads) list(ctx context.Context, f Filter, bare bool) ([]*ledger.Event, error) {
-	filter, err := f.filter()
+// list returns a page of events for a function, perhaps without their bodies.
+func (r *reads) list(ctx context.Context, function string, f Filter, bare bool) ([]*ledger.Event, error) {
+	filter, err := f.filter(function)
 	if err != nil {
 		return nil, err
 	}
@@ -157,21 +157,21 @@ func (r *reads) list(ctx context.Context, f Filter, bare bool) ([]*ledger.Event,
 	return r.from.List(ctx, filter)
 }
 
-func (f Filter) filter() (ledger.Filter, error) {
+func (f Filter) filter(function string) (ledger.Filter, error) {
 	filter := ledger.Filter{State: ledger.State(f.State), Error: f.Error, Group: f.group, Limit: f.Limit}
 	switch f.State {
 	case "", Pending, Done, Dead, Quarantined, Resolved:
 	default:
-		return filter, invalidf("List: there is no state %q", f.State)
+		return filter, invalidf("%s: there is no state %q", function, f.State)
 	}
 	if f.group != nil && !isText(*f.group) || !isText(f.Error) {
-		return filter, invalidf("List: the text of the error is not valid UTF-8, or holds a NUL")
+		return filter, invalidf("%s: the text of the error is not valid UTF-8, or holds a NUL", function)
 	}
 	switch {
 	case f.Limit == 0:
 		filter.Limit = 100
 	case f.Limit < 0 || f.Limit > 1000:
-		return filter, invalidf("List: a limit of %d is not between 1 and 1000", f.Limit)
+		return filter, invalidf("%s: a limit of %d is not between 1 and 1000", function, f.Limit)
 	}
 	var err error
 	if f.TransactionID != "" {

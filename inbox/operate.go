@@ -207,7 +207,7 @@ func (in *Inbox) replay(ctx context.Context, id string, a action) error {
 	case e.Seq == 0:
 		infraction, err := pixmed.ParseInfraction(e.Raw)
 		if err != nil {
-			return fmt.Errorf("replay: %w", err)
+			return err
 		}
 		k := infraction.Key()
 		key.TransactionID, key.ExternalID, key.EndToEndID = k.TransactionID, k.ExternalID, string(infraction.EndToEndID)
@@ -386,9 +386,9 @@ func (in *Inbox) all(ctx context.Context, function string, f Filter, do func(id 
 	f.Limit = 1000
 	var ids []string
 	for {
-		page, err := in.list(ctx, f, true)
+		page, err := in.list(ctx, function, f, true)
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", function, err)
+			return r, err
 		}
 		for _, e := range page {
 			ids = append(ids, e.ID)
@@ -409,7 +409,7 @@ func (in *Inbox) all(ctx context.Context, function string, f Filter, do func(id 
 		case errors.Is(err, ErrNotReplayable), errors.Is(err, ErrNotResolvable), errors.Is(err, ErrNotFound):
 			// Somebody else was faster.
 		default:
-			return r, fmt.Errorf("%s: after %d: %w", function, r.Done, err)
+			return r, err
 		}
 	}
 	return r, nil

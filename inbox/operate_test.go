@@ -558,6 +558,37 @@ func TestDeleteWhatRuns(t *testing.T) {
 	})
 }
 
+// A function for many events returns the error that its sibling for one returns.
+func TestErrorsOfAll(t *testing.T) {
+	t.Parallel()
+	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	body := []byte("{")
+	if err := in.Quarantine(t.Context(), body, errors.New("no")); err != nil {
+		t.Fatal(err)
+	}
+	quarantined, err := in.List(t.Context(), inbox.Filter{State: inbox.Quarantined})
+	if err != nil || len(quarantined) != 1 {
+		t.Fatal(quarantined, err)
+	}
+	id, filter := quarantined[0].ID, inbox.Filter{State: inbox.Quarantined}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, invalid := pixmed.ParseInfraction(body)
+	_, replayAll := in.ReplayAll(ended, filter)
+	_, resolveAll := in.ResolveAll(ended, filter, "")
+	for name, test := range map[string]struct{ got, want error }{
+		"Replay of what is not valid":  {in.Replay(t.Context(), id), invalid},
+		"Replay without the database":  {in.Replay(ended, id), context.Canceled},
+		"Resolve without the database": {in.Resolve(ended, id, ""), context.Canceled},
+		"ReplayAll":                    {replayAll, context.Canceled},
+		"ResolveAll":                   {resolveAll, context.Canceled},
+	} {
+		if test.got == nil || test.got.Error() != test.want.Error() {
+			t.Errorf("%s: %v, want %v", name, test.got, test.want)
+		}
+	}
+}
+
 func TestActionsMisused(t *testing.T) {
 	t.Parallel()
 	in := enginetest.SQLite(t).Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
@@ -583,11 +614,11 @@ func TestActionsMisused(t *testing.T) {
 		"no state":       {replayAll(inbox.Filter{}), inbox.ErrInvalidArgument, `the state is ""`},
 		"a limit":        {replayAll(inbox.Filter{State: inbox.Dead, Limit: 1}), inbox.ErrInvalidArgument, "Limit"},
 		"a bad filter":   {replayAll(inbox.Filter{State: inbox.Dead, TransactionID: "x"}), inbox.ErrInvalidArgument, `"x"`},
-		"NUL in error":   {func() error { _, err := in.List(ctx, inbox.Filter{Error: "a\x00"}); return err }(), inbox.ErrInvalidArgument, "NUL"},
+		"NUL in error":   {func() error { _, err := in.List(ctx, inbox.Filter{Error: "a\x00"}); return err }(), inbox.ErrInvalidArgument, "List: the text of the error"},
 		"bytes in error": {func() error {
 			_, err := in.ResolveAll(ctx, inbox.Filter{State: inbox.Dead, Error: "a\xff"}, "")
 			return err
-		}(), inbox.ErrInvalidArgument, "NUL"},
+		}(), inbox.ErrInvalidArgument, "ResolveAll: the text of the error"},
 		"NUL in failure": {func() error { _, err := in.List(ctx, inbox.Failure{Error: "a\x00"}.Filter()); return err }(), inbox.ErrInvalidArgument, "NUL"},
 		"failures":       {func() error { _, err := in.Failures(ctx, inbox.Done); return err }(), inbox.ErrInvalidArgument, "done"},
 	} {

@@ -249,9 +249,6 @@ func (r *acting) allOf(ctx context.Context, in *inbox.Inbox, f inbox.Filter) err
 		fmt.Fprintf(r.out, "%s\tleft alone: pixmed inbox %s %s says why\n", id, r.name, id)
 	}
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil { // the text around it is for programmers
-			err = cause
-		}
 		return r.after(report.Done, err)
 	}
 	return r.sum(report.Done, len(report.Skipped))
