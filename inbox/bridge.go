@@ -11,8 +11,7 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// What the engines need. It is set when the program is loaded, and they import
-// this package, so that it is there before they ask.
+// The engines import this package, so these are set before they are needed.
 var _ = bridge.Set(bridge.Functions{
 	Option: func(name string, set func(*config.Config) error) any { return Option{name, set} },
 	Configure: func(options any) (*config.Config, error) {

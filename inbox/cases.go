@@ -147,7 +147,7 @@ func (r *reads) Cases(ctx context.Context, f CaseFilter) ([]*Case, error) {
 	switch f.State {
 	case "", Pending, Done, Dead:
 	case Quarantined, Resolved:
-		return nil, invalidf("Cases: to find what is %s use List", f.State)
+		return nil, invalidf("Cases: use List to find what is %s", f.State)
 	default:
 		return nil, invalidf("Cases: there is no state %q", f.State)
 	}
@@ -216,7 +216,7 @@ func (r *reads) Case(ctx context.Context, transactionID string) (*Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	notes, err := r.notes(ctx, id, "") // first, so that the rest is no older
+	notes, err := r.notes(ctx, id, "") // read first, so that the rest is not older
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type committer struct {
 	// The goroutine's own.
 	parked   []*request // whose case somebody else holds
 	nextDue  time.Time  // when something will be due, as far as is known
-	failing  time.Time  // since when the database is not available; zero if it is
+	failing  time.Time  // when the database became unavailable; zero while it works
 	refusals int        // how many notifications were not stored since then
 
 	mu      sync.RWMutex
@@ -48,8 +48,8 @@ type request struct {
 	done chan error
 
 	// While it is parked.
-	since  time.Time // when it was tried first
-	blocks bool      // whoever tries it waits
+	since  time.Time // when it was first tried
+	blocks bool      // whether a transaction that tries it waits
 }
 
 var errStopping = fmt.Errorf("%w: the inbox is stopping", pixmed.ErrBusy)
@@ -67,8 +67,8 @@ func newCommitter(engine ledger.Engine, c *config.Config) *committer {
 	return co
 }
 
-// accept commits an operation of a sender's, unless the queue is full. When ctx
-// ends first, the operation may still be committed.
+// accept commits the operation of a sender, unless the queue is full. If ctx ends
+// first, the operation may still be committed.
 func (co *committer) accept(ctx context.Context, op *ledger.Op) error {
 	r := newRequest(op)
 	co.mu.RLock()
@@ -91,7 +91,7 @@ func (co *committer) accept(ctx context.Context, op *ledger.Op) error {
 	}
 }
 
-// commit commits an operation of the inbox's own.
+// commit commits one of the inbox's own operations.
 func (co *committer) commit(ctx context.Context, op *ledger.Op) error {
 	r := newRequest(op)
 	select {
@@ -119,8 +119,8 @@ func newRequest(op *ledger.Op) *request {
 	return r
 }
 
-// claimFor begins to claim what is due for workers, and with nil ends that. When
-// it returns, everything that was claimed before has begun.
+// claimFor starts claiming what is due for workers; nil stops it. When it returns,
+// every attempt that was claimed before has begun.
 func (co *committer) claimFor(w *workers) {
 	co.claiming.Lock()
 	co.workers = w
@@ -240,14 +240,14 @@ func (co *committer) write(batch []*request, look bool) {
 	}
 	switch {
 	case claim == nil:
-		co.nextDue = time.Time{} // it is looked for when a worker is free
+		co.nextDue = time.Time{} // to be found when a worker is free
 	case claim.Made:
 		co.claimed(claim)
 	}
 }
 
-// unpark returns a batch with what is parked. What would make the whole batch wait
-// is returned apart, one case of it at a time.
+// unpark returns a batch with what is parked. Requests that would make the whole
+// batch wait are returned apart, those of one case at a time.
 func (co *committer) unpark(batch []*request) (free, blocked []*request) {
 	if len(co.parked) == 0 || slices.ContainsFunc(batch, alone) {
 		return batch, nil
@@ -302,7 +302,7 @@ func (co *committer) claimed(claim *ledger.Claim) {
 		co.workers.begin(a)
 	}
 	for _, h := range claim.Headless {
-		co.log.Error("pixmed: a case was due and nothing is pending in it; it was repaired", "transaction_id", h.TransactionID)
+		co.log.Error("pixmed: a case was due although nothing is pending in it; it was repaired", "transaction_id", h.TransactionID)
 		co.parked = append(co.parked, newRequest(&ledger.Op{TransactionID: h.TransactionID, Apply: func(c *ledger.Case) { c.Repair(h.Lease) }}))
 	}
 	if len(claim.Attempts) == claim.Max { // there may be more than it could take
@@ -310,9 +310,9 @@ func (co *committer) claimed(claim *ledger.Claim) {
 	}
 }
 
-// commitAll commits operations and sets their errors. What the database refuses,
-// and what somebody else holds, is left out; the rest does not suffer. It returns
-// an error if the database is not available.
+// commitAll commits operations and sets their errors. An operation that the database
+// rejects, or whose case somebody else holds, fails alone. It returns an error if the
+// database is unavailable.
 func (co *committer) commitAll(ops []*ledger.Op, claim *ledger.Claim) error {
 	ctx, cancel := context.WithTimeout(context.Background(), co.config.CommitTimeout)
 	err := co.engine.Commit(ctx, ops, claim)
@@ -361,7 +361,7 @@ func fail(ops []*ledger.Op, err error) {
 }
 
 // quarantined returns the operation that keeps an event whose data the database
-// refuses: its body as it came, outside of any case.
+// rejects: its body as it came, outside any case.
 func quarantined(e *ledger.Event, cause error) *ledger.Op {
 	return &ledger.Op{Quarantine: &ledger.Event{
 		ID: e.ID, Raw: e.Raw, Digest: ledger.NewDigest(e.Raw), State: ledger.Quarantined, ReceivedAt: e.ReceivedAt, Metadata: e.Metadata,
@@ -374,8 +374,8 @@ type keptError struct{ cause error }
 
 func (e *keptError) Error() string { return "it was quarantined: " + e.cause.Error() }
 
-// park keeps a request whose case somebody else holds for the next transaction,
-// unless it has waited for too long.
+// park keeps a request, whose case somebody else holds, for the next transaction,
+// unless it has waited too long.
 func (co *committer) park(r *request, now time.Time) bool {
 	if r.since.IsZero() {
 		r.since = now
@@ -388,13 +388,13 @@ func (co *committer) park(r *request, now time.Time) bool {
 	return true
 }
 
-// parkPause is how long what is parked waits until it is tried again.
+// parkPause is how long parked requests wait before they are tried again.
 const parkPause = 20 * time.Millisecond
 
 // pause returns how long to wait for something to do.
 func (co *committer) pause() time.Duration {
 	pause := co.config.PollInterval
-	pause += rand.N(pause/5+1) - pause/10 //nolint:gosec // so that processes do not look all at once
+	pause += rand.N(pause/5+1) - pause/10 //nolint:gosec // so that processes do not all look at once
 	if len(co.parked) > 0 {
 		pause = min(pause, parkPause)
 	}
@@ -404,8 +404,8 @@ func (co *committer) pause() time.Duration {
 	return pause
 }
 
-// noteOutage logs when an outage of the database begins, when it first refuses
-// notifications, and when it ends.
+// noteOutage logs when an outage of the database begins, when notifications are first
+// refused in it, and when it ends.
 func (co *committer) noteOutage(err error, ops []*ledger.Op, start time.Time) {
 	refused := 0
 	for _, op := range ops {

@@ -42,7 +42,7 @@ func WithDefence(window time.Duration, remind func(context.Context, *Case) error
 		case (remind == nil) != (len(before) == 0):
 			return errors.New("give a function and times to call it at, or neither")
 		case len(before) > maxReminders:
-			return fmt.Errorf("%d reminders are more than %d", len(before), maxReminders)
+			return fmt.Errorf("%d reminders are given: at most %d are allowed", len(before), maxReminders)
 		}
 		for i, b := range before {
 			switch {
@@ -64,7 +64,7 @@ func WithDefence(window time.Duration, remind func(context.Context, *Case) error
 
 const maxReminders = 100
 
-// putOff is how long a process without a function for it leaves a reminder to
+// putOff is how long a process that has no function to call leaves a reminder to
 // others.
 const putOff = time.Minute
 

@@ -77,8 +77,9 @@
 // Cases and deadlines. A [Case] is a transaction: it is open while the gateway's
 // last word about any of its external ids is not final. [Inbox.Cases] lists cases,
 // those due soonest first, and [Inbox.Stats] sums what is blocked. With
-// [WithDefence] each open case is due, and a function of yours is called before,
-// durably, until [Inbox.MarkAnswered] is; [Inbox.End] ends a case by hand.
+// [WithDefence] each open case has a due time, and a function of yours is called
+// ahead of it, whatever restarts in between, until [Inbox.MarkAnswered] is called;
+// [Inbox.End] ends a case by hand.
 //
 // Two steps. A step that may fail on its own, such as downloading a receipt, must not
 // fail the step that protects money: [Then] hands a notification to another inbox

@@ -277,12 +277,12 @@ func (r *reads) Stats(ctx context.Context) (Stats, error) {
 
 // Failure is how many events failed with one error.
 type Failure struct {
-	// State is theirs, Dead or Quarantined.
+	// State is the state that they are in, Dead or Quarantined.
 	State State `json:"state"`
 	// Error is the first line of their LastError, at most 200 characters of it. What
 	// is different each time, such as an id, belongs on a later line.
 	Error string `json:"error"`
-	// Events is their number.
+	// Events is how many there are.
 	Events int64 `json:"events"`
 	// LastAt is when the last of them was received.
 	LastAt time.Time `json:"lastAt"`
@@ -295,8 +295,8 @@ func (f Failure) Filter() Filter { return Filter{State: f.State, group: &f.Error
 // maxFailures is how many errors Failures returns.
 const maxFailures = 100
 
-// Failures groups what is dead, or quarantined, by its error, and returns the groups,
-// the largest first, at most 100 of them.
+// Failures groups the events that are dead, or those that are quarantined, by error.
+// It returns at most 100 groups, the largest first.
 func (r *reads) Failures(ctx context.Context, s State) ([]Failure, error) {
 	if s != Dead && s != Quarantined {
 		return nil, invalidf("Failures: the state is %q, and must be %s or %s", s, Dead, Quarantined)

@@ -66,13 +66,13 @@ func TestFolderThatCannotBeSynced(t *testing.T) {
 	c := newEffects(t, s).child()
 	p := spawn(t, c, tracer(t), "-f", "-qq", "-o", os.DevNull, "-P", filepath.Dir(s.Path), "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
 	<-p.ended
-	if text := p.output.tail(); p.err == nil || !strings.Contains(text, "bring the folder to disk") {
+	if text := p.output.tail(); p.err == nil || !strings.Contains(text, "sync the folder") {
 		t.Errorf("%v, and it says %s", p.err, text)
 	}
 }
 
-// TestLeftUnsynced has every sync of the -wal file fail, as for what a killed
-// process has left there: nothing is answered before it is on disk.
+// TestLeftUnsynced has every sync of the -wal file fail, after a killed process has
+// left something there: nothing is answered before that is on disk.
 func TestLeftUnsynced(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
@@ -90,7 +90,7 @@ func TestLeftUnsynced(t *testing.T) {
 
 // TestCheckpointThatFails has every sync of the database fail, which happens when
 // what is in the -wal file is moved there. What is accepted is safe in the -wal file;
-// the log names the disk, and no reader that there is none of.
+// the log names the disk, and not a reader, since there is none.
 func TestCheckpointThatFails(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
@@ -119,7 +119,7 @@ func TestCheckpointThatFails(t *testing.T) {
 	}
 	senders.Wait()
 	text := p.output.tail()
-	if !strings.Contains(text, "could not be moved into the database: its disk fails") || strings.Contains(text, "somebody reads") {
+	if !strings.Contains(text, "could not be moved into the database: its disk fails") || strings.Contains(text, "could not be started over") {
 		t.Errorf("it says %s", text)
 	}
 	p.kill()

@@ -26,7 +26,7 @@ type Inbox struct {
 	committer *committer
 	workers   *workers
 
-	notReminding sync.Once // that this process cannot was logged
+	notReminding sync.Once // logs that this process calls no reminders
 
 	mu       sync.Mutex
 	state    lifecycle
@@ -35,9 +35,9 @@ type Inbox struct {
 	ended    chan struct{} // closed when Stop has done everything
 	endErr   error
 
-	// They end when the purge loop must, when Stop runs out of time, and then when
-	// the callbacks must.
-	purging, hurry, interrupted       context.Context //nolint:containedctx // nobody calls what they are for
+	// They end when the purge loop must end, when Stop runs out of time, and when the
+	// callbacks must end.
+	purging, hurry, interrupted       context.Context //nolint:containedctx // they are signals
 	stopPurging, hurryUp, interruptIt context.CancelFunc
 }
 
@@ -75,8 +75,8 @@ func (in *Inbox) Ready(ctx context.Context) error {
 }
 
 // Start begins to call the receiver, for what this process and others accept from now
-// on, and for what the last process left behind. Notifications are accepted without
-// Start. The workers run until Stop, not until ctx ends.
+// on and for what earlier ones left unfinished. Notifications are accepted before Start
+// too. The workers run until Stop, not until ctx ends.
 func (in *Inbox) Start(ctx context.Context) error {
 	in.mu.Lock()
 	switch {
@@ -100,7 +100,7 @@ func (in *Inbox) Start(ctx context.Context) error {
 		in.starting = nil // it may be tried again
 		return fmt.Errorf("start: %w", err)
 	case in.state == stopping:
-		return errors.New("start: the inbox was stopped in the meantime")
+		return errors.New("start: the inbox was stopped meanwhile")
 	}
 	in.state = started
 	in.engine.Start(in.committer.wake)
@@ -109,8 +109,8 @@ func (in *Inbox) Start(ctx context.Context) error {
 	return nil
 }
 
-// recover settles the attempts that a killed process has left, where nobody else
-// can be at work on them: each counts as failed and is run again at once.
+// recover settles the attempts that a killed process left behind, if no other process
+// can be running them: each counts as failed and is run again at once.
 func (in *Inbox) recover(ctx context.Context) error {
 	attempts, err := in.engine.Held(ctx)
 	if err != nil || len(attempts) == 0 {

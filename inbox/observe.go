@@ -13,8 +13,8 @@ import (
 // Attempt describes how an attempt at a notification, or at a reminder, ended, for
 // metrics.
 type Attempt struct {
-	// Reminder is set if it was at a reminder: then only TransactionID is set of the
-	// key, and the rest of what is the notification's is empty.
+	// Reminder is set if it was at a reminder. Key then has a TransactionID alone, and
+	// the other fields about a notification are empty.
 	Reminder bool
 	// EventID is the notification's [Event].ID.
 	EventID string
@@ -23,9 +23,9 @@ type Attempt struct {
 	Status pixmed.MEDStatus
 	// Number is 1 for the first attempt.
 	Number int
-	// Result is the kind.
+	// Result is how it ended.
 	Result AttemptResult
-	// Err is why, nil when it is done.
+	// Err is why it failed; nil if it did not.
 	Err error
 	// Duration is how long the receiver took.
 	Duration time.Duration
@@ -34,12 +34,12 @@ type Attempt struct {
 	Age time.Duration
 }
 
-// AttemptResult is the kind of an [Attempt]. Its values suit a metric's label.
+// AttemptResult is how an [Attempt] ended. Its values suit a metric's label.
 type AttemptResult string
 
 // The results of attempts.
 const (
-	AttemptDone        AttemptResult = "done"        // the notification is
+	AttemptDone        AttemptResult = "done"        // the notification is done
 	AttemptFailed      AttemptResult = "failed"      // there will be another one
 	AttemptDead        AttemptResult = "dead"        // it was the last one, or the notification was discarded
 	AttemptInterrupted AttemptResult = "interrupted" // by Stop; there will be another one

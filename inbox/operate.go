@@ -79,9 +79,9 @@ func By(name string) ActionOption {
 	}
 }
 
-// Force replays an event although a newer one of its case is done or, if it is
-// quarantined, although it repeats the last accepted one; and deletes a case
-// although something of it is pending. It is for Replay, ReplayAll and Delete.
+// Force replays an event even if a newer one of its case is done or, if it is
+// quarantined, even if it repeats the last accepted one; and deletes a case even if
+// an event of it is pending. It is for Replay, ReplayAll and Delete.
 func Force() ActionOption {
 	return func(a *action) error {
 		switch {
@@ -152,7 +152,7 @@ func (in *Inbox) decide(ctx context.Context, function string, what Action, trans
 	op.Apply = func(c *ledger.Case) {
 		d := decide(c, a.by, note)
 		if left := d == ledger.DecidedAnswered || d == ledger.DecidedEnded; decided != ledger.Decides || !left {
-			decided, summary = d, c.Summary() // and not what it left behind, if its COMMIT was not answered
+			decided, summary = d, c.Summary() // a second run, after a lost COMMIT answer, must not report what the first one did
 		}
 	}
 	if err := in.committer.commit(ctx, op); err != nil {
@@ -182,8 +182,8 @@ func byAndWhen(by string, at time.Time) string {
 }
 
 // Replay makes a dead event pending again at its old place, with all its attempts, or
-// accepts a quarantined one if it is valid by now, as after an update of this module;
-// a resolved event likewise. It returns [ErrNotFound],
+// accepts a quarantined one if it is valid by now, as after an update of this module.
+// A resolved event is treated as what it was before. It returns [ErrNotFound],
 // [ErrNotReplayable], [ErrSuperseded], [pixmed.ErrDuplicate] for a quarantined event
 // that repeats the last accepted one of its case, or why a quarantined body is not
 // valid.
@@ -221,7 +221,7 @@ func (in *Inbox) replay(ctx context.Context, id string, a action) error {
 			c.Note(ledger.Note{EventID: e.ID, Action: string(Replayed), By: a.by})
 		}
 		if result != ledger.ReplayStarted || r != ledger.ReplayUnneeded {
-			result = r // and not what it left behind, if its COMMIT was not answered
+			result = r // a second run, after a lost COMMIT answer, must not report what the first one did
 		}
 	}
 	if err := in.committer.commit(ctx, op); err != nil {
@@ -240,8 +240,8 @@ func (in *Inbox) replay(ctx context.Context, id string, a action) error {
 	return nil
 }
 
-// Discard makes a pending event dead without calling the receiver again, and lets
-// those of its transaction that wait for it run. A redelivery does not revive it;
+// Discard makes a pending event dead without calling the receiver again, so that the
+// events of its transaction that wait for it run. A redelivery does not revive it;
 // Replay does. It returns [ErrNotFound], [ErrNotPending], or [ErrRunning] while
 // the receiver is called for it. To discard from within the receiver, see the
 // function of this name.
@@ -373,8 +373,8 @@ func (in *Inbox) ResolveAll(ctx context.Context, f Filter, note string, opts ...
 	})
 }
 
-// all does something to all events that a filter selects, the oldest first: a newer
-// one of a case that is done would keep the older from being replayed.
+// all does something to all events that a filter selects, the oldest first: once a
+// newer event of a case is done, an older one is not replayed.
 func (in *Inbox) all(ctx context.Context, function string, f Filter, do func(id string) error) (Report, error) {
 	var r Report
 	switch {

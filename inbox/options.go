@@ -116,7 +116,7 @@ func within(name string, n, most int, set func(*config.Config)) Option {
 	})
 }
 
-// longest bounds durations, so that no sum of some overflows.
+// longest bounds durations, so that a sum of a few does not overflow.
 const longest = 100 * 365 * 24 * time.Hour
 
 func duration(name string, d time.Duration, set func(*config.Config)) Option {

@@ -22,7 +22,7 @@ func searchContext(ctx context.Context, text string) (context.Context, context.C
 	return context.WithTimeout(ctx, searchTimeout)
 }
 
-// searchBodies returns a page of quarantined events that hold a text.
+// searchBodies returns a page of quarantined events whose body contains a text.
 func (r *reads) searchBodies(ctx context.Context, f ledger.Filter, text string) (found []*ledger.Event, err error) {
 	folded := ledger.Fold(text)
 	most := f.Limit

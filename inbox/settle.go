@@ -68,8 +68,7 @@ func (s *settler) release() {
 	}
 }
 
-// commit settles an attempt that succeeded in its callback's transaction, if it
-// has one.
+// commit settles a successful attempt in its callback's transaction, if there is one.
 func (s *settler) commit(ctx context.Context, session ledger.Session) error {
 	s.outcome = ledger.Outcome{Done: true}
 	used, err := session.Commit(ctx, s.op())

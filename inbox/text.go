@@ -16,7 +16,7 @@ const (
 	maxLogStack  = 8 << 10 // of a stack in a log line
 )
 
-// isText reports whether a database takes a text.
+// isText reports whether a database accepts a text.
 func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // errorText makes an error's text fit for a column.
@@ -30,8 +30,8 @@ func errorText(err error) string {
 	return "an error without a text"
 }
 
-// invalidText is errorText for why a body is not valid. The first line, by which
-// Failures groups, is the same for all that have the same fault.
+// invalidText is errorText for why a body is not valid. Its first line, by which
+// Failures groups, is the same for all bodies with the same fault.
 func invalidText(err error) string {
 	what := ""
 	if e, ok := errors.AsType[*pixmed.ValidationError](err); ok {

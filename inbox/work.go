@@ -12,7 +12,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// work runs an attempt and settles it. It calls returned when the callback has.
+// work runs an attempt and settles it. It calls returned once the callback has
+// returned.
 func (in *Inbox) work(a *ledger.Attempt, returned func()) {
 	s := in.newSettler(a)
 	switch {
@@ -138,11 +139,11 @@ func isDiscard(err error) bool {
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
-// PutOff wraps an error of a receiver, or of a function of [WithDefence], that has not
-// tried because it is too early: what it calls has asked to be left alone, as
+// PutOff wraps the error of a receiver, or of the function of [WithDefence], that has
+// not tried because it is too early: the service it calls has asked it to wait, as
 // Retry-After does. The attempt does not count, and no observer is told of it. The
-// next one is after wait, but not before the first delay of [WithBackoff] and not
-// after the longest. Like [Discard], it may be wrapped further, but not joined.
+// next one comes after wait, but at least after the first delay of [WithBackoff] and
+// at most after the longest. Like [Discard], it may be wrapped further, but not joined.
 func PutOff(err error, wait time.Duration) error {
 	if err == nil {
 		err = errors.New("put off")

@@ -55,8 +55,8 @@ func noteless(do func(in box, ctx context.Context, id string, opts ...inbox.Acti
 	}
 }
 
-// groupActions are what can be done about a group: the event action of that name, for
-// each of it.
+// groupActions are what can be done about a group: the event action of that name, on
+// each of its events.
 var groupActions = []string{"replay", "resolve"}
 
 // confirmation asks whether something is to be done.
@@ -102,7 +102,7 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, v *confirmation, p
 	h.render(w, r, status, "confirm.html", v)
 }
 
-// form returns an action's note and options, as its form has them.
+// form returns an action's note and options, from its form.
 func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption, err error) {
 	if err := r.ParseForm(); err != nil {
 		if _, long := errors.AsType[*http.MaxBytesError](err); long {
@@ -243,7 +243,7 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 	}
 	h.done()
 	if err != nil {
-		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done on all of a group", "action", v.Action, "done", report.Done, "left_alone", len(report.Skipped), "error", err)
+		h.config.log.ErrorContext(r.Context(), "pixmed: an action on the operations page was not done for all of a group", "action", v.Action, "done", report.Done, "left_alone", len(report.Skipped), "error", err)
 	}
 	said := url.Values{"did": {name + "_all"}, "n": {strconv.Itoa(report.Done)}, "left": {strconv.Itoa(len(report.Skipped))}}
 	if err != nil {
@@ -255,7 +255,7 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 	see(w, r, v.Back, said)
 }
 
-// said returns the message about what an action did, as the address has it.
+// said returns the message about what an action did, which the address says.
 func (p page) said(query url.Values) string {
 	switch did := query.Get("did"); did {
 	case "answer", "end", "replay", "resolve", "retry", "discard", "late":

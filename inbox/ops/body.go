@@ -16,8 +16,8 @@ const (
 	maxDepth    = 32       // up to which a body is indented
 )
 
-// body makes a body fit to read, at most about most bytes of it: indented if it is
-// JSON and stays small, otherwise as it came. shown is how much of it is there.
+// body makes a body readable, or about its first most bytes: indented if it is JSON and
+// stays small, otherwise as it came. shown is how many of its bytes are in the result.
 func body(raw []byte, most int) (readable string, shown int) {
 	shown = min(len(raw), most)
 	if shown == len(raw) && indented(raw, most) <= 2*most {
@@ -29,8 +29,9 @@ func body(raw []byte, most int) (readable string, shown int) {
 	return lines(string(raw[:shown])), shown
 }
 
-// indented returns how long a body becomes when it is indented, or more than twice
-// most once it is that, or nested too deeply.
+// indented returns how long a body becomes when it is indented. If that is more than
+// twice most, or the body is nested too deeply, it returns something larger than twice
+// most.
 func indented(raw []byte, most int) int {
 	size, depth, quoted := len(raw), 0, false
 	for i := 0; i < len(raw); i++ {

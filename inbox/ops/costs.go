@@ -10,10 +10,10 @@ import (
 // one may have thousands.
 const wholeCases = 2
 
-// turn lets as many at a time through as it has room for.
+// turn lets through as many at a time as it has room for.
 type turn chan struct{}
 
-// wait waits for that, and returns what to call at the end.
+// wait waits for room, and returns the function to call at the end.
 func (t turn) wait(ctx context.Context) (done func(), err error) {
 	select {
 	case t <- struct{}{}:

@@ -1,8 +1,8 @@
-// Package ops has a page for those who operate a durable inbox. Its first screen
+// Package ops is a web page for those who operate a durable inbox. Its first screen
 // says how much money is blocked, which cases must be answered today, and what
 // failed for good, grouped by error. A case has its timeline, and what a person can
 // do about it: mark it as answered, end it, replay, resolve, retry or discard a
-// notification; replay and resolve work for all of a group at once.
+// notification. Replay and resolve also work on a whole group.
 //
 //	page, err := ops.NewHandler(in, ops.WithBasicAuth("ops", password))
 //	…
@@ -23,8 +23,8 @@
 //
 // Counts are kept for three seconds (the chart, for a minute), and computed by one
 // request while others wait. Searches run one at a time, for at most three seconds
-// each, and two cases are read at a time. Bodies are on the page of a case alone, and
-// shown in part if they are long. So the page needs a few of the connections that the
+// each, and two cases are read at a time. Only the page of a case shows bodies, and
+// only a part of long ones. So the page needs a few of the connections that the
 // inbox has for reading, and none of those that accept notifications, call the
 // receiver or answer Ready.
 //
@@ -40,9 +40,9 @@
 // stranger behind the same proxy does not lock them out. Each failed login is logged
 // and counted, see [Handler.FailedLogins].
 //
-// What another site's page asks for is refused, whether it reads or changes
-// something. That includes links from other sites: the answer is a page that says so,
-// and has a link to what was asked for, which works. Browsers say where a request
+// What another site's page requests is refused, whether it reads or changes
+// something. That includes links from other sites: the answer is a page that says so
+// and links to what was requested; that link works. Browsers say where a request
 // comes from (Sec-Fetch-Site) over https and from loopback only: serve it over https.
 // Nothing is cached, nothing is loaded from elsewhere, no script runs, and receipts
 // are attachments.

@@ -55,7 +55,7 @@ func newLogin(user, password string) (*login, error) {
 	return &login{user: user, verify: v, known: rand.Text(), failures: make(map[netip.Prefix]failures)}, nil
 }
 
-// admit lets a request pass that has the password, and otherwise answers it.
+// admit lets a request with the password pass, and answers any other.
 func (p *login) admit(w http.ResponseWriter, r *http.Request, now time.Time, log *slog.Logger) bool {
 	user, _, given := r.BasicAuth()
 	known := p.isKnown(r)
@@ -142,8 +142,8 @@ func (p *login) isKnown(r *http.Request) bool {
 	return false
 }
 
-// addressOf returns where a request comes from, and for IPv6 the network, of which
-// one person has all addresses. What has no address, as behind a Unix socket, is the
+// addressOf returns where a request comes from: for IPv6 the network, since one person
+// has all its addresses. Without an address, as behind a Unix socket, it returns the
 // zero Prefix.
 func addressOf(r *http.Request) netip.Prefix {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -160,7 +160,7 @@ func addressOf(r *http.Request) netip.Prefix {
 
 // FailedLogins returns how many logins with a wrong user or password there were since
 // the handler was made, for a metric; without [WithBasicAuth], 0. Those that had to
-// wait are not among them, since their password was not looked at.
+// wait do not count, since their password was not checked.
 func (h *Handler) FailedLogins() int64 {
 	p := h.config.login
 	if p == nil {

@@ -157,8 +157,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// fromElsewhere reports whether another site's page sent a request, to read as well
-// as to change something: to read takes the database's time.
+// fromElsewhere reports whether another site's page sent a request, be it to change
+// something or to read, which takes the database's time.
 func fromElsewhere(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
@@ -183,7 +183,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request) {
 	h.render(w, r, http.StatusForbidden, "error.html", v)
 }
 
-// noRoute answers what no pattern is for.
+// noRoute answers a request that matches no pattern.
 func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
 	probe := &discard{header: make(http.Header)}
 	handler, _ := h.mux.Handler(r)
@@ -231,7 +231,8 @@ func (h *Handler) page(r *http.Request) page {
 	return p
 }
 
-// root is the relative address of the first page: nobody says where it is mounted.
+// root is the relative address of the first page: the handler does not know where it is
+// mounted.
 func root(r *http.Request) string {
 	if depth := strings.Count(r.URL.EscapedPath(), "/") - 1; depth > 0 {
 		return strings.Repeat("../", depth)
@@ -258,13 +259,13 @@ type failure struct {
 	Link    string
 }
 
-// errors of the page's own.
+// The page's own errors.
 var (
 	errNoReceipt  = errors.New("there is no receipt")
 	errSearchBusy = errors.New("the search takes too long, or waits for others")
 	errBadRequest = errors.New("invalid address")
 	errNoPage     = errors.New("there is no such page")
-	errMethod     = errors.New("the address does not take such a request")
+	errMethod     = errors.New("the address does not accept such a request")
 	errGroupGone  = errors.New("nothing fails with this error any more")
 	errNote       = errors.New("the note is too long")
 	errNoText     = errors.New("the note is no valid text")
@@ -313,7 +314,7 @@ func problemOf(err error) (status int, text string) {
 	return http.StatusInternalServerError, "failed"
 }
 
-// fail shows a page for an error. What it is in detail is for the log.
+// fail shows a page for an error. The details are for the log.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, key := problemOf(err)
 	if status >= http.StatusInternalServerError {
@@ -325,7 +326,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.render(w, r, status, "error.html", v)
 }
 
-// render writes a page once all of it is made.
+// render writes a page once all of it is rendered.
 func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, name string, v any) {
 	var b bytes.Buffer
 	if err := h.pages.ExecuteTemplate(&b, name, v); err != nil {

@@ -290,7 +290,7 @@ func TestAnswers(t *testing.T) {
 		"no receipt":      {s.get(t, "/case/"+dead.Key.TransactionID+"/receipt"), http.StatusNotFound, "no receipt for this transaction"},
 		"style":           {s.get(t, "/style.css"), http.StatusOK, "--ink"},
 		"HEAD":            {s.do(t, http.MethodHead, "/", nil, nil), http.StatusOK, ""},
-		"wrong method":    {s.do(t, http.MethodDelete, "/event/"+dead.ID, nil, nil), http.StatusMethodNotAllowed, "does not take"},
+		"wrong method":    {s.do(t, http.MethodDelete, "/event/"+dead.ID, nil, nil), http.StatusMethodNotAllowed, "does not accept"},
 		"act on no case":  {s.post(t, "/case/"+none+"/answer", nil), http.StatusNotFound, "Case not found"},
 		"act on no event": {s.post(t, "/event/"+none+"/replay", nil), http.StatusNotFound, "Case not found"},
 		"act on no group": {s.post(t, "/failures/dead/x/replay", nil), http.StatusNotFound, "any more"},

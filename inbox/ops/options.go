@@ -56,8 +56,8 @@ func newConfig(opts []Option) (*config, error) {
 }
 
 // WithBasicAuth asks for a user and a password (HTTP Basic), which are compared in
-// constant time. The user is who did what is done, unless [WithUser] is given. Use it
-// behind https only.
+// constant time. What is done is recorded with that user, unless [WithUser] is given.
+// Use it behind https only.
 func WithBasicAuth(user, password string) Option {
 	return Option{"WithBasicAuth", func(c *config) (err error) {
 		c.authenticated = true
@@ -143,8 +143,8 @@ func WithReadOnly() Option {
 	}}
 }
 
-// WithLogger sets the logger, which is told of actions, of failed logins and of what
-// fails. Default slog.Default().
+// WithLogger sets the logger of failed logins and of whatever else fails; the inbox
+// itself logs what is done. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {
 	return Option{"WithLogger", func(c *config) error {
 		if l == nil {

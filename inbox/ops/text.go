@@ -9,8 +9,8 @@ import (
 	"golang.org/x/text/language"
 )
 
-// texts are all texts of the pages, by language. Those that a number stands before
-// have a singular and a plural, with a bar between them.
+// texts are all texts of the pages, by language. Those that follow a number have a
+// singular and a plural, with a bar between them.
 var texts = map[string]map[string]string{
 	"en": {
 		"title":    "MED inbox",
@@ -169,7 +169,7 @@ var texts = map[string]map[string]string{
 		"cross_site":         "Another site led here, and nothing was read or changed. If you want to see this page, open it yourself.",
 		"open_page":          "Open the page",
 		"no_page":            "There is no such page.",
-		"method_not_allowed": "This address does not take such a request.",
+		"method_not_allowed": "This address does not accept such a request.",
 		"note_too_long":      "The note is longer than 4,096 bytes.",
 		"note_no_text":       "The note holds something other than text: nothing was changed.",
 	},
@@ -350,7 +350,7 @@ func languageOf(acceptLanguage string) string {
 	return "en"
 }
 
-// speech says things in a language, and at a place.
+// speech writes texts, numbers and times in a language and for a time zone.
 type speech struct {
 	Lang     string
 	T        map[string]string

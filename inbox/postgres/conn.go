@@ -16,26 +16,25 @@ import (
 
 // txOptions are those of every transaction: in any other isolation level a
 // statement would not see what was committed while the one before it waited. The
-// access mode is the server's default: a server that was set read-only, as in a
-// failover that keeps sockets open, must not be written.
+// access mode is the server's default: nothing may be written to a server that was set
+// read-only, as in a failover that keeps sockets open.
 var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 // How long a transaction waits for a case that another one holds. The committer's
-// waits only for cases that somebody has created and not committed, and tries
-// again later: others must not wait with it.
+// waits only for cases that somebody has created and not committed, and then tries
+// again later, so that others do not wait with it.
 const (
 	lockTimeout       = 2 * time.Second
 	commitLockTimeout = 50 * time.Millisecond
 )
 
-// sqlSettings sets what a transaction needs, for itself or for its session: a
-// commit must be on disk. Locks must not be waited for until the senders have given
-// up, and whoever waits too long must be told from what fails. What is frozen must
-// not keep its locks. To plan these statements takes longer than to run them; but a
-// plan that is kept, and was made while a table was small, must not be one that
-// reads all of it.
+// sqlSettings sets what a transaction needs, for itself or for its session. A commit
+// must be on disk. A wait for a lock must end before the senders give up, with an error
+// that tells it from a failure. A frozen process must not keep its locks. Planning these
+// statements takes longer than running them, so plans are kept; but a plan that was made
+// while a table was small must not read all of it.
 func sqlSettings(local string) string {
 	return `SELECT set_config('lock_timeout', $1, ` + local + `), set_config('idle_in_transaction_session_timeout', $2, ` + local + `),
 	set_config('statement_timeout', '0', ` + local + `), set_config('plan_cache_mode', 'force_generic_plan', ` + local + `), set_config('enable_seqscan', 'off', ` + local + `),
@@ -44,7 +43,7 @@ func sqlSettings(local string) string {
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
-// errExhausted is not the server's fault.
+// errExhausted is not the server's fault: another connection would not help.
 var errExhausted = errors.New("all connections of the pool are in use: raise its MaxConns (pool_max_conns in the URL)")
 
 // connect makes sure that the committer has a connection.
@@ -67,8 +66,8 @@ func (s *engine) connect(ctx context.Context) error {
 	return err
 }
 
-// drop gives the committer's connection up. It is closed, so that nobody else gets
-// its settings.
+// drop gives up the committer's connection and closes it, so that nobody else gets its
+// settings.
 func (s *engine) drop() {
 	if s.conn == nil {
 		return
@@ -80,9 +79,9 @@ func (s *engine) drop() {
 	s.conn = nil
 }
 
-// reset makes the pool give up all connections, since those that are idle lead to
-// where the one that failed did: a server that is gone or read-only now, or
-// nowhere. It does so once a second at most.
+// reset makes the pool give up all its connections: idle ones lead where the one that
+// failed led, to a server that is gone or read-only now, or nowhere. It does so once a
+// second at most.
 func (s *engine) reset() {
 	now := time.Now().UnixNano()
 	if last := s.resetAt.Load(); now-last > int64(time.Second) && s.resetAt.CompareAndSwap(last, now) {
@@ -90,7 +89,7 @@ func (s *engine) reset() {
 	}
 }
 
-// classify says what an error means to those who asked for a commit.
+// classify wraps the error of a commit in what it means to the committer.
 func classify(err error) error {
 	switch {
 	case err == nil:
@@ -110,7 +109,7 @@ func isLockError(err error) bool {
 	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "40001")
 }
 
-// isDataError reports whether the database refuses what it was given, and works.
+// isDataError reports whether the database works and rejects what it was given.
 func isDataError(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -134,8 +133,8 @@ func isConnError(err error) bool {
 	return e.Code == readOnly || class == "57" && e.Code != cancelled || class == "08" || e.Severity == "FATAL"
 }
 
-// Codes of errors: that of a server that must not be written, and that of a
-// statement that somebody has cancelled.
+// Codes of errors: of a server that is read-only, and of a statement that somebody has
+// cancelled.
 const (
 	readOnly  = "25006"
 	cancelled = "57014"
@@ -144,8 +143,8 @@ const (
 // class returns the class of an error's code.
 func class(e *pgconn.PgError) string { return e.Code[:min(2, len(e.Code))] }
 
-// poolerChecks is how often it is looked for a pooler: one that spreads its clients
-// over its sessions may look like none.
+// poolerChecks is how many times checkPooler looks for a pooler: one that spreads its
+// clients over its sessions may look like none.
 const poolerChecks = 3
 
 // checkPooler checks whether the database is behind a pooler in transaction

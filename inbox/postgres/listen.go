@@ -7,10 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Other processes learn by a notification that something is due which this one
-// does not take. It is sent in a transaction of its own, since its lock would make
-// accepts wait for each other, and not too often. What is lost of it costs no more
-// than the pause until the next look.
+// A notification tells other processes that something is due which this one does not
+// take. It is sent in a transaction of its own, since its lock would make accepts wait
+// for each other, and not too often. A lost one costs no more than the pause until the
+// next look.
 const (
 	notifyPause    = 20 * time.Millisecond
 	reconnectPause = time.Second
@@ -52,8 +52,8 @@ func (s *engine) Start(wake func()) {
 	}
 }
 
-// listenLoop listens for what others tell. That it cannot is logged once, and not
-// while the committer has no connection either, which logs it then.
+// listenLoop listens to other processes. It logs once that it cannot, and not while the
+// committer has no connection either, since that is logged too.
 func (s *engine) listenLoop(wake func()) {
 	for failures, logged := 0, false; s.background.Err() == nil; s.pause(reconnectPause) {
 		err := s.listen(wake, func() { failures, logged = 0, false })

@@ -25,9 +25,9 @@ UPDATE {schema}.settings SET defence = nullif($1::bigint, 0), reminders = $2::bi
 	sqlShareDefence = `LOCK TABLE {schema}.settings IN ROW SHARE MODE`
 	sqlLockDefence  = `LOCK TABLE {schema}.settings IN EXCLUSIVE MODE`
 
-	// When the reminder of an open case is called under the settings as they are: the
-	// first one that is planned. If that one was tried, and waits for its retry, the
-	// retry, or the one after it if that is earlier.
+	// When the next reminder of an open case is called, as the settings are now: at the
+	// first planned time. If that reminder was tried and waits for its retry: at the
+	// retry, or at the planned time after it if that is earlier.
 	sqlFirstPlanned = plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
 	sqlTried        = `coalesce(` + sqlFirstPlanned + ` <= c.tried_at, false)`
 	sqlReplanned    = `CASE WHEN ` + sqlTried + `
@@ -39,7 +39,7 @@ UPDATE {schema}.settings SET defence = nullif($1::bigint, 0), reminders = $2::bi
 SELECT c.transaction_id::text, c.opened_at, ` + sqlMustMove + `
 FROM {schema}.cases c WHERE open AND (opened_at, transaction_id) > ($1, $2::text::uuid) ORDER BY opened_at, transaction_id LIMIT $3`
 
-	// sqlReplan leaves out what somebody else holds.
+	// sqlReplan skips the cases that somebody else holds.
 	sqlReplan = `
 WITH n AS (
 	SELECT c.transaction_id, ` + sqlReplanned + ` AS at, ` + sqlTried + ` AS tried
@@ -108,12 +108,12 @@ const (
 	defenceLockTimeout = commitLockTimeout / 2
 	defenceRetryPause  = 50 * time.Millisecond
 
-	// replanBatch is how many cases are looked at, and moved, in one transaction, for
-	// which accepts of the same cases wait.
+	// replanBatch is how many cases are looked at, and moved, in one transaction; accepts
+	// of the same cases wait for it.
 	replanBatch = 500
 )
 
-// untilFree does something again until nobody else holds what it needs.
+// untilFree calls do until nobody else holds what it needs.
 func (s *engine) untilFree(ctx context.Context, do func() error) error {
 	for {
 		err := do()
@@ -131,8 +131,7 @@ func (s *engine) untilFree(ctx context.Context, do func() error) error {
 // errHeld means that others hold some of the cases.
 var errHeld = errors.New("another transaction holds a case")
 
-// replan plans the reminders of the open cases again, where they are not as the
-// settings say.
+// replan moves the reminders of the open cases to where the settings plan them.
 func (s *engine) replan(ctx context.Context) error {
 	var openedAt time.Time
 	id, held := uuid.Nil.String(), false
@@ -164,8 +163,8 @@ func (s *engine) replan(ctx context.Context) error {
 	return nil
 }
 
-// alone runs a statement in a transaction that has a lock on the settings, and
-// returns how many rows it has changed.
+// alone runs a statement in a transaction that holds a lock on the settings, and
+// returns how many rows it changed.
 func (s *engine) alone(ctx context.Context, lock, sql string, args ...any) (changed int64, err error) {
 	err = pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", millis(defenceLockTimeout)); err != nil {

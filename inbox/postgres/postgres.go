@@ -41,10 +41,10 @@ func WithSchema(name string) inbox.Option {
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,45}$`)
 
-// WithPollOnly makes the inbox ask for work that other processes have accepted ten
-// times a second, instead of listening for it, and sets what it needs in each
-// transaction instead of once for each connection. A pooler such as PgBouncer in
-// transaction mode needs it. There, set the pool's DefaultQueryExecMode to
+// WithPollOnly makes the inbox look ten times a second for work that other processes
+// have accepted, instead of listening for it, and set what it needs in each transaction
+// instead of once for each connection. Use it with a pooler in transaction mode, such
+// as PgBouncer. There, set the pool's DefaultQueryExecMode to
 // pgx.QueryExecModeExec too, unless the pooler knows prepared statements.
 func WithPollOnly() inbox.Option {
 	return option("WithPollOnly", func(c *config.Config) error {
@@ -58,7 +58,7 @@ func option(name string, set func(*config.Config) error) inbox.Option {
 }
 
 // ownConns is how many connections the inbox needs beside those of callbacks that
-// use [Tx]: the committer's, the listener's, and one for looking around.
+// use [Tx]: the committer's, the listener's, and one for everything else.
 const ownConns = 3
 
 // Open opens the inbox in a database and brings its tables up to date, which is
@@ -161,7 +161,7 @@ type engine struct {
 	conn     *pgxpool.Conn // the committer's own, nil until it is needed
 	lost     []lostClaim   // claims whose COMMIT was not answered
 	floor    floor
-	outdated bool        // that the tables are newer was logged
+	outdated bool        // whether it was logged that the tables are newer
 	works    atomic.Bool // whether the committer's last transaction did
 	resetAt  atomic.Int64
 

@@ -20,8 +20,8 @@ SELECT c.transaction_id::text, c.updated_at, run_at IS NULL AND (dead = 0 OR $4)
 FROM {schema}.cases c WHERE NOT open AND updated_at <= clock_timestamp() - $3 * interval '1 microsecond' AND (updated_at, transaction_id) > ($1, $2::text::uuid)
 ORDER BY updated_at, transaction_id LIMIT $5`
 
-	// sqlPurgeCases deletes them. A case that somebody holds is left for the next
-	// time, and one that something has happened to is looked at again.
+	// sqlPurgeCases deletes them. It leaves a case that somebody holds for the next
+	// time, and one to which something has happened meanwhile.
 	sqlPurgeCases = `
 WITH old AS (
 	SELECT transaction_id FROM {schema}.cases c

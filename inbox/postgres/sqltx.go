@@ -16,7 +16,7 @@ type sqlSession struct {
 	db *sql.DB
 	tx *sql.Tx
 
-	closing   atomic.Bool // what ends is ours
+	closing   atomic.Bool // the inbox ends it, and not the callback
 	misplaced atomic.Bool // the callback has called Commit or Rollback
 }
 

@@ -25,8 +25,8 @@ var ErrTxManaged = errors.New("the inbox itself commits the transaction of a cal
 var ErrNoTx = errors.New("there is no transaction of a callback in this context")
 
 // Tx returns the transaction of a callback that an inbox in PostgreSQL calls, and
-// false in any other context. It is begun when Tx or [SQLTx] is called first. What
-// is written in it happens exactly once: it commits together with the fact that
+// false in any other context. It begins at the first call of Tx or [SQLTx]. What is
+// written in it happens exactly once: it commits together with the fact that
 // the notification is done, and not at all if the callback fails or another
 // attempt has taken over meanwhile. It reads committed rows.
 //
@@ -121,7 +121,7 @@ func (s *session) beginTx(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a connection of the pool, of which there are too few for all workers: %w", ctx.Err())
 	}
-	// By way of database/sql's driver, which can then be given to SQLTx.
+	// Through the driver of database/sql, so that SQLTx can have the connection too.
 	conn, err := stdlib.GetPoolConnector(s.engine.pool).Connect(ctx)
 	if err != nil {
 		<-s.engine.transacting

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// walPages is after how many pages of 4 KiB SQLite starts the -wal file over by
-	// itself: when a transaction ends in a moment in which nobody reads.
+	// walPages is the size of the -wal file, in pages of 4 KiB, from which on SQLite
+	// starts it over by itself, once a transaction ends while nobody reads.
 	walPages = 10_000
 
-	// walStep is by how much the -wal file may grow until that moment is made. It is
-	// a little more than walPages.
+	// walStep is how many bytes the -wal file may grow before the inbox makes such a
+	// moment. It is a little more than walPages.
 	walStep = 44 << 20
 
 	// openPatience and closePatience are how long Open and Close wait for readers.
@@ -25,16 +25,16 @@ const (
 	busyTimeout   = 10 * time.Second
 )
 
-// wal keeps the -wal file small. Under load somebody always reads, so that SQLite
-// would never start it over; and the longer it is, the slower is every read.
+// wal keeps the -wal file small. Under load somebody always reads, so SQLite would
+// never start it over; and the longer it is, the slower every read is.
 type wal struct {
 	mu    sync.Mutex
 	limit int64 // in bytes
 }
 
-// trimWAL starts the -wal file over if it has outgrown its limit. Who reads for
-// longer than writers are made to wait, such as a backup, keeps it from that until
-// it has grown by another step.
+// trimWAL starts the -wal file over if it has outgrown its limit. If somebody, such as
+// a backup, reads for longer than writers may be made to wait, it tries again when the
+// file has grown by another step.
 func (s *engine) trimWAL() {
 	if !s.wal.mu.TryLock() { // another transaction has ended
 		return
@@ -54,7 +54,7 @@ func (s *engine) trimWAL() {
 		s.log.Error("pixmed: the -wal file could not be moved into the database: its disk fails", "path", s.path+"-wal", "mebibytes", file.Size()>>20, "error", err)
 		return
 	}
-	s.log.Warn("pixmed: the -wal file could not be started over: somebody reads the database for long, such as a backup; reads are slower until that ends",
+	s.log.Warn("pixmed: the -wal file could not be started over: somebody, such as a backup, has been reading the database for a long time; reads are slower until that ends",
 		"path", s.path+"-wal", "mebibytes", file.Size()>>20)
 }
 
@@ -62,16 +62,16 @@ func (s *engine) trimWAL() {
 func (s *engine) checkpointAtOpen(ctx context.Context) error {
 	done, err := s.checkpoint(ctx, openPatience)
 	if err != nil {
-		return fmt.Errorf("bring to disk what the last process has left in the -wal file: %w", err)
+		return fmt.Errorf("sync what the last process has left in the -wal file: %w", err)
 	}
 	if !done {
-		return fmt.Errorf("somebody has been reading the database for %v, which keeps what the last process has left in the -wal file from being brought to disk: end that and try again", openPatience)
+		return fmt.Errorf("sync what the last process has left in the -wal file: somebody has been reading the database for %v, which prevents it: end that and try again", openPatience)
 	}
 	return nil
 }
 
 // checkpoint syncs what is in the -wal file, moves it to the main one, and empties
-// it. done is false if somebody has been reading all the time.
+// it. done is false if somebody was reading all the time.
 func (s *engine) checkpoint(ctx context.Context, patience time.Duration) (done bool, err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// sqlDue finds what is due, each with the place of what is run or settled: that
-	// which is named in the row, whose attempt did not end in time; or the lowest
-	// pending event, if its time has come; otherwise the reminder.
+	// sqlDue finds the cases that are due, each with the place of what is to be run or
+	// settled: what the row names, if its attempt did not end in time; otherwise the
+	// lowest pending event, if its time has come; otherwise the reminder.
 	sqlDue = `
 SELECT c.id, c.transaction_id, c.held, CASE WHEN c.held THEN c.running WHEN c.remind_at <= ?1 AND coalesce(c.event_at > ?1, 1) THEN -1 ELSE coalesce((
 	SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1), 0) END,
@@ -111,7 +111,7 @@ func (d *due) reminder(lease int64, since time.Time, now int64) *ledger.Attempt 
 	return a
 }
 
-// heads reads the events that are leased. What is left of cases has none.
+// heads reads the events that are leased. A case that then remains in cases has none.
 func (t *txn) heads(made *ledger.Claim, lease int64, since time.Time, cases map[int64]due, places map[int64]int64, list string) (err error) {
 	rows, err := t.query(t.engine.stmts.heads, list)
 	if err != nil {

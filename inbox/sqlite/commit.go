@@ -20,7 +20,7 @@ func (s *engine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim
 		claim = nil
 	}
 	if err := s.checkDisk(); err != nil && slices.ContainsFunc(ops, addsData) {
-		// What is left of the disk is for those that were accepted.
+		// The room that is left is for what was accepted before.
 		rest := slices.DeleteFunc(slices.Clone(ops), addsData)
 		for _, op := range ops {
 			if addsData(op) {
@@ -38,7 +38,7 @@ func (s *engine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim
 // and must fail when there is little room on the disk.
 func addsData(op *ledger.Op) bool { return op.New != nil || op.Quarantine != nil || op.Probe }
 
-// classify says what an error means to those who asked for a commit.
+// classify wraps the error of a commit in what it means to the committer.
 func classify(err error) error {
 	switch {
 	case err == nil:
@@ -50,7 +50,7 @@ func classify(err error) error {
 	}
 }
 
-// isDataError reports whether the database refuses what it was given, and works.
+// isDataError reports whether the database works and rejects what it was given.
 func isDataError(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT || e.Code()&0xff == sqlite3.SQLITE_TOOBIG || e.Code()&0xff == sqlite3.SQLITE_MISMATCH)
@@ -113,9 +113,8 @@ func (s *engine) transact(do func(*txn) error) (err error) {
 
 const sqlOwner = `SELECT owner FROM settings`
 
-// checkOwner fails when another process has opened the file meanwhile, which the
-// lock could not keep from it: somebody has deleted the lock's file, or the file
-// system has lost the lock.
+// checkOwner fails when another process has opened the file meanwhile. The lock did
+// not prevent that: somebody has deleted its file, or the file system has lost it.
 func (t *txn) checkOwner() error {
 	var owner int64
 	if err := t.row(t.engine.stmts.owner).Scan(&owner); err != nil {

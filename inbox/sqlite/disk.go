@@ -9,8 +9,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// checkFile fails when there is nothing left of the file: SQLite goes on writing to
-// one that was moved or deleted, and whatever it writes is gone at the next start.
+// checkFile fails when the file is no longer at its path: SQLite goes on writing to a
+// file that was moved or deleted, and the next start does not find what it wrote.
 func (s *engine) checkFile() error {
 	if file, err := os.Stat(s.path); err != nil || !os.SameFile(file, s.file) {
 		return fmt.Errorf("%s is no longer the file that was opened: it was moved or deleted; put it back, or restart the process", s.path)
@@ -18,7 +18,7 @@ func (s *engine) checkFile() error {
 	return nil
 }
 
-// diskCheckEvery is how old what is known of the disk may be.
+// diskCheckEvery is how old the last look at the disk may be.
 const diskCheckEvery = 500 * time.Millisecond
 
 // checkDisk fails when there is little room on the disk.

@@ -37,7 +37,7 @@ func owns(info fs.FileInfo) bool {
 // knowsModes reports whether the mode of a file says who may read it.
 const knowsModes = true
 
-// syncFolder brings the names in a folder to disk.
+// syncFolder syncs the names in a folder.
 func syncFolder(path string) error {
 	folder, err := os.Open(path) //nolint:gosec // the path is the caller's
 	if err != nil {

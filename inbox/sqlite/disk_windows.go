@@ -25,5 +25,5 @@ func owns(fs.FileInfo) bool { return true }
 // knowsModes reports whether the mode of a file says who may read it.
 const knowsModes = false
 
-// syncFolder brings the names in a folder to disk, which Windows does by itself.
+// syncFolder syncs the names in a folder, which Windows does by itself.
 func syncFolder(string) error { return nil }

@@ -14,8 +14,8 @@ import (
 // maxLinks is how many symbolic links a path may lead through.
 const maxLinks = 40
 
-// resolve returns the one name that all names of a file have, since the lock lies
-// beside it. The file need not exist, its folder must.
+// resolve returns the path to which all paths of a file lead, since the lock's file is
+// beside it. The file need not exist; its folder must.
 func resolve(path string) (string, error) {
 	switch {
 	case path == "":
@@ -36,8 +36,8 @@ func resolve(path string) (string, error) {
 		}
 		path = filepath.Join(folder, filepath.Base(path))
 		target, err := os.Readlink(path)
-		if err != nil { // it is a file, or there is nothing yet
-			return path, nil //nolint:nilerr // what else is wrong with it is found when it is opened
+		if err != nil { // it is a file, or does not exist yet
+			return path, nil //nolint:nilerr // whatever else is wrong with it, opening it fails
 		}
 		if path = target; !filepath.IsAbs(target) {
 			path = filepath.Join(folder, target)
@@ -46,8 +46,8 @@ func resolve(path string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-// ensureFile creates the file if there is none. Where it may not be written it
-// fails; SQLite would open it, and refuse every write.
+// ensureFile creates the file if there is none. It fails if the file may not be
+// written: SQLite would open such a file and then reject every write.
 func ensureFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the caller's
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *engine) checkOurs(ctx context.Context) error {
 	}
 	mode := "mode=ro"
 	if exists(s.path + "-journal") {
-		mode = "mode=rw" // what a crash has cut off is rolled back, as by whoever opens the file
+		mode = "mode=rw" // SQLite rolls back what a crash has cut off, whoever opens the file
 	}
 	db, err := sql.Open("sqlite", plainDSN(s.path, mode, pragma(fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))))
 	if err != nil {

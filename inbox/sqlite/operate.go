@@ -15,9 +15,9 @@ const (
 	sqlDeleteNote = `DELETE FROM notes WHERE event_id = ? AND transaction_id IS NULL`
 
 	sqlSetDefence = `UPDATE settings SET defence = ?1, reminders = ?2 WHERE defence <> ?1 OR reminders <> ?2`
-	// When the reminder of an open case is called under the settings as they are: the
-	// first one that is planned. If that one was tried, and waits for its retry, the
-	// retry, or the one after it if that is earlier.
+	// When the next reminder of an open case is called, as the settings are now: at the
+	// first planned time. If that reminder was tried and waits for its retry: at the
+	// retry, or at the planned time after it if that is earlier.
 	sqlFirstPlanned = plannedOf + `c.opened_at` + plannedAfter + `c.reminded_at` + plannedEnd
 	sqlTried        = `coalesce(` + sqlFirstPlanned + ` <= c.tried_at, 0)`
 	sqlReplanned    = `CASE WHEN ` + sqlTried + `

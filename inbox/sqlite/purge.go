@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	purgeLook  = 1000 // how many cases are looked at, by a reader
-	purgeBatch = 50   // how many are deleted in one transaction, for which accepts wait
+	purgeLook  = 1000 // how many cases are looked at, on a reading connection
+	purgeBatch = 50   // how many are deleted in one transaction; accepts wait for it
 )
 
 const (
@@ -57,7 +57,7 @@ func (s *engine) Purge(ctx context.Context, after ledger.Cursor, age time.Durati
 	return deleted, next, errors.Join(err, ctx.Err())
 }
 
-// oldCases finds what may be deleted, without the writer.
+// oldCases finds what may be deleted, on a reading connection.
 func (s *engine) oldCases(ctx context.Context, after ledger.Cursor, before int64, includeDead bool) (old []string, next ledger.Cursor, err error) {
 	since := int64(0)
 	if !after.At.IsZero() {
@@ -87,7 +87,7 @@ func (s *engine) oldCases(ctx context.Context, after ledger.Cursor, before int64
 	return old, next, rows.Err()
 }
 
-// purgeCases deletes those of the cases to which nothing has happened meanwhile.
+// purgeCases deletes the cases to which nothing has happened since they were found.
 func (s *engine) purgeCases(ids []string, before int64) (deleted int64, err error) {
 	list, err := json.Marshal(ids)
 	if err != nil {

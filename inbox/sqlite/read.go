@@ -14,8 +14,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// shown are further columns of an event on a page, which its case's row knows: when it
-// runs next, and whether it is running.
+// shown are further columns of an event on a page, computed from its case's row: when
+// it runs next, and whether it is running.
 const shown = `, coalesce(CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
 	SELECT 1 FROM events b INDEXED BY events_pending WHERE b.case_id = e.case_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
 	FROM cases c WHERE c.id = e.case_id) END, 0),
@@ -69,7 +69,7 @@ SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transact
 	sqlFailures   = `
 SELECT ` + sqlGroup + `, count(*), max(received_at) FROM events INDEXED BY events_rest
 WHERE state = ?1 AND state <> 'done' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?2`
-	// sqlGroup is what tells an event's failure apart.
+	// sqlGroup is the text by which failures are grouped.
 	sqlGroup = `substr(last_error, 1, min(` + ledger.FailureText + `, instr(last_error || char(10), char(10)) - 1))`
 )
 
@@ -136,7 +136,7 @@ func listQuery(f ledger.Filter) (query string, args []any) {
 	where("id < ?", f.To)
 	where("id < ?", f.Before)
 	if f.State != "" && f.State != ledger.Done {
-		query += " AND state <> 'done'" // which is what the smaller index is of
+		query += " AND state <> 'done'" // so that it reads events_rest, the smaller index
 	}
 	where("state = ?", string(f.State))
 	where("instr(last_error, ?) > 0", f.Error)
@@ -174,7 +174,7 @@ func casesQuery(f ledger.CaseFilter) (query string, args []any) {
 			query = strings.Replace(query, "cases c ", "cases c INDEXED BY "+index+" ", 1)
 		}
 	}
-	switch f.State { // and not by when they opened: few are in it
+	switch f.State { // few cases are in one, so it is not read by when they opened
 	case ledger.Pending:
 		by("cases_waiting")
 		where("c.event_at IS NOT NULL AND c.open = ?", !f.Ended)

@@ -13,8 +13,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// readTimeout is how long one read of a [reader] beside a running server may take:
-// for as long as somebody reads, the -wal file grows.
+// readTimeout is how long one read of a [reader] beside a running server may take: the
+// -wal file grows while somebody reads.
 const readTimeout = 5 * time.Second
 
 // OpenReader opens the file of an inbox for reading, beside the process that has it
@@ -42,7 +42,7 @@ func openReader(ctx context.Context, path string) (*reader, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it is not a file")
 	case !owns(info):
-		return nil, errors.New("the file is another user's, who may be kept from it by what SQLite has to create beside it: run this as that user")
+		return nil, errors.New("the file belongs to another user, and the files that SQLite creates beside it could lock that user out: run this as that user")
 	}
 	r := &reader{path: path}
 	db, done, err := r.open()
@@ -65,8 +65,8 @@ func openReader(ctx context.Context, path string) (*reader, error) {
 	return r, nil
 }
 
-// reader answers queries for pages and counts: those of an open inbox by its
-// connections, or each by one of its own.
+// reader answers queries for pages and counts: on the connections of an open inbox, or
+// each on a connection of its own.
 type reader struct {
 	read *sql.DB
 	path string // if read is nil
@@ -81,8 +81,8 @@ func (r *reader) open() (db *sql.DB, done func(), err error) {
 	}
 	mode := "mode=ro"
 	if !exists(r.path + "-wal") {
-		// Nobody has it open, or has written yet. Without this SQLite would create the
-		// -wal file, and leave it behind.
+		// Nobody has it open, or nobody has written to it yet. Without this SQLite would
+		// create the -wal file and leave it behind.
 		mode = "immutable=1"
 	}
 	db, err = sql.Open("sqlite", plainDSN(r.path, mode, pragma("query_only(true)"), pragma(fmt.Sprintf("busy_timeout(%d)", readTimeout.Milliseconds()))))

@@ -43,16 +43,16 @@ func WithMinFreeDisk(bytes uint64) inbox.Option {
 
 const defaultMinFreeDisk = 64 << 20
 
-// Open opens the inbox in the file at path, creating it if needed. Beside it lie
-// two files of SQLite's, with -wal and -shm after the name, and one with .lock,
+// Open opens the inbox in the file at path, creating it if needed. SQLite keeps two
+// files beside it, with -wal and -shm after the name, and the inbox one with .lock,
 // which is never deleted. The folder must exist and must be on a local disk:
 // network file systems lose locks and writes. All of them are made readable by
 // their owner only, since they hold personal data.
 //
 // One process at a time may have a file open; see [ErrLocked]. That process must
-// not open the file by other means, not even to read it: on most systems to close
-// it again drops the locks on it. To look into it from another process use
-// [OpenReader], and to back it up VACUUM INTO.
+// not open the file by other means, not even to read it: on most systems closing it
+// again drops the locks on it. To look into it from another process use [OpenReader],
+// and to back it up VACUUM INTO.
 //
 // receiver is called by the workers once Start was called. Call Stop when you are
 // done.
@@ -90,9 +90,9 @@ func openInbox(ctx context.Context, path string, receiver pixmed.Receiver, opts 
 	return bridge.Inbox.New(s, receiver, c).(*inbox.Inbox), nil //nolint:forcetypeassert // it is one
 }
 
-// engine is the [ledger.Engine]. SQLite has one writer at a time, and writers that contend
-// for it are starved, so there is one connection for writing, which the committer
-// and the purge take turns at, and a few for reading.
+// engine is the [ledger.Engine]. SQLite has one writer at a time, and writers that
+// contend for the lock are starved. So there is one connection for writing, which the
+// committer and the purge take turns to use, and a few for reading.
 type engine struct {
 	reader
 
@@ -101,7 +101,7 @@ type engine struct {
 	lock   *flock.Flock
 	path   string
 	write  *sql.DB // one connection
-	owner  int64   // what says in the file that this process has it
+	owner  int64   // the number in the file's settings while this process has it open
 
 	defence ledger.Defence // what the settings say; nobody else changes them
 
@@ -132,8 +132,8 @@ func open(ctx context.Context, path string, c *config.Config) (_ *engine, err er
 	if !locked {
 		return nil, fmt.Errorf("%w: it holds the lock on %s.lock; use package postgres to share an inbox", ErrLocked, path)
 	}
-	// Not before: to close the file would drop the locks that this process holds on
-	// it, those of an inbox that has it open.
+	// Not before: closing the file would drop the locks that this process may hold on
+	// it, for an inbox that has it open.
 	if err := s.checkOurs(ctx); err != nil {
 		return nil, err
 	}
@@ -166,12 +166,11 @@ func open(ctx context.Context, path string, c *config.Config) (_ *engine, err er
 	return s, err
 }
 
-// secure brings everything that the file holds to disk, and makes it this
-// process's.
+// secure syncs everything that the file holds, and marks it as this process's.
 func (s *engine) secure(ctx context.Context) error {
-	// A process that was killed may have left what it wrote and never synced: it can
-	// be read, and a power cut would take it. It must be on disk before a redelivery
-	// of it is answered as a duplicate.
+	// A process that was killed may have left writes that it never synced: they can be
+	// read, and a power cut would lose them. They must be on disk before a redelivery is
+	// answered as a duplicate.
 	if err := s.checkpointAtOpen(ctx); err != nil {
 		return err
 	}
@@ -185,7 +184,7 @@ func (s *engine) secure(ctx context.Context) error {
 		return err
 	}
 	if err := syncFolder(filepath.Dir(s.path)); err != nil {
-		return fmt.Errorf("bring the folder to disk: %w", err)
+		return fmt.Errorf("sync the folder: %w", err)
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ const (
 	plannedAfter = ` + s.defence - b.value AS at FROM settings s, json_each(s.reminders) b WHERE s.one = 1) p WHERE p.at > coalesce(`
 	plannedEnd   = `, -1))`
 
-	// ?3 says what event_at becomes: 0 what it was, 1 NULL, 2 ?4. ?6 is set when the
-	// case is released.
+	// ?3 says what event_at becomes: 0 leaves it, 1 makes it NULL, 2 makes it ?4. ?6 is
+	// set when the case is released.
 	sqlUpdateCase = `
 UPDATE cases SET next_seq = ?2, updated_at = ?5, dead = dead + ?7, held = CASE WHEN ?6 THEN 0 ELSE held END, running = CASE WHEN ?6 THEN 0 ELSE running END,
 	event_at = CASE ?3 WHEN 0 THEN event_at WHEN 1 THEN NULL ELSE ?4 END,
