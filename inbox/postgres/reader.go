@@ -21,7 +21,8 @@ const readTimeout = 5 * time.Second
 // OpenReader opens the inbox in a database for reading, beside the processes that have
 // it open or without one. It changes nothing, and the tables least of all: it fails if
 // they are older or newer than this version knows. Each query takes 5 s at most. A role
-// that may only read is enough, and so is a hot standby.
+// that may only read is enough, and so is a hot standby; a pooler
+// makes no difference.
 //
 // It takes the options of [Open]; only [WithSchema] makes a difference. The pool stays
 // yours.
@@ -73,7 +74,7 @@ func (s *engine) readOnly(ctx context.Context, read func(pgx.Rows) error, sql st
 	limit := millis(s.readTimeout + time.Second) // later than the context, whose error is known
 	begin := "BEGIN READ ONLY; SET LOCAL statement_timeout = " + limit + "; SET LOCAL idle_in_transaction_session_timeout = " + limit
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, args...)
+		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeExec}, args...)...) // a pooler may know no prepared statements
 		if err != nil {
 			return err
 		}
