@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -402,6 +403,40 @@ func TestWhatIsADuplicate(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Two external ids may have the same digest, by which the engines look them up.
+func TestDigestsThatCollide(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+		r := enginetest.NewRecorder(nil)
+		in := s.Start(t, r)
+		id := enginetest.NewTransaction()
+		of := func(externalID string, status pixmed.MEDStatus, value pixmed.Amount) *pixmed.Notification {
+			n := enginetest.Notification(id, status)
+			n.ExternalID, n.Value, n.Raw = externalID, value, nil
+			return n
+		}
+		mustReceive(t, in, of("one", pixmed.Acknowledged, 1))
+		mustReceive(t, in, of("two", pixmed.Debited, 1))
+		for i := range 4 { // or the first would be read as what the case's status may become
+			mustReceive(t, in, of(fmt.Sprint("later ", i), pixmed.Acknowledged, 2))
+		}
+		enginetest.Await(t, in)
+		for len(r.Got) > 0 {
+			<-r.Got
+		}
+		h := historyOf(t, in, id)
+		execute(t, s, `UPDATE {}events SET external_digest = (SELECT external_digest FROM {}events WHERE id = '`+h[0].ID+`') WHERE id = '`+h[1].ID+`'`)
+		if err := in.Receive(t.Context(), of("one", pixmed.Acknowledged, 1)); !errors.Is(err, pixmed.ErrDuplicate) {
+			t.Errorf("a redelivery of the first: %v, want ErrDuplicate", err)
+		}
+		mustReceive(t, in, of("one", pixmed.Cancelled, 1))
+		enginetest.Await(t, in)
+		if n := r.Next(t); n.MEDStatus != pixmed.Cancelled || n.Previous != pixmed.Acknowledged {
+			t.Errorf("got %s after %q", n.MEDStatus, n.Previous)
 		}
 	})
 }

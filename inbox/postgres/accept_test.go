@@ -1,11 +1,18 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
 // TestAmbiguousAccept cuts the connection when an accept is committed.
@@ -58,6 +65,56 @@ func TestAmbiguousAccept(t *testing.T) {
 				}
 				if got := n.cuts.Load(); got != 1 {
 					t.Errorf("%d connections were cut", got)
+				}
+			})
+		}
+	}
+}
+
+// The first events of new cases are stored in one transaction and the rest in the
+// next. What the first has stored is not stored again when the second is cut off.
+func TestFirstOnesAndTheRest(t *testing.T) {
+	t.Parallel()
+	for name, mode := range cuts {
+		for _, commit := range []int32{0, 1} { // which of the two
+			t.Run(fmt.Sprintf("%s, commit %d", name, commit), func(t *testing.T) {
+				t.Parallel()
+				n := &network{}
+				engine := openEngine(t, n.pool(t, enginetest.Postgres(t)))
+				ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
+				defer cancel()
+				accept := func(transaction string, verdict *ledger.Verdict) *ledger.Op {
+					id := uuid.Must(uuid.NewV7()).String()
+					e := &ledger.Event{ID: id, ExternalID: "x", Status: id, Raw: []byte("{}"), ReceivedAt: time.Now()}
+					return &ledger.Op{TransactionID: transaction, ExternalID: &e.ExternalID, New: e, Apply: func(c *ledger.Case) { *verdict = c.Accept(e) }}
+				}
+				known, unknown := uuid.NewString(), uuid.NewString()
+				var verdicts [3]ledger.Verdict
+				if err := engine.Commit(ctx, []*ledger.Op{accept(known, &verdicts[0])}, nil); err != nil {
+					t.Fatal(err)
+				}
+				n.skip.Store(commit)
+				n.mode.Store(mode)
+				ops := []*ledger.Op{accept(known, &verdicts[1]), accept(unknown, &verdicts[2])}
+				// Until the server has noticed the cut, the old session holds the case.
+				for again := ops; len(again) > 0; {
+					if err := engine.Commit(ctx, again, nil); err != nil {
+						t.Fatalf("Commit: %v", err)
+					}
+					again = slices.DeleteFunc(slices.Clone(again), func(op *ledger.Op) bool { return !errors.Is(op.Err, ledger.ErrLocked) })
+				}
+				if got := n.cuts.Load(); got != 1 {
+					t.Errorf("%d connections were cut", got)
+				}
+				for i, op := range ops {
+					if op.Err != nil || !op.Known && verdicts[i+1] != ledger.Accepted {
+						t.Errorf("operation %d: %v, known: %t, verdict %d", i, op.Err, op.Known, verdicts[i+1])
+					}
+				}
+				for transaction, want := range map[string]int{known: 2, unknown: 1} {
+					if history, err := engine.History(ctx, transaction); err != nil || len(history) != want {
+						t.Errorf("%d events, %v, want %d", len(history), err, want)
+					}
 				}
 			})
 		}

@@ -14,10 +14,9 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
-// TestEngine compares the engine with a model.
-func TestEngine(t *testing.T) {
-	t.Parallel()
-	pool := enginetest.Postgres(t).Pool(t)
+// openEngine opens the engine alone.
+func openEngine(t *testing.T, pool *pgxpool.Pool) ledger.Engine {
+	t.Helper()
 	engine, err := postgres.OpenEngine(t.Context(), pool)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +26,14 @@ func TestEngine(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	e := subject(engine, pool)
+	return engine
+}
+
+// TestEngine compares the engine with a model.
+func TestEngine(t *testing.T) {
+	t.Parallel()
+	pool := enginetest.Postgres(t).Pool(t)
+	e := subject(openEngine(t, pool), pool)
 	for range runs() {
 		mustExec(t, pool, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids")
 		if err := modeltest.Run(t.Context(), e, rand.Uint64(), 60); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
@@ -116,5 +117,15 @@ func TestAcceptBeforeSettlement(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+// An operation gets the events that it needs, and no others.
+func TestLoads(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
+	defer cancel()
+	if err := modeltest.Loads(ctx, openEngine(t, enginetest.Postgres(t).Pool(t))); err != nil {
+		t.Error(err)
 	}
 }

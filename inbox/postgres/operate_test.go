@@ -13,6 +13,7 @@ import (
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
+	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
@@ -203,5 +204,15 @@ func TestDefenceMovesInBatches(t *testing.T) {
 	}
 	if got := count(t, look, "SELECT count(*) FROM pixmed_inbox.cases WHERE open AND remind_at IS DISTINCT FROM opened_at + interval '6 days'"); got != 0 {
 		t.Errorf("%d open cases have not moved", got)
+	}
+}
+
+// What is quarantined can be resolved and deleted; what belongs to a case cannot.
+func TestDismiss(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), enginetest.Patience)
+	defer cancel()
+	if err := modeltest.Dismisses(ctx, openEngine(t, enginetest.Postgres(t).Pool(t))); err != nil {
+		t.Error(err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest/modeltest"
+	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// TestEngine compares the engine with a model.
-func TestEngine(t *testing.T) {
-	t.Parallel()
-	s := enginetest.SQLite(t)
+// openEngine opens the engine alone.
+func openEngine(t *testing.T, s *enginetest.Store) ledger.Engine {
+	t.Helper()
 	engine, err := sqlite.OpenEngine(t.Context(), s.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -25,6 +25,14 @@ func TestEngine(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return engine
+}
+
+// TestEngine compares the engine with a model.
+func TestEngine(t *testing.T) {
+	t.Parallel()
+	s := enginetest.SQLite(t)
+	engine := openEngine(t, s)
 	db := s.DB(t)
 	e := modeltest.Engine{
 		Engine: engine,
