@@ -21,10 +21,10 @@ const readTimeout = 5 * time.Second
 // OpenReader opens the inbox in a database for reading, beside the processes that have
 // it open or without one. It changes nothing, and the tables least of all: it fails if
 // they are older or newer than this version knows. Each query takes 5 s at most. A role
-// that may only read is enough, and so is a hot standby.
+// that may only read is enough, a hot standby will do, and so will a pooler in any mode.
 //
-// It takes the options of [Open]; only [WithSchema] makes a difference. The pool stays
-// yours.
+// It takes the options of [Open], of which only [WithSchema] has an effect. The pool
+// stays yours.
 func OpenReader(ctx context.Context, pool *pgxpool.Pool, opts ...inbox.Option) (*inbox.Reader, error) {
 	s, err := openReader(ctx, pool, opts)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *engine) readOnly(ctx context.Context, read func(pgx.Rows) error, sql st
 	limit := millis(s.readTimeout + time.Second) // later than the context, whose error is known
 	begin := "BEGIN READ ONLY; SET LOCAL statement_timeout = " + limit + "; SET LOCAL idle_in_transaction_session_timeout = " + limit
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, args...)
+		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeExec}, args...)...) // a pooler may know no prepared statements
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -21,8 +20,7 @@ import (
 )
 
 // A role that may only read reads what the inbox does, also where all transactions are
-// read-only, as on a standby; and so does one behind a pooler. A role that may not even
-// read is told what it needs.
+// read-only, as on a standby. One that may not even read is told what it needs.
 func TestOpenReader(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
@@ -40,25 +38,47 @@ func TestOpenReader(t *testing.T) {
 			t.Errorf("with %v: %v", grants, err)
 		}
 	}
-	want := readAll(t, in, id)
-	for name, pool := range map[string]*pgxpool.Pool{
-		"read-only": newRole(t, s, mayUse, mayRead, "ALTER ROLE {role} SET default_transaction_read_only = on"),
-		"pooler": newPool(t, &enginetest.Store{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}, func(c *pgxpool.Config) {
-			c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-		}),
-	} {
+	pool := newRole(t, s, mayUse, mayRead, "ALTER ROLE {role} SET default_transaction_read_only = on")
+	r, err := postgres.OpenReader(t.Context(), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(readAll(t, in, id), readAll(t, r, id), cmpopts.EquateApproxTime(0)); diff != "" {
+		t.Errorf("the inbox and its reader (-inbox +reader):\n%s", diff)
+	}
+	if err := errors.Join(r.Close(), pool.Ping(t.Context())); err != nil {
+		t.Errorf("closed, and the pool must not be: %v", err)
+	}
+}
+
+// Behind a pooler in transaction mode each read may run in another session.
+func TestReaderBehindAPooler(t *testing.T) {
+	t.Parallel()
+	s := enginetest.Postgres(t)
+	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
+	behind := &enginetest.Store{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
+	one := func(c *pgxpool.Config) { c.MaxConns = 1 }
+	other, pool := newPool(t, behind, one), newPool(t, behind, one)
+	if err := other.Ping(t.Context()); err != nil { // which makes a second session
+		t.Fatal(err)
+	}
+	read := func() {
+		t.Helper()
 		r, err := postgres.OpenReader(t.Context(), pool)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, readAll(t, r, id), cmpopts.EquateApproxTime(0)); diff != "" {
-			t.Errorf("%s: the inbox and its reader (-inbox +reader):\n%s", name, diff)
-		}
-		if err := errors.Join(r.Close(), pool.Ping(t.Context())); err != nil {
-			t.Errorf("%s: closed, and the pool is not: %v", name, err)
+		if _, err := r.Stats(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
+	read()
+	tx, err := other.Begin(t.Context()) // takes the session that was used last
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	read()
 }
 
 // readAll reads all that there is to read, which is a case with a dead notification.

@@ -164,7 +164,7 @@ func (s *engine) current(ctx context.Context) (bool, error) {
 // version returns the version of the tables, 0 if there are none.
 func (s *engine) version(ctx context.Context) (version int, err error) {
 	var exists, river bool
-	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
+	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL", pgx.QueryExecModeExec,
 		s.schema+".inbox_migrations", s.schema+".river_job").Scan(&exists, &river); err != nil {
 		return 0, err
 	}
@@ -174,7 +174,7 @@ func (s *engine) version(ctx context.Context) (version int, err error) {
 	if !exists {
 		return 0, nil
 	}
-	if err := s.pool.QueryRow(ctx, s.in("SELECT coalesce(max(version), 0) FROM {schema}.inbox_migrations")).Scan(&version); err != nil {
+	if err := s.pool.QueryRow(ctx, s.in("SELECT coalesce(max(version), 0) FROM {schema}.inbox_migrations"), pgx.QueryExecModeExec).Scan(&version); err != nil {
 		return 0, err
 	}
 	return version, s.checkVersion(version)
