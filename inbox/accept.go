@@ -75,7 +75,7 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 			"transaction_id", key.TransactionID, "pending", ledger.MaxPending)
 		return fmt.Errorf("%w: %d notifications of transaction %s are pending", pixmed.ErrBusy, ledger.MaxPending, key.TransactionID)
 	case ledger.Revived:
-		in.log.InfoContext(ctx, "pixmed: a redelivery revives a dead notification", "transaction_id", key.TransactionID)
+		in.log.InfoContext(ctx, "pixmed: a redelivery revived a dead notification", "transaction_id", key.TransactionID)
 		return nil
 	default:
 		return errors.New("the notification was not stored: the transaction decided nothing")

@@ -217,7 +217,7 @@ func (co *committer) gather(first *request) []*request {
 }
 
 // alone reports whether an operation needs a transaction of its own: one that
-// loads all events of its case would miss those that others add beside it.
+// loads all events of its case would miss those that other operations add.
 func alone(r *request) bool { return r.op.All || r.op.Event != "" }
 
 // write commits a batch, claims what is due for the workers that are free, and
@@ -432,7 +432,7 @@ func (co *committer) noteOutage(err error, ops []*ledger.Op, start time.Time) {
 	}
 }
 
-// outcome is what the caller of an operation learns.
+// outcome returns what the caller of an operation is told.
 func outcome(err error) error {
 	switch {
 	case err == nil:

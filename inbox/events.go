@@ -26,7 +26,7 @@ const (
 	// operator discarded it. Replay runs it again.
 	Dead State = "dead"
 	// Quarantined is a body that passed verification but not validation, or that the
-	// database refused.
+	// database rejected.
 	Quarantined State = "quarantined"
 	// Resolved is what was dead or quarantined until a person dealt with it, and
 	// called [Inbox.Resolve]. A redelivery does not revive it; Replay runs it again.

@@ -119,7 +119,7 @@ func TestCheckpointThatFails(t *testing.T) {
 	}
 	senders.Wait()
 	text := p.output.tail()
-	if !strings.Contains(text, "could not be moved into the database: its disk fails") || strings.Contains(text, "could not be started over") {
+	if !strings.Contains(text, "could not be moved into the database: its disk is failing") || strings.Contains(text, "could not be started over") {
 		t.Errorf("it says %s", text)
 	}
 	p.kill()

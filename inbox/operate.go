@@ -113,14 +113,14 @@ func act(function string, mayForce bool, opts []ActionOption) (action, error) {
 
 func checkNote(function, note string) error {
 	if len(note) > maxNote || !isText(note) {
-		return invalidf("%s: the note is longer than %d bytes, or no valid text", function, maxNote)
+		return invalidf("%s: the note is longer than %d bytes, or not valid text", function, maxNote)
 	}
 	return nil
 }
 
 // MarkAnswered records that a case was answered: no more reminders are called for it.
 // It returns [ErrNotFound], [ErrAnswered] if the case was already answered since it
-// opened, or [ErrEnded] if it is not open; with an error nothing is changed and the
+// opened, or [ErrEnded] if it is not open; after an error nothing has changed and the
 // note is not kept. A case that opens again counts as not answered.
 func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "MarkAnswered", Answered, transactionID, note, false, opts, (*ledger.Case).MarkAnswered)
@@ -128,8 +128,8 @@ func (in *Inbox) MarkAnswered(ctx context.Context, transactionID, note string, o
 
 // End ends a case because a person says that it is over, although the gateway's last
 // status is not final. It returns [ErrNotFound], or [ErrEnded] if the case has ended;
-// with an error nothing is changed and the note is not kept. Only a later notification
-// that is neither final nor a duplicate opens the case again.
+// after an error nothing has changed and the note is not kept. Only a later
+// notification that is neither final nor a duplicate opens the case again.
 func (in *Inbox) End(ctx context.Context, transactionID, note string, opts ...ActionOption) error {
 	return in.decide(ctx, "End", Ended, transactionID, note, true, opts, (*ledger.Case).End)
 }
@@ -166,7 +166,7 @@ func (in *Inbox) decide(ctx context.Context, function string, what Action, trans
 	case ledger.DecidedEnded:
 		return fmt.Errorf("%w, %s: %s", ErrEnded, byAndWhen(summary.EndedBy, summary.EndedAt), id)
 	case ledger.Decides:
-		in.log.InfoContext(ctx, "pixmed: an operator decided about a case", "action", what, "transaction_id", id, "by", a.by)
+		in.log.InfoContext(ctx, "pixmed: an operator acted on a case", "action", what, "transaction_id", id, "by", a.by)
 	default:
 	}
 	return nil
@@ -236,7 +236,7 @@ func (in *Inbox) replay(ctx context.Context, id string, a action) error {
 		return fmt.Errorf("%w: %s", ErrNotReplayable, e.ID)
 	default:
 	}
-	in.log.InfoContext(ctx, "pixmed: a notification is replayed", "event_id", e.ID, "transaction_id", key.TransactionID, "forced", a.forced, "by", a.by)
+	in.log.InfoContext(ctx, "pixmed: an operator replayed a notification", "event_id", e.ID, "transaction_id", key.TransactionID, "forced", a.forced, "by", a.by)
 	return nil
 }
 
@@ -261,7 +261,7 @@ func (in *Inbox) RetryNow(ctx context.Context, id string, opts ...ActionOption) 
 
 // Resolve closes a dead or quarantined event that a person has dealt with: it is no
 // longer counted, and its case keeps it with the note. It returns [ErrNotFound], or
-// [ErrNotResolvable], also if the event is already resolved; with an error the note is
+// [ErrNotResolvable], also if the event is already resolved; after an error the note is
 // not kept.
 func (in *Inbox) Resolve(ctx context.Context, id, note string, opts ...ActionOption) error {
 	if err := checkNote("Resolve", note); err != nil {

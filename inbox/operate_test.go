@@ -606,7 +606,7 @@ func TestActionsMisused(t *testing.T) {
 		"force":          {in.End(ctx, id, "", inbox.Force()), inbox.ErrInvalidArgument, "has no effect here"},
 		"force twice":    {in.Delete(ctx, id, twice(inbox.Force())...), inbox.ErrInvalidArgument, "twice"},
 		"a long note":    {in.MarkAnswered(ctx, id, strings.Repeat("a", 4097)), inbox.ErrInvalidArgument, "the note is longer"},
-		"no note":        {in.Resolve(ctx, id, "\x00"), inbox.ErrInvalidArgument, "no valid text"},
+		"no note":        {in.Resolve(ctx, id, "\x00"), inbox.ErrInvalidArgument, "not valid text"},
 		"no case":        {in.MarkAnswered(ctx, id, ""), inbox.ErrNotFound, id},
 		"no case to end": {in.End(ctx, id, ""), inbox.ErrNotFound, id},
 		"no id":          {in.End(ctx, "x", ""), inbox.ErrInvalidArgument, `"x"`},

@@ -58,16 +58,16 @@ func WithAttemptTimeout(d time.Duration) Option {
 	return duration("WithAttemptTimeout", d, func(c *config.Config) { c.AttemptTimeout = d })
 }
 
-// WithOverdue sets after how long an attempt that has not ended is given up and run
-// again: its process was killed, or its callback does not return when its context
-// ends. It must be at least 1.2 times the attempt timeout. Default 1.5 times the
-// attempt timeout, 45 s unless that is set.
+// WithOverdue sets how long after its beginning an attempt that has not ended is given
+// up and run again: its process was killed, or its callback does not return when its
+// context ends. It must be at least 1.2 times the attempt timeout. Default 1.5 times
+// the attempt timeout, 45 s unless that is set.
 func WithOverdue(d time.Duration) Option {
 	return duration("WithOverdue", d, func(c *config.Config) { c.Overdue = d })
 }
 
-// WithRetention sets for how long a case that has ended is kept after something last
-// happened to it: that is also how far back a duplicate is recognised. Default 400
+// WithRetention sets how long a case that has ended is kept after something last
+// happened to it, which is also how far back a duplicate is recognised. Default 400
 // days. Open cases, cases with a dead notification, and what is quarantined are kept;
 // see [Inbox.Purge].
 func WithRetention(d time.Duration) Option {
@@ -75,7 +75,7 @@ func WithRetention(d time.Duration) Option {
 }
 
 // WithQueueSize sets how many notifications may wait for the database, from 1 to
-// 1000000; with more the answer is 503. Default 4096.
+// 1000000; beyond that the answer is 503. Default 4096.
 func WithQueueSize(n int) Option {
 	return within("WithQueueSize", n, maxQueueSize, func(c *config.Config) { c.QueueSize = n })
 }

@@ -126,7 +126,7 @@ func (h *Handler) form(r *http.Request) (note string, opts []inbox.ActionOption,
 	return note, opts, nil
 }
 
-// done has the first screen count again. The inbox has logged what was done.
+// done makes the first screen count again. The inbox has logged what was done.
 func (h *Handler) done() {
 	h.numbers.Forget()
 	h.received.Forget()
@@ -255,7 +255,7 @@ func (h *Handler) groupAction(w http.ResponseWriter, r *http.Request) {
 	see(w, r, v.Back, said)
 }
 
-// said returns the message about what an action did, which the address says.
+// said returns the message that the address names, about what an action did.
 func (p page) said(query url.Values) string {
 	switch did := query.Get("did"); did {
 	case "answer", "end", "replay", "resolve", "retry", "discard", "late":

@@ -147,7 +147,7 @@ func (h *Handler) timeline(ctx context.Context, p page, c *inbox.Case, v *caseVi
 	}
 	entries := make([]entry, 0, end-start)
 	room := bodiesOfAll
-	for _, i := range slices.Backward(all[start:end]) { // the last ones get the room
+	for _, i := range slices.Backward(all[start:end]) { // room goes to the last ones first
 		if i.note != nil {
 			entries = append(entries, entry{Note: newNoteView(p, *i.note, statuses[i.note.EventID])})
 			continue
@@ -164,7 +164,7 @@ func (h *Handler) timeline(ctx context.Context, p page, c *inbox.Case, v *caseVi
 		e := h.eventView(p, whole, min(room, bodyOfMany))
 		room -= int(e.Shown)
 		if e.ExternalID == v.ExternalID {
-			e.ExternalID = "" // it stands above
+			e.ExternalID = "" // the page shows it above
 		}
 		if e.EndToEndID == v.EndToEndID {
 			e.EndToEndID = ""
@@ -246,7 +246,7 @@ type eventPage struct {
 	Notes []*noteView
 }
 
-// event shows one notification, and all of its body that there is room for.
+// event shows one notification, with as much of its body as there is room for.
 func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 	e, err := h.in.Get(r.Context(), r.PathValue("id"))
 	var notes []inbox.Note
@@ -291,7 +291,7 @@ func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/pdf")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+id+`.pdf"`)
 	if _, err := io.Copy(w, file); err != nil {
-		h.config.log.WarnContext(r.Context(), "pixmed: a receipt was not sent whole", "transaction_id", id, "error", err)
+		h.config.log.WarnContext(r.Context(), "pixmed: a receipt was only partly sent", "transaction_id", id, "error", err)
 		panic(http.ErrAbortHandler) // so that the browser knows
 	}
 }

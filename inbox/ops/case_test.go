@@ -219,7 +219,7 @@ func TestReceiptBreaksOff(t *testing.T) {
 		defer func() { _ = response.Body.Close() }()
 		_, err = io.ReadAll(response.Body)
 	}
-	if err == nil || !strings.Contains(s.log.String(), "not sent whole") {
+	if err == nil || !strings.Contains(s.log.String(), "only partly sent") {
 		t.Errorf("got %v; the log is %s", err, s.log)
 	}
 }

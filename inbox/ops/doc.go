@@ -10,14 +10,14 @@
 //
 // It is rendered on the server, works without JavaScript, fits a phone, and speaks
 // English or Portuguese, as the browser asks (Accept-Language). All links are
-// relative: mount it under any path that ends in a slash. Deadlines are there if the
+// relative: mount it under any path that ends in a slash. It shows deadlines if the
 // inbox was opened with [inbox.WithDefence].
 //
 // # Actions
 //
 // Each action has a page that asks for confirmation, and ends with a message that
-// says what happened. Who did it is the user of [WithBasicAuth], or what [WithUser]
-// returns: it is kept with the case ([inbox.Note]), and logged.
+// says what happened. The name of the person, which is the user of [WithBasicAuth] or
+// what [WithUser] returns, is kept with the case ([inbox.Note]) and logged.
 //
 // # What it costs
 //

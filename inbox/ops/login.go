@@ -68,8 +68,8 @@ func (p *login) admit(w http.ResponseWriter, r *http.Request, now time.Time, log
 	}
 	switch {
 	case right:
-		// Without a Path a browser keeps it for the folder of what it asked for: here of
-		// the first page, since the style sheet, which all pages have, is in it.
+		// Without a Path a cookie is for the folder of the address that sets it: here that
+		// of the first page, which also has the style sheet that every page loads.
 		if !known && strings.HasPrefix(r.URL.Path, "/") && root(r) == "./" {
 			http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where that is possible
 				Name: knownCookie, Value: p.known, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode, MaxAge: 30 * 24 * 60 * 60,
@@ -171,8 +171,8 @@ func (h *Handler) FailedLogins() int64 {
 	return p.failed
 }
 
-// who returns the name of the person who sent a request, as [inbox.By] takes it; ""
-// if nobody knows.
+// who returns the name of the person who sent a request, as [inbox.By] accepts it; ""
+// if it is not known.
 func (h *Handler) who(r *http.Request) string {
 	name := ""
 	switch {

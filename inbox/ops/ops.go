@@ -268,7 +268,7 @@ var (
 	errMethod     = errors.New("the address does not accept such a request")
 	errGroupGone  = errors.New("nothing fails with this error any more")
 	errNote       = errors.New("the note is too long")
-	errNoText     = errors.New("the note is no valid text")
+	errNoText     = errors.New("the note is not valid text")
 )
 
 // problems are the errors that a person can do something about, with their status and

@@ -67,8 +67,8 @@ func WithBasicAuth(user, password string) Option {
 }
 
 // WithAuthenticated declares that something in front of the handler lets only
-// operators through, such as the admin that it is mounted in. Give [WithUser] too, or
-// nobody's name is kept with what is done. Beside [WithBasicAuth] it changes nothing.
+// operators through, such as the admin that it is mounted in. Use [WithUser] too, or
+// what is done is kept without a name. Beside [WithBasicAuth] it changes nothing.
 func WithAuthenticated() Option {
 	return Option{"WithAuthenticated", func(c *config) error {
 		c.authenticated = true
@@ -92,7 +92,7 @@ func WithUser(user func(*http.Request) string) Option {
 
 // ReceiptFunc opens the receipt of a transaction, as the application has stored it;
 // nil without an error means that there is none. The page closes what it returns. It
-// is called, and the receipt closed unread, to know whether there is one.
+// also calls it, and closes the receipt unread, to find out whether there is one.
 type ReceiptFunc func(ctx context.Context, i *pixmed.Infraction) (io.ReadCloser, error)
 
 // WithReceipt offers the receipt of a case for download, if there is one. The page

@@ -9,7 +9,7 @@ import (
 )
 
 // first is how many of the cases to answer the first screen lists: few enough that
-// the failures are seen below them.
+// the failures can be seen below them.
 const first = 7
 
 // Today's cases are counted up to a bound.

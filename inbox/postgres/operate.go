@@ -104,7 +104,7 @@ const (
 	defenceTimeout = 5 * time.Minute
 
 	// defenceLockTimeout is how long it waits at a time for transactions that plan
-	// reminders. Others wait behind it, and must not give up.
+	// reminders. Those that come after it wait too, and must not give up.
 	defenceLockTimeout = commitLockTimeout / 2
 	defenceRetryPause  = 50 * time.Millisecond
 

@@ -63,9 +63,9 @@ const ownConns = 3
 
 // Open opens the inbox in a database and brings its tables up to date, which is
 // safe to do from many processes at once. A role that may not create tables can
-// open an inbox that is up to date. receiver is called by the workers once Start
-// was called; what it writes through [Tx] or [SQLTx] is committed together with the
-// fact that the notification is done.
+// open an inbox that is up to date. The workers call receiver once Start has been
+// called; what it writes through [Tx] or [SQLTx] is committed together with the fact
+// that the notification is done.
 //
 // The pool stays yours: call Stop before you close it. Its MaxConns must be at
 // least 3, and a callback that uses Tx or SQLTx needs one more while it runs: with

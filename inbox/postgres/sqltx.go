@@ -11,7 +11,7 @@ import (
 )
 
 // sqlSession is an attempt's transaction for database/sql: a database of one
-// connection, the attempt's, in which one transaction was begun already.
+// connection, the attempt's, in which a transaction has begun already.
 type sqlSession struct {
 	db *sql.DB
 	tx *sql.Tx
@@ -64,7 +64,7 @@ type sqlConnector struct{ conn *sqlConn }
 func (c *sqlConnector) Connect(context.Context) (driver.Conn, error) { return c.conn, nil }
 func (c *sqlConnector) Driver() driver.Driver                        { return stdlib.GetDefaultDriver() }
 
-// sqlConn is the attempt's connection. Its transaction was begun.
+// sqlConn is the attempt's connection. Its transaction has begun.
 type sqlConn struct {
 	*stdlib.Conn
 	session *sqlSession

@@ -48,7 +48,7 @@ func Tx(ctx context.Context) (pgx.Tx, bool) {
 }
 
 // SQLTx is [Tx] for database/sql, and with it for GORM, bun and sqlc. It is the
-// same transaction: the two may be mixed, and not used at the same time. It returns
+// same transaction: the two may be mixed, but not used at the same time. It returns
 // [ErrNoTx] outside a callback. Commit and Rollback return [ErrTxManaged], and an
 // attempt in which one of them was called fails.
 //
@@ -99,7 +99,7 @@ func (s *session) Context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// begin begins the transaction, unless that was done.
+// begin begins the transaction, unless it has begun.
 func (s *session) begin(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// walPages is the size of the -wal file, in pages of 4 KiB, from which on SQLite
-	// starts it over by itself, once a transaction ends while nobody reads.
+	// walPages is the size of the -wal file, in pages of 4 KiB, at which SQLite starts it
+	// over by itself, once a transaction ends while nobody reads.
 	walPages = 10_000
 
-	// walStep is how many bytes the -wal file may grow before the inbox makes such a
+	// walStep is how many bytes the -wal file may grow before writers wait for such a
 	// moment. It is a little more than walPages.
 	walStep = 44 << 20
 
@@ -51,7 +51,7 @@ func (s *engine) trimWAL() {
 	}
 	s.wal.limit = file.Size() + walStep
 	if err != nil {
-		s.log.Error("pixmed: the -wal file could not be moved into the database: its disk fails", "path", s.path+"-wal", "mebibytes", file.Size()>>20, "error", err)
+		s.log.Error("pixmed: the -wal file could not be moved into the database: its disk is failing", "path", s.path+"-wal", "mebibytes", file.Size()>>20, "error", err)
 		return
 	}
 	s.log.Warn("pixmed: the -wal file could not be started over: somebody, such as a backup, has been reading the database for a long time; reads are slower until that ends",

@@ -57,7 +57,7 @@ func ensureFile(path string) error {
 }
 
 // keepPrivate makes the files readable by their owner only, since they hold
-// personal data. SQLite gives those that it creates the mode of the first.
+// personal data. SQLite creates its other files with the mode of the main one.
 func (s *engine) keepPrivate() error {
 	for _, path := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
 		info, err := os.Stat(path)

@@ -90,7 +90,7 @@ func (l *load) load(ops []*ledger.Op) error {
 	return nil
 }
 
-// loadFor reads what an operation needs beside that.
+// loadFor reads what else an operation needs.
 func (l *load) loadFor(op *ledger.Op) error {
 	c, number := l.cases[op.TransactionID], l.ids[op.TransactionID]
 	if op.ExternalID != nil && !c.Empty() {

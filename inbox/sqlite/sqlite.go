@@ -54,8 +54,7 @@ const defaultMinFreeDisk = 64 << 20
 // again drops the locks on it. To look into it from another process use [OpenReader],
 // and to back it up VACUUM INTO.
 //
-// receiver is called by the workers once Start was called. Call Stop when you are
-// done.
+// The workers call receiver once Start has been called. Call Stop when you are done.
 func Open(ctx context.Context, path string, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	in, err := openInbox(ctx, path, receiver, opts)
 	if err != nil {
