@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 func TestStatusesOfACase(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
 		id := enginetest.NewTransaction()
@@ -60,7 +60,7 @@ func TestStatusesOfACase(t *testing.T) {
 // What the receiver gets is what the handler got.
 func TestNotificationIsWhole(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
 		want := pixmedtest.NewNotification(func(n *pixmed.Notification) {
@@ -81,7 +81,7 @@ func TestNotificationIsWhole(t *testing.T) {
 // The case is what counts, however its ids are written.
 func TestDuplicatesBySpelling(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
 		handler := newHandler(t, in)
@@ -116,7 +116,7 @@ func TestDuplicatesBySpelling(t *testing.T) {
 
 func TestDuplicatesAcrossRestarts(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 		for i := range 3 {
@@ -139,7 +139,7 @@ func TestDuplicatesAcrossRestarts(t *testing.T) {
 // What was accepted and not worked is worked by the next process.
 func TestGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Open(t, r) // never started
 		id := enginetest.NewTransaction()
@@ -159,7 +159,7 @@ func TestGoesOnAfterARestart(t *testing.T) {
 // The same delivery, from many connections and to several replicas at once.
 func TestDuplicatesAtTheSameMoment(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		replicas := []*inbox.Inbox{s.Start(t, r)}
 		if s.Engine == "postgres" {
@@ -200,7 +200,7 @@ func TestRedeliveryOfTheDead(t *testing.T) {
 	for name, discard := range map[string]bool{"exhausted": false, "discarded": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+			enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 				failing := true
 				r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error {
 					switch {
@@ -250,7 +250,7 @@ func TestRedeliveryOfTheDead(t *testing.T) {
 
 func TestTooManyPending(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		id := enginetest.NewTransaction()
 		status := []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled}
@@ -290,7 +290,7 @@ type contextKey struct{}
 
 func TestContextIsCarried(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		got := make(chan any, 1)
 		in := s.Start(t, pixmed.ReceiverFunc(func(ctx context.Context, _ *pixmed.Notification) error {
 			got <- ctx.Value(contextKey{})
@@ -348,7 +348,7 @@ func post1(t *testing.T, handler http.Handler, body string) int {
 // came before it is told.
 func TestWhatIsADuplicate(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		type call struct {
 			Status, Previous     pixmed.MEDStatus
 			Value, PreviousValue pixmed.Amount
@@ -410,7 +410,7 @@ func TestWhatIsADuplicate(t *testing.T) {
 // Two external ids may have the same digest, by which the engines look them up.
 func TestDigestsThatCollide(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
 		id := enginetest.NewTransaction()
@@ -445,7 +445,7 @@ func TestDigestsThatCollide(t *testing.T) {
 // deleted, and never what is dead or the last of its external id.
 func TestManyOfOneTransaction(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var log syncBuilder
 		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
 			if n.MEDStatus == pixmed.Debited {

@@ -66,7 +66,7 @@ func BenchmarkAccept(b *testing.B) {
 	}
 }
 
-func benchStore(b *testing.B, engine string) *enginetest.Store {
+func benchDatabase(b *testing.B, engine string) *enginetest.Database {
 	b.Helper()
 	if engine == "sqlite" {
 		return enginetest.SQLite(b)
@@ -77,7 +77,7 @@ func benchStore(b *testing.B, engine string) *enginetest.Store {
 func benchHandler(b *testing.B, engine string, opts ...inbox.Option) http.Handler {
 	b.Helper()
 	opts = append(opts, inbox.WithLogger(slog.New(slog.DiscardHandler)))
-	in := benchStore(b, engine).Open(b, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+	in := benchDatabase(b, engine).Open(b, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
 	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		b.Fatal(err)
@@ -182,7 +182,7 @@ func BenchmarkWork(b *testing.B) {
 }
 
 // BenchmarkMillion measures reads for pages at a million cases, or 10,000 with -short:
-// to fill the store takes minutes.
+// filling the database takes minutes.
 func BenchmarkMillion(b *testing.B) {
 	cases := 1_000_000
 	if testing.Short() {
@@ -190,7 +190,7 @@ func BenchmarkMillion(b *testing.B) {
 	}
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
-			s := benchStore(b, engine)
+			s := benchDatabase(b, engine)
 			in := s.Open(b, pixmed.ReceiverFunc(pixmed.Ignore))
 			s.Fill(b, cases, 10)
 			for _, text := range []string{"order-777777", "order-7", "order-", "E90400888", "E9040088800000000000000000777777", "0", "nothing"} {
@@ -228,7 +228,7 @@ func BenchmarkMillion(b *testing.B) {
 }
 
 // holdSnapshot holds a snapshot until the benchmark ends.
-func holdSnapshot(b *testing.B, s *enginetest.Store) {
+func holdSnapshot(b *testing.B, s *enginetest.Database) {
 	b.Helper()
 	tx, err := s.Pool(b).BeginTx(context.WithoutCancel(b.Context()), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {

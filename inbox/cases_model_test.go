@@ -53,7 +53,7 @@ func show(id string, status pixmed.MEDStatus, externalID string, value pixmed.Am
 // and the numbers with their definitions.
 func TestCasesModel(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		const window = 10 * time.Hour
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(window, nil))
 		seed := rand.Uint64()

@@ -19,7 +19,7 @@ import (
 
 func TestCases(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		// What is debited is dead, what is unknown is never done.
 		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
 			switch n.MEDStatus {
@@ -141,7 +141,7 @@ func TestCases(t *testing.T) {
 
 func TestReceived(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
 			if n.MEDStatus == pixmed.Debited {
 				return inbox.Discard(errors.New("no"))

@@ -38,7 +38,7 @@ const childLine = "crash child: "
 // inbox, and works what is accepted, until its standard input ends or it is
 // killed.
 type child struct {
-	Store          *enginetest.Store
+	Database       *enginetest.Database
 	Address        string // to listen at
 	Effects        string // on SQLite, the file that the callbacks write to
 	AttemptTimeout time.Duration
@@ -81,9 +81,9 @@ func (c *child) run(t *testing.T) {
 	receiver := c.receiver(t)
 	var in *inbox.Inbox
 	if c.AcceptOnly {
-		in = c.Store.Open(t, receiver, opts...)
+		in = c.Database.Open(t, receiver, opts...)
 	} else {
-		in = c.Store.Start(t, receiver, opts...)
+		in = c.Database.Start(t, receiver, opts...)
 	}
 
 	handler, err := pixmed.NewHandler(in, pixmed.WithoutVerification(), pixmed.WithLogger(slog.New(slog.DiscardHandler)))

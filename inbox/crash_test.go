@@ -40,7 +40,7 @@ var history = []pixmed.MEDStatus{pixmed.Acknowledged, pixmed.Cancelled, "REOPENE
 // again.
 func TestProcessKilled(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		e := newEffects(t, s)
 		c := e.child()
 		if s.Engine == "postgres" {
@@ -115,7 +115,7 @@ func TestServerCrashes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s := &enginetest.Store{Engine: "postgres", URL: server.URL()}
+	s := &enginetest.Database{Engine: "postgres", URL: server.URL()}
 	e := newEffects(t, s)
 	in := s.Start(t, e.child().receiver(t), inbox.WithWorkers(8),
 		inbox.WithAttemptTimeout(time.Second), inbox.WithOverdue(1500*time.Millisecond))
@@ -138,7 +138,7 @@ func TestServerCrashes(t *testing.T) {
 // know that nobody else does, and otherwise when the attempt is overdue.
 func TestKilledInCallback(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		e := newEffects(t, s)
 		c := e.child()
 		c.Block, c.Fail = true, false
@@ -386,8 +386,8 @@ func awaitWorked(t *testing.T, stats func(context.Context) (enginetest.Counts, e
 	}
 }
 
-// checkStored looks at what is left in a store that nobody has open any more.
-func checkStored(t *testing.T, s *enginetest.Store, accepted []string) {
+// checkStored looks at what is left in a database that nobody has open any more.
+func checkStored(t *testing.T, s *enginetest.Database, accepted []string) {
 	t.Helper()
 	in := s.Open(t, enginetest.NewRecorder(nil))
 	type event struct {
@@ -425,17 +425,17 @@ type effect struct {
 // effects is where callbacks leave their effects: in a table, in the transaction
 // of the inbox, or in a file.
 type effects struct {
-	store *enginetest.Store
-	file  string
-	pool  *pgxpool.Pool
+	database *enginetest.Database
+	file     string
+	pool     *pgxpool.Pool
 }
 
-func newEffects(t *testing.T, s *enginetest.Store) *effects {
+func newEffects(t *testing.T, s *enginetest.Database) *effects {
 	t.Helper()
 	if s.Engine == "sqlite" {
-		return &effects{store: s, file: filepath.Join(t.TempDir(), "effects")}
+		return &effects{database: s, file: filepath.Join(t.TempDir(), "effects")}
 	}
-	e := &effects{store: s, pool: s.Pool(t)}
+	e := &effects{database: s, pool: s.Pool(t)}
 	_, err := e.pool.Exec(t.Context(), `CREATE TABLE effects (
 		seq bigserial PRIMARY KEY, transaction_id text NOT NULL, status text NOT NULL, attempt integer NOT NULL, process integer NOT NULL)`)
 	if err != nil {
@@ -445,7 +445,7 @@ func newEffects(t *testing.T, s *enginetest.Store) *effects {
 }
 
 // child returns a child whose callbacks leave their effects here.
-func (e *effects) child() *child { return &child{Store: e.store, Effects: e.file, Fail: true} }
+func (e *effects) child() *child { return &child{Database: e.database, Effects: e.file, Fail: true} }
 
 func insertEffect(ctx context.Context, tx pgx.Tx, n *pixmed.Notification) error {
 	_, err := tx.Exec(ctx, "INSERT INTO effects (transaction_id, status, attempt, process) VALUES ($1, $2, $3, $4)",

@@ -93,7 +93,7 @@ func reminded(n int) func(*inbox.Case) bool {
 }
 
 // pass makes the cases older, as if time had passed.
-func pass(t *testing.T, s *enginetest.Store, d time.Duration) {
+func pass(t *testing.T, s *enginetest.Database, d time.Duration) {
 	t.Helper()
 	columns, back := []string{"opened_at", "remind_at", "reminded_at", "tried_at", "run_at"}, fmt.Sprintf("%d", d.Microseconds())
 	if s.Engine == "postgres" {
@@ -113,7 +113,7 @@ const day = 24 * time.Hour
 // Each time before a case is due is a call of its own, with the case.
 func TestReminders(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day, 3*day, time.Hour))
 		n := dueIn(5 * day)
@@ -138,7 +138,7 @@ func TestReminders(t *testing.T) {
 // A case that opens with less time left gets all that was missed in one call.
 func TestRemindersMissed(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, 3*day, 2*day, day, time.Hour))
 		late, overdue := dueIn(2*time.Hour), dueIn(-day)
@@ -159,7 +159,7 @@ func TestRemindersMissed(t *testing.T) {
 // What was answered, or has ended, is no longer reminded of; what opens again is.
 func TestRemindersEnd(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day))
 		answered, ended, cancelled, open := dueIn(time.Hour), dueIn(time.Hour), dueIn(time.Hour), dueIn(time.Hour)
@@ -224,7 +224,7 @@ func TestRemindersEnd(t *testing.T) {
 // beside a dead one; and its own failures delay none.
 func TestRemindersBesideNotifications(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(func(c *inbox.Case) error {
 			if c.Value == pixmed.Real {
 				return errors.New("the mail server is away")
@@ -276,7 +276,7 @@ func TestRemindersBesideNotifications(t *testing.T) {
 // and counted, and the next one stays planned.
 func TestRemindersFail(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		calls := 0
 		r := newReminders(func(*inbox.Case) error {
 			if calls++; calls == 2 {
@@ -318,7 +318,7 @@ func TestRemindersFail(t *testing.T) {
 // T23: a restart neither repeats a reminder nor forgets one.
 func TestRemindersAfterARestart(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(7*day, r.remind, day))
 		done, missed := dueIn(time.Hour), dueIn(3*day)
@@ -347,7 +347,7 @@ func TestRemindersAfterARestart(t *testing.T) {
 // WithDefence plans like the others, and calls nobody.
 func TestDefenceOfAllProcesses(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		with := func(window time.Duration) *inbox.Inbox {
 			return s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithDefence(window, r.remind, day))
@@ -429,7 +429,7 @@ func TestDefenceOfAllProcesses(t *testing.T) {
 // are none. The retry itself stays where the settings have not changed.
 func TestDefenceMovesRetries(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(func(*inbox.Case) error { return errors.New("the mail server is away") })
 		reopen := func(in *inbox.Inbox, window time.Duration, before ...time.Duration) *inbox.Inbox {
 			t.Helper()
@@ -496,7 +496,7 @@ func TestWithDefenceMisused(t *testing.T) {
 // is called again.
 func TestRemindersAfterAKill(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := newReminders(nil)
 		open := func(opts ...inbox.Option) *inbox.Inbox {
 			return s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), append(opts, inbox.WithDefence(7*day, r.remind, day, time.Hour), inbox.WithMaxAttempts(2))...)

@@ -31,7 +31,7 @@ import (
 // full, and stores whatever is answered 200.
 func TestQueueFull(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, enginetest.NewRecorder(nil), inbox.WithQueueSize(1))
 		server := newServer(t, in)
 		g := newGateway(t)
@@ -78,7 +78,7 @@ func TestQueueFull(t *testing.T) {
 // TestStoppedInbox answers 503 behind an inbox that is stopped.
 func TestStoppedInbox(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, enginetest.NewRecorder(nil))
 		server := newServer(t, in)
 		if err := in.Stop(t.Context()); err != nil {
@@ -89,7 +89,7 @@ func TestStoppedInbox(t *testing.T) {
 			t.Errorf("got %v, want 503", a)
 		}
 		if got := enginetest.Await(t, s.Open(t, enginetest.NewRecorder(nil))); got != (enginetest.Counts{}) {
-			t.Errorf("the store holds %+v", got)
+			t.Errorf("the database holds %+v", got)
 		}
 	})
 }
@@ -98,7 +98,7 @@ func TestStoppedInbox(t *testing.T) {
 // notification valid or not, and goes on as soon as it works again.
 func TestDatabaseFails(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, enginetest.NewRecorder(nil))
 		server := newServer(t, in, pixmed.WithInvalid(in.Quarantine))
 		g := newGateway(t)
@@ -131,7 +131,7 @@ func TestServerAway(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s := &enginetest.Store{Engine: "postgres", URL: pg.URL()}
+	s := &enginetest.Database{Engine: "postgres", URL: pg.URL()}
 	in := s.Start(t, enginetest.NewRecorder(nil))
 	server := newServer(t, in)
 	g := newGateway(t)
@@ -158,7 +158,7 @@ func TestServerAway(t *testing.T) {
 // any more.
 func TestClientHangsUp(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, enginetest.NewRecorder(nil))
 		received := make(chan error, 1)
 		begun := make(chan struct{})
@@ -210,12 +210,12 @@ func TestRefusedData(t *testing.T) {
 	for name, others := range map[string]int{"alone": 0, "beside others": 10} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			enginetest.Each(t, func(t *testing.T, s *enginetest.Store) { testRefusedData(t, s, others) })
+			enginetest.Each(t, func(t *testing.T, s *enginetest.Database) { testRefusedData(t, s, others) })
 		})
 	}
 }
 
-func testRefusedData(t *testing.T, s *enginetest.Store, others int) {
+func testRefusedData(t *testing.T, s *enginetest.Database, others int) {
 	t.Helper()
 	in := s.Open(t, enginetest.NewRecorder(nil))
 	if s.Engine == "postgres" {
@@ -367,7 +367,7 @@ func checkPending(t *testing.T, in *inbox.Inbox, want map[string]bool) {
 
 // stall makes the database stand still for those who write: somebody else has
 // locked it. The test must release it soon, before the inbox gives up.
-func stall(t *testing.T, s *enginetest.Store) (release func()) {
+func stall(t *testing.T, s *enginetest.Database) (release func()) {
 	t.Helper()
 	var rollback func() error
 	if s.Engine == "sqlite" {
@@ -397,7 +397,7 @@ func stall(t *testing.T, s *enginetest.Store) (release func()) {
 
 // execute executes a statement behind the inbox's back. In it {} stands for the
 // inbox's schema and a dot, where there are schemas.
-func execute(t *testing.T, s *enginetest.Store, statement string) {
+func execute(t *testing.T, s *enginetest.Database, statement string) {
 	t.Helper()
 	var err error
 	if s.Engine == "sqlite" {
@@ -410,8 +410,8 @@ func execute(t *testing.T, s *enginetest.Store, statement string) {
 	}
 }
 
-// openFile opens the file of a store beside the inbox, as only a test may.
-func openFile(t *testing.T, s *enginetest.Store) *sql.DB {
+// openFile opens the file of a database beside the inbox, as only a test may.
+func openFile(t *testing.T, s *enginetest.Database) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(s.Path)+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {

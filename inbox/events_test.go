@@ -18,7 +18,7 @@ import (
 
 func TestList(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
 			if n.MEDStatus == pixmed.Debited {
 				return inbox.Discard(errors.New("no"))
@@ -147,7 +147,7 @@ func TestOperationsMisused(t *testing.T) {
 
 func TestOldestPending(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		for _, age := range []time.Duration{time.Hour, 3 * time.Hour, 2 * time.Hour} {
 			n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
@@ -167,7 +167,7 @@ func TestOldestPending(t *testing.T) {
 // What is wrong with bodies groups them, and not what was found in them.
 func TestFailuresOfBodies(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		quarantine := func(body string, wrap string) {
 			t.Helper()
@@ -220,7 +220,7 @@ func TestFailuresOfBodies(t *testing.T) {
 // Sums above the largest amount are that.
 func TestBlockedSaturates(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		for i, want := range []pixmed.Amount{math.MaxInt64 - 1, math.MaxInt64, math.MaxInt64} {
 			n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)

@@ -154,9 +154,9 @@ func TestReaderBesideAServer(t *testing.T) {
 // not.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	for name, readOnly := range map[string]func(*enginetest.Store) (path string, mode os.FileMode){
-		"the file":   func(s *enginetest.Store) (string, os.FileMode) { return s.Path, 0o400 },
-		"the folder": func(s *enginetest.Store) (string, os.FileMode) { return filepath.Dir(s.Path), 0o500 },
+	for name, readOnly := range map[string]func(*enginetest.Database) (path string, mode os.FileMode){
+		"the file":   func(s *enginetest.Database) (string, os.FileMode) { return s.Path, 0o400 },
+		"the folder": func(s *enginetest.Database) (string, os.FileMode) { return filepath.Dir(s.Path), 0o500 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +174,7 @@ func TestReadOnly(t *testing.T) {
 			}
 			path, mode := readOnly(s)
 			chmod(t, path, mode)
-			p := spawn(t, &child{Store: s}, ordinaryUser(t)...)
+			p := spawn(t, &child{Database: s}, ordinaryUser(t)...)
 			<-p.ended
 			text := p.output.tail()
 			if p.err == nil || !strings.Contains(text, s.Path) || !strings.Contains(text, "permission denied") {

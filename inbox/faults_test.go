@@ -32,7 +32,7 @@ func TestOutOfConnections(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s := &enginetest.Store{Engine: "postgres", URL: server.URL()}
+	s := &enginetest.Database{Engine: "postgres", URL: server.URL()}
 	in := s.Start(t, enginetest.NewRecorder(nil), inbox.WithWorkers(4), enginetest.Quick())
 	url := newServer(t, in).URL
 	g := newGateway(t)
@@ -101,7 +101,7 @@ func takeConnections(t *testing.T, url string) (all []*pgx.Conn) {
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	const later = pixmed.MEDStatus("LATER")
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		running, waiting, done := enginetest.NewTransaction(), enginetest.NewTransaction(), enginetest.NewTransaction()
 		var mu sync.Mutex
 		effects := make(map[string][]pixmed.MEDStatus)
@@ -189,7 +189,7 @@ func awaitAttempts(t *testing.T, in *inbox.Inbox, transaction string, attempts i
 }
 
 // shift moves all that is stored in time.
-func shift(t *testing.T, s *enginetest.Store, by time.Duration) {
+func shift(t *testing.T, s *enginetest.Database, by time.Duration) {
 	t.Helper()
 	columns := map[string][]string{
 		"events": {"received_at", "done_at"},

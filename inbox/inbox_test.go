@@ -18,7 +18,7 @@ import (
 // No payload, and nobody's data, is in a log line or in the queue.
 func TestNothingPersonalLeaks(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var log syncBuilder
 		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		const canary = "CANARY"
@@ -94,7 +94,7 @@ func (s *syncBuilder) String() string {
 
 func TestStopLetsCallbacksEnd(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		release := make(chan struct{})
 		r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
 			<-release
@@ -129,7 +129,7 @@ func TestStopLetsCallbacksEnd(t *testing.T) {
 // Callbacks that Stop cuts off run again, and it is not counted against them.
 func TestStopCutsCallbacksOff(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
 			if n.Attempt == 1 {
 				<-ctx.Done()
@@ -170,7 +170,7 @@ func TestStartAndStopMisused(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		if err := in.Ready(t.Context()); err != nil {
 			t.Error(err)

@@ -20,7 +20,7 @@ import (
 
 func TestObserver(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		errNot := errors.New("not now")
 		seen := make(chan inbox.Attempt, 10)
 		in := s.Start(t, pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
@@ -71,7 +71,7 @@ func TestObserver(t *testing.T) {
 // no observer is told of it: with one attempt it would be dead.
 func TestPutOffDoesNotCount(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		early := true
 		r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error {
 			if early {

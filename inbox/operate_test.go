@@ -23,7 +23,7 @@ import (
 
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var broken atomic.Bool
 		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
 			if broken.Load() && n.MEDStatus == pixmed.Acknowledged {
@@ -72,7 +72,7 @@ func TestReplay(t *testing.T) {
 
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(nil)
 		in := s.Start(t, r)
 		handler := newHandler(t, in)
@@ -164,7 +164,7 @@ func TestQuarantine(t *testing.T) {
 // the event that it was of.
 func TestReplayWhileALeaseRunsOut(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		release := make(chan struct{})
 		var mu sync.Mutex
 		repaired := false
@@ -214,7 +214,7 @@ func TestReplayWhileALeaseRunsOut(t *testing.T) {
 // A replayed notification runs before a newer one that waits for its retry.
 func TestReplayBeforeARetry(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var mu sync.Mutex
 		var order []pixmed.MEDStatus
 		calls := make(map[pixmed.MEDStatus]int)
@@ -253,7 +253,7 @@ func TestReplayBeforeARetry(t *testing.T) {
 // An operator discards what is pending and does not run.
 func TestDiscardByAnOperator(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		proceed := make(chan struct{})
 		r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error { <-proceed; return nil })
 		in := s.Start(t, r)
@@ -305,7 +305,7 @@ func actions(t *testing.T, in *inbox.Inbox, id string) (all []string) {
 // redelivery does not revive it, and Replay does.
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error { return errors.New("no") }), inbox.WithMaxAttempts(1))
 		n := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
 		mustReceive(t, in, n)
@@ -364,7 +364,7 @@ func TestResolve(t *testing.T) {
 // Groups of dead letters are replayed and resolved together, the oldest first.
 func TestAll(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
 			switch {
 			case n.Attempt > 1 || n.MEDStatus == pixmed.Cancelled:
@@ -433,7 +433,7 @@ func TestAll(t *testing.T) {
 // wants it.
 func TestRetryNow(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		block := make(chan struct{})
 		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
 			if n.Attempt > 1 {
@@ -485,7 +485,7 @@ func TestRetryNow(t *testing.T) {
 // in it.
 func TestDelete(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var log strings.Builder
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore), enginetest.Configure(func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) }))
 		id := enginetest.NewTransaction()
@@ -537,7 +537,7 @@ func TestDelete(t *testing.T) {
 // A case that is deleted while its callback runs stays so.
 func TestDeleteWhatRuns(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		proceed := make(chan struct{})
 		ended := make(chan inbox.AttemptResult, 1)
 		r := enginetest.NewRecorder(func(context.Context, *pixmed.Notification) error { <-proceed; return nil })

@@ -15,7 +15,7 @@ import (
 
 func TestPurge(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		pending := enginetest.NewTransaction()
 		in := s.Start(t, pixmed.ReceiverFunc(func(ctx context.Context, n *pixmed.Notification) error {
 			switch {
@@ -66,7 +66,7 @@ func TestPurge(t *testing.T) {
 // More than one batch of them.
 func TestPurgeMany(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		const many = 1100
 		tx, err := s.DB(t).BeginTx(t.Context(), nil)
@@ -104,7 +104,7 @@ func TestPurgeMany(t *testing.T) {
 // A started inbox purges by itself.
 func TestRetention(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), inbox.WithRetention(time.Millisecond), enginetest.Configure(func(c *config.Config) { c.PurgeInterval = 20 * time.Millisecond }))
 		mustReceive(t, in, enginetest.Notification(enginetest.NewTransaction(), pixmed.Cancelled))
 		if err := in.Quarantine(t.Context(), []byte("{"), errors.New("no")); err != nil {

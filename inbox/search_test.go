@@ -20,7 +20,7 @@ import (
 
 func TestSearch(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Start(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		long := strings.Repeat("x", 4<<10)
 		const many = "aaaaaaaa-0000-4000-8000-00000000000"
@@ -153,7 +153,7 @@ func TestSearch(t *testing.T) {
 // Bodies in quarantine have no ids: a search looks into the last 1000 of them.
 func TestSearchQuarantined(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		quarantine := func(body string) {
 			t.Helper()
@@ -228,7 +228,7 @@ SELECT printf('01900000-0000-7000-8000-%012d', n), '', 0, '', 0, CAST('body ' ||
 // A quarantined notification that is replayed is found from then on.
 func TestSearchReplayed(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		n := pixmedtest.NewNotification(func(n *pixmed.Notification) { n.ExternalID, n.EndToEndID, n.Raw = "Kept", "E-kept", nil })
 		if err := in.Quarantine(t.Context(), pixmedtest.Payload(n.Infraction), errors.New("no")); err != nil {
@@ -253,7 +253,7 @@ func TestSearchReplayed(t *testing.T) {
 // than it says.
 func TestSearchMany(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		in := s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		s.Fill(t, 20_000, 10)
 		for text, want := range map[string]int{"order-1": 200, "order-19999": 1, "E90400888": 200, "order-1999": 11} {

@@ -53,7 +53,7 @@ func TestSequences(t *testing.T) {
 			return pixmed.Deduplicate(new(pixmed.MemoryStore), next)
 		}))
 	})
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		var in *inbox.Inbox
 		q := newSequences(t, func(next pixmed.Receiver) pixmed.Receiver {
 			in = s.Start(t, next, inbox.WithWorkers(8), inbox.WithMaxAttempts(100), enginetest.Quick())
@@ -207,7 +207,7 @@ func (q *sequences) deliver(t *testing.T, id string, deliveries []delivery) erro
 // TestManyCopies delivers one notification in hundreds of copies at once.
 func TestManyCopies(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		recorder := enginetest.NewRecorder(nil)
 		in := s.Start(t, recorder)
 		url := newServer(t, in).URL

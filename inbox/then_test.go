@@ -17,26 +17,26 @@ import (
 )
 
 // next returns where the second inbox lives.
-func next(t *testing.T, s *enginetest.Store) (*enginetest.Store, []inbox.Option) {
+func next(t *testing.T, s *enginetest.Database) (*enginetest.Database, []inbox.Option) {
 	t.Helper()
 	if s.Engine == "postgres" {
 		return s, []inbox.Option{postgres.WithSchema("second")}
 	}
-	return &enginetest.Store{Engine: s.Engine, Path: filepath.Join(t.TempDir(), "second.db")}, nil
+	return &enginetest.Database{Engine: s.Engine, Path: filepath.Join(t.TempDir(), "second.db")}, nil
 }
 
 // A second step that fails neither holds up nor repeats the first.
 func TestThen(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		second := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
 			if n.MEDStatus == pixmed.Acknowledged {
 				return errors.New("there is no receipt yet")
 			}
 			return nil
 		})
-		store, opts := next(t, s)
-		receipts := store.Start(t, second, append(opts, inbox.WithMaxAttempts(3))...)
+		database, opts := next(t, s)
+		receipts := database.Start(t, second, append(opts, inbox.WithMaxAttempts(3))...)
 		first := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
 			n.ExternalID = "changed"
 			if n.Attempt == 1 {
@@ -75,9 +75,9 @@ func TestThen(t *testing.T) {
 // What the first step discards is handed on, so that the case ends in both inboxes.
 func TestThenDiscard(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
-		store, opts := next(t, s)
-		receipts := store.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
+		database, opts := next(t, s)
+		receipts := database.Start(t, pixmed.ReceiverFunc(pixmed.Ignore), opts...)
 		in := s.Start(t, inbox.Then(pixmed.ReceiverFunc(func(_ context.Context, n *pixmed.Notification) error {
 			if n.MEDStatus == pixmed.Cancelled {
 				return fmt.Errorf("no: %w", inbox.Discard(errors.New("there is no such order")))
@@ -102,8 +102,8 @@ func TestThenDiscard(t *testing.T) {
 func TestThenNotStored(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
-	store, _ := next(t, s)
-	receipts := store.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	database, _ := next(t, s)
+	receipts := database.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 	if err := receipts.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 func TestRetry(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		type call struct {
 			Attempt   int
 			LastError string
@@ -69,7 +69,7 @@ func TestRetry(t *testing.T) {
 
 func TestAttemptTimeout(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
 			if n.Attempt > 1 {
 				return nil
@@ -89,7 +89,7 @@ func TestAttemptTimeout(t *testing.T) {
 // the end does not count.
 func TestOverdue(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		release := make(chan struct{})
 		r := enginetest.NewRecorder(func(_ context.Context, n *pixmed.Notification) error {
 			if n.Attempt == 1 {
@@ -119,7 +119,7 @@ func TestOverdue(t *testing.T) {
 // slow callback holds up no accept of its own transaction.
 func TestOrder(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		const transactions, each = 6, 5
 		var (
 			mu      sync.Mutex
@@ -207,7 +207,7 @@ func TestJoinedErrors(t *testing.T) {
 // nothing is given back again and again.
 func TestOverdueBarelyAboveTheTimeout(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		r := enginetest.NewRecorder(func(ctx context.Context, n *pixmed.Notification) error {
 			if n.Attempt == 1 {
 				<-ctx.Done() // all of its time
@@ -230,7 +230,7 @@ func TestOverdueBarelyAboveTheTimeout(t *testing.T) {
 // worked.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		c := newEffects(t, s).child()
 		c.Poison, c.Fail, c.MaxAttempts = true, false, 2
 		if s.Engine == "postgres" {

@@ -14,7 +14,7 @@ import (
 
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, s *enginetest.Store) {
+	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
 		called := 0
 		in := s.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
 			if called++; called < 3 {

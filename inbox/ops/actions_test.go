@@ -24,9 +24,9 @@ func TestActions(t *testing.T) {
 	enginetest.Each(t, testActions)
 }
 
-func testActions(t *testing.T, store *enginetest.Store) {
+func testActions(t *testing.T, db *enginetest.Database) {
 	t.Helper()
-	s := newSiteIn(t, store, defence, ops.WithUser(func(r *http.Request) string { return r.Header.Get("X-User") + "\x01" }))
+	s := newSiteIn(t, db, defence, ops.WithUser(func(r *http.Request) string { return r.Header.Get("X-User") + "\x01" }))
 	as := func(method, path string, form url.Values) answer {
 		return s.do(t, method, path, http.Header{"X-User": {"ana"}}, form)
 	}
@@ -132,7 +132,7 @@ func TestDiscard(t *testing.T) {
 // What would undo something newer is replayed only when that is asked for again.
 func TestReplayAnyway(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testReplayAnyway(t, newSiteIn(t, store, nil)) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testReplayAnyway(t, newSiteIn(t, db, nil)) })
 }
 
 func testReplayAnyway(t *testing.T, s *site) {
@@ -177,8 +177,8 @@ func TestActionsFail(t *testing.T) {
 // note back. Nothing claims that it was done.
 func TestSecondOperator(t *testing.T) {
 	t.Parallel()
-	store, log := enginetest.SQLite(t), new(safeBuffer)
-	s := newSiteIn(t, store, []inbox.Option{inbox.WithLogger(slog.New(slog.NewTextHandler(log, nil)))},
+	db, log := enginetest.SQLite(t), new(safeBuffer)
+	s := newSiteIn(t, db, []inbox.Option{inbox.WithLogger(slog.New(slog.NewTextHandler(log, nil)))},
 		ops.WithUser(func(r *http.Request) string { return r.Header.Get("X-User") }))
 	open, dead := s.receive(t, anything), s.dead(t, errLedger, anything)
 	for _, test := range []struct{ path, said, first string }{

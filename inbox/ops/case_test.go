@@ -24,7 +24,7 @@ import (
 // A case shows what is known of it, and what can be done about it.
 func TestCase(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testCase(t, newSiteIn(t, store, defence, noon())) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testCase(t, newSiteIn(t, db, defence, noon())) })
 }
 
 func testCase(t *testing.T, s *site) {
@@ -132,7 +132,7 @@ func TestCaseBounds(t *testing.T) {
 
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testQuarantine(t, newSiteIn(t, store, nil)) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testQuarantine(t, newSiteIn(t, db, nil)) })
 }
 
 func testQuarantine(t *testing.T, s *site) {

@@ -86,10 +86,10 @@ func TestCostsAreBounded(t *testing.T) {
 	enginetest.Each(t, testCostsAreBounded)
 }
 
-func testCostsAreBounded(t *testing.T, store *enginetest.Store) {
+func testCostsAreBounded(t *testing.T, db *enginetest.Database) {
 	t.Helper()
 	done := make(chan struct{}, 1)
-	s := newSlow(store.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+	s := newSlow(db.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
 		done <- struct{}{}
 		return nil
 	})))
@@ -164,8 +164,8 @@ func (c tally) CountReceived(_ context.Context, _ time.Time, _ time.Duration, n 
 func TestCountsAreKept(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	store := tally{crowd{n: 1}, new(int), new(int)}
-	page, err := ops.NewHandlerOf(store, ops.WithAuthenticated(), ops.WithLogger(enginetest.Logger(t)), ops.WithNow(func() time.Time { return now }))
+	box := tally{crowd{n: 1}, new(int), new(int)}
+	page, err := ops.NewHandlerOf(box, ops.WithAuthenticated(), ops.WithLogger(enginetest.Logger(t)), ops.WithNow(func() time.Time { return now }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +178,8 @@ func TestCountsAreKept(t *testing.T) {
 		now = now.Add(test.after)
 		w := httptest.NewRecorder()
 		page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if w.Code != http.StatusOK || *store.stats != test.stats || *store.received != test.received {
-			t.Errorf("%v later: %d, counted %d times, the chart %d times, want %d and %d", test.after, w.Code, *store.stats, *store.received, test.stats, test.received)
+		if w.Code != http.StatusOK || *box.stats != test.stats || *box.received != test.received {
+			t.Errorf("%v later: %d, counted %d times, the chart %d times, want %d and %d", test.after, w.Code, *box.stats, *box.received, test.stats, test.received)
 		}
 	}
 }
@@ -236,8 +236,8 @@ func (s *heavy) Get(ctx context.Context, id string) (*inbox.Event, error) {
 // However many bodies a case has, its page reads few of them, and its receipt one.
 func TestCaseReadsFewBodies(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) {
-		in := store.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) {
+		in := db.Open(t, pixmed.ReceiverFunc(pixmed.Ignore))
 		const size = 60 << 10
 		transaction := enginetest.NewTransaction()
 		for i := range 40 {

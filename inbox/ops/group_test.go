@@ -35,9 +35,9 @@ func TestGroups(t *testing.T) {
 	enginetest.Each(t, testGroups)
 }
 
-func testGroups(t *testing.T, store *enginetest.Store) {
+func testGroups(t *testing.T, db *enginetest.Database) {
 	t.Helper()
-	s := newSiteIn(t, store, nil, ops.WithUser(func(*http.Request) string { return "ana" }))
+	s := newSiteIn(t, db, nil, ops.WithUser(func(*http.Request) string { return "ana" }))
 	long := strings.Repeat("é", 300) // longer than a group's name
 	var longest *inbox.Event
 	for i := range 3 {

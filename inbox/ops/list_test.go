@@ -18,7 +18,7 @@ import (
 // The list has what was asked for, each case in one line that no error makes longer.
 func TestCases(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testCases(t, newSiteIn(t, store, defence, noon())) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testCases(t, newSiteIn(t, db, defence, noon())) })
 }
 
 func testCases(t *testing.T, s *site) {
@@ -84,7 +84,7 @@ func testCases(t *testing.T, s *site) {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testPages(t, newSiteIn(t, store, nil)) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testPages(t, newSiteIn(t, db, nil)) })
 }
 
 func testPages(t *testing.T, s *site) {

@@ -65,10 +65,10 @@ func newSite(t *testing.T, opts ...ops.Option) *site {
 	return newSiteIn(t, enginetest.SQLite(t), nil, opts...)
 }
 
-func newSiteIn(t *testing.T, store *enginetest.Store, inboxOpts []inbox.Option, opts ...ops.Option) *site {
+func newSiteIn(t *testing.T, db *enginetest.Database, inboxOpts []inbox.Option, opts ...ops.Option) *site {
 	t.Helper()
 	s := &site{log: new(safeBuffer)}
-	s.in = store.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
+	s.in = db.Start(t, pixmed.ReceiverFunc(func(context.Context, *pixmed.Notification) error {
 		if err := s.broken.Load(); err != nil {
 			return *err
 		}

@@ -48,7 +48,7 @@ func named(externalID string, value pixmed.Amount) func(n *pixmed.Notification) 
 // there.
 func TestOverview(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, store *enginetest.Store) { testOverview(t, newSiteIn(t, store, defence, noon())) })
+	enginetest.Each(t, func(t *testing.T, db *enginetest.Database) { testOverview(t, newSiteIn(t, db, defence, noon())) })
 }
 
 func testOverview(t *testing.T, s *site) {

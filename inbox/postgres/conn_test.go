@@ -31,7 +31,7 @@ func TestReadOnlyServer(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s := &enginetest.Store{Engine: "postgres", URL: server.URL()}
+	s := &enginetest.Database{Engine: "postgres", URL: server.URL()}
 	var failedOver atomic.Bool
 	pool := newPool(t, s, func(c *pgxpool.Config) {
 		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -194,7 +194,7 @@ func TestOutage(t *testing.T) {
 func TestPooler(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
-	behind := &enginetest.Store{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
+	behind := &enginetest.Database{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
 	ignore := pixmed.ReceiverFunc(pixmed.Ignore)
 	pool := newPool(t, behind, func(*pgxpool.Config) {})
 	if _, err := postgres.Open(t.Context(), pool, ignore, enginetest.Log(t)); err == nil || !strings.Contains(err.Error(), "WithPollOnly") {

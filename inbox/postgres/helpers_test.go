@@ -62,13 +62,13 @@ func (p *pauser) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQuery
 func (p *pauser) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
 
 // pool returns a pool whose statements it may stop.
-func (p *pauser) pool(t *testing.T, s *enginetest.Store) *pgxpool.Pool {
+func (p *pauser) pool(t *testing.T, s *enginetest.Database) *pgxpool.Pool {
 	t.Helper()
 	return newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.Tracer = p })
 }
 
-// newPool returns a pool for a store whose configuration is changed first.
-func newPool(t *testing.T, s *enginetest.Store, modify func(*pgxpool.Config)) *pgxpool.Pool {
+// newPool returns a pool for a database whose configuration is changed first.
+func newPool(t *testing.T, s *enginetest.Database, modify func(*pgxpool.Config)) *pgxpool.Pool {
 	t.Helper()
 	c, err := pgxpool.ParseConfig(s.URL)
 	if err != nil {
@@ -96,7 +96,7 @@ func newPool(t *testing.T, s *enginetest.Store, modify func(*pgxpool.Config)) *p
 }
 
 // newRole returns the pool of a new role, for which some statements are run first.
-func newRole(t *testing.T, s *enginetest.Store, statements ...string) *pgxpool.Pool {
+func newRole(t *testing.T, s *enginetest.Database, statements ...string) *pgxpool.Pool {
 	t.Helper()
 	admin, role := s.Pool(t), "app_"+strings.ToLower(rand.Text())
 	mustExec(t, admin, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
@@ -240,7 +240,7 @@ const (
 
 var errCut = errors.New("the connection was cut")
 
-func (n *network) pool(t *testing.T, s *enginetest.Store) *pgxpool.Pool {
+func (n *network) pool(t *testing.T, s *enginetest.Database) *pgxpool.Pool {
 	t.Helper()
 	return newPool(t, s, n.configure)
 }

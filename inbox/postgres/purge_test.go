@@ -16,7 +16,7 @@ import (
 
 // finishedCases returns an inbox that is not started, and cases whose only event
 // is done, in the order of their ids.
-func finishedCases(t *testing.T, s *enginetest.Store, pool *pgxpool.Pool, n int) (in *inbox.Inbox, ids []string) {
+func finishedCases(t *testing.T, s *enginetest.Database, pool *pgxpool.Pool, n int) (in *inbox.Inbox, ids []string) {
 	t.Helper()
 	r := enginetest.NewRecorder(nil)
 	worker := s.Start(t, r)

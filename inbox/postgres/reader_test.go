@@ -56,7 +56,7 @@ func TestReaderBehindAPooler(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
 	stop(t, s.Open(t, pixmed.ReceiverFunc(pixmed.Ignore)))
-	behind := &enginetest.Store{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
+	behind := &enginetest.Database{Engine: "postgres", URL: enginetest.Pooler(t, s.URL)}
 	one := func(c *pgxpool.Config) { c.MaxConns = 1 }
 	other, pool := newPool(t, behind, one), newPool(t, behind, one)
 	if err := other.Ping(t.Context()); err != nil { // which makes a second session

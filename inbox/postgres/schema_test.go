@@ -100,7 +100,7 @@ func TestEncoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Path = "/" + name
-	_, err = (&enginetest.Store{Engine: "postgres", URL: u.String()}).TryOpen(t, pixmed.ReceiverFunc(pixmed.Ignore))
+	_, err = (&enginetest.Database{Engine: "postgres", URL: u.String()}).TryOpen(t, pixmed.ReceiverFunc(pixmed.Ignore))
 	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
 		t.Errorf("Open: %v", err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // effects makes a table for what callbacks write, and returns a function that
 // reads it.
-func effects(t *testing.T, s *enginetest.Store) (read func() []string) {
+func effects(t *testing.T, s *enginetest.Database) (read func() []string) {
 	t.Helper()
 	pool := s.Pool(t)
 	if _, err := pool.Exec(t.Context(), "CREATE TABLE effects (what text, note text UNIQUE DEFERRABLE INITIALLY DEFERRED)"); err != nil {

@@ -161,7 +161,7 @@ func TestLeftInTheWAL(t *testing.T) {
 
 // copyFiles copies a database and the file beside it that ends in suffix, as they
 // are when the process is killed.
-func copyFiles(t *testing.T, path, suffix string) *enginetest.Store {
+func copyFiles(t *testing.T, path, suffix string) *enginetest.Database {
 	t.Helper()
 	s := enginetest.SQLite(t)
 	for _, suffix := range []string{"", suffix} {

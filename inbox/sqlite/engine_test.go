@@ -14,7 +14,7 @@ import (
 )
 
 // openEngine opens the engine alone.
-func openEngine(t *testing.T, s *enginetest.Store) ledger.Engine {
+func openEngine(t *testing.T, s *enginetest.Database) ledger.Engine {
 	t.Helper()
 	engine, err := sqlite.OpenEngine(t.Context(), s.Path)
 	if err != nil {

@@ -118,9 +118,9 @@ func TestLockedThroughADanglingLink(t *testing.T) {
 			needsSymlinks(t, err)
 		}
 	}
-	(&enginetest.Store{Engine: "sqlite", Path: link}).Open(t, ignore)
+	(&enginetest.Database{Engine: "sqlite", Path: link}).Open(t, ignore)
 	for _, path := range []string{link, target} {
-		if _, err := (&enginetest.Store{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
+		if _, err := (&enginetest.Database{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
 			t.Errorf("%s: %v, want ErrLocked", path, err)
 		}
 	}
@@ -244,7 +244,7 @@ func TestLockedThroughALink(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			folder := t.TempDir()
-			s := &enginetest.Store{Engine: "sqlite", Path: filepath.Join(folder, "inbox.db")}
+			s := &enginetest.Database{Engine: "sqlite", Path: filepath.Join(folder, "inbox.db")}
 			s.Open(t, ignore)
 			target, link := folder, filepath.Join(t.TempDir(), "link")
 			path := filepath.Join(link, "inbox.db")
@@ -254,7 +254,7 @@ func TestLockedThroughALink(t *testing.T) {
 			if err := os.Symlink(target, link); err != nil {
 				needsSymlinks(t, err)
 			}
-			if _, err := (&enginetest.Store{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
+			if _, err := (&enginetest.Database{Engine: "sqlite", Path: path}).TryOpen(t, ignore); !errors.Is(err, sqlite.ErrLocked) {
 				t.Errorf("%v, want ErrLocked", err)
 			}
 		})

@@ -87,7 +87,7 @@ func TestPaths(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &enginetest.Store{Engine: "sqlite", Path: filepath.Join(t.TempDir(), name)}
+			s := &enginetest.Database{Engine: "sqlite", Path: filepath.Join(t.TempDir(), name)}
 			in := s.Open(t, ignore)
 			if err := in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)); err != nil {
 				t.Fatal(err)
@@ -116,7 +116,7 @@ func TestPaths(t *testing.T) {
 // A relative path is one of the working directory at that time.
 func TestRelativePath(t *testing.T) {
 	t.Chdir(t.TempDir())
-	s := &enginetest.Store{Engine: "sqlite", Path: "inbox.db"}
+	s := &enginetest.Database{Engine: "sqlite", Path: "inbox.db"}
 	s.Open(t, ignore)
 	if _, err := os.Stat("inbox.db"); err != nil {
 		t.Error(err)

@@ -28,16 +28,16 @@ import (
 	"github.com/pixmed-go/pixmed/internal/localpg"
 )
 
-// Store is where an inbox lives: it can be opened again and again, and, on
+// Database is where an inbox lives: it can be opened again and again, and, on
 // PostgreSQL, several times at once.
-type Store struct {
+type Database struct {
 	Engine string // "sqlite" or "postgres"
 	Path   string // of the file
 	URL    string // of the database
 }
 
-// Each runs a test for each engine, in parallel, in an empty store.
-func Each(t *testing.T, test func(t *testing.T, s *Store)) {
+// Each runs a test for each engine, in parallel, in an empty database.
+func Each(t *testing.T, test func(t *testing.T, s *Database)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -49,14 +49,14 @@ func Each(t *testing.T, test func(t *testing.T, s *Store)) {
 	})
 }
 
-// SQLite returns a store in a file that does not exist yet.
-func SQLite(tb testing.TB) *Store {
+// SQLite returns a database in a file that does not exist yet.
+func SQLite(tb testing.TB) *Database {
 	tb.Helper()
-	return &Store{Engine: "sqlite", Path: filepath.Join(tb.TempDir(), "inbox.db")}
+	return &Database{Engine: "sqlite", Path: filepath.Join(tb.TempDir(), "inbox.db")}
 }
 
-// Postgres returns a store in a database of its own.
-func Postgres(tb testing.TB) *Store {
+// Postgres returns a new database on the server.
+func Postgres(tb testing.TB) *Database {
 	tb.Helper()
 	name := "pixmed_" + strings.ToLower(rand.Text())
 	server := ServerURL(tb)
@@ -73,7 +73,7 @@ func Postgres(tb testing.TB) *Store {
 		tb.Fatal(err)
 	}
 	u.Path = "/" + name
-	return &Store{Engine: "postgres", URL: u.String()}
+	return &Database{Engine: "postgres", URL: u.String()}
 }
 
 func run(tb testing.TB, url, sql string) error {
@@ -89,7 +89,7 @@ func run(tb testing.TB, url, sql string) error {
 
 // Open opens an inbox, which the test need not stop. What the tests do not set is
 // made short.
-func (s *Store) Open(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) *inbox.Inbox {
+func (s *Database) Open(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) *inbox.Inbox {
 	tb.Helper()
 	in, err := s.TryOpen(tb, receiver, opts...)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Store) Open(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Opti
 }
 
 // TryOpen is Open with an error.
-func (s *Store) TryOpen(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
+func (s *Database) TryOpen(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) (*inbox.Inbox, error) {
 	tb.Helper()
 	opts = append([]inbox.Option{Quick(), Log(tb)}, opts...)
 	var in *inbox.Inbox
@@ -123,7 +123,7 @@ func (s *Store) TryOpen(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.O
 }
 
 // Start opens an inbox and starts it.
-func (s *Store) Start(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) *inbox.Inbox {
+func (s *Database) Start(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Option) *inbox.Inbox {
 	tb.Helper()
 	in := s.Open(tb, receiver, opts...)
 	if err := in.Start(tb.Context()); err != nil {
@@ -132,9 +132,9 @@ func (s *Store) Start(tb testing.TB, receiver pixmed.Receiver, opts ...inbox.Opt
 	return in
 }
 
-// Pool returns a new pool for the database of a store, which is closed at the
+// Pool returns a new pool for a PostgreSQL database, which is closed at the
 // end of the test.
-func (s *Store) Pool(tb testing.TB) *pgxpool.Pool {
+func (s *Database) Pool(tb testing.TB) *pgxpool.Pool {
 	tb.Helper()
 	c, err := pgxpool.ParseConfig(s.URL)
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// Fill adds n cases of one event each, numbered from 0, to a store that an inbox has
+// Fill adds n cases of one event each, numbered from 0, to a database that an inbox has
 // opened before. One in oneOpenOf is open. The external id of a case is Order- and its
 // number, its end-to-end id E90400888 and its number in 23 digits, and its
 // transaction id ends with its number.
-func (s *Store) Fill(tb testing.TB, n, oneOpenOf int) {
+func (s *Database) Fill(tb testing.TB, n, oneOpenOf int) {
 	tb.Helper()
 	dialect := strings.NewReplacer(
 		"{id}", "printf('%08x-0000-4000-8000-%012d', n * 2654435761 % 4294967296, n)",

@@ -7,9 +7,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver
 )
 
-// DB returns a connection to a store beside its inboxes, as an operator has
+// DB returns a connection to a database beside its inboxes, as an operator has
 // one.
-func (s *Store) DB(tb testing.TB) *sql.DB {
+func (s *Database) DB(tb testing.TB) *sql.DB {
 	tb.Helper()
 	driver, dsn := "sqlite", "file:"+s.Path+"?_pragma=busy_timeout(10000)&_txlock=immediate"
 	if s.Engine == "postgres" {

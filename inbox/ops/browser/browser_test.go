@@ -77,12 +77,12 @@ func TestBrowser(t *testing.T) {
 }
 
 // newServer returns the address of the page of an inbox that is filled first.
-func newServer(t *testing.T, fill func(*testing.T, *enginetest.Store, *inbox.Inbox)) string {
+func newServer(t *testing.T, fill func(*testing.T, *enginetest.Database, *inbox.Inbox)) string {
 	t.Helper()
-	store := enginetest.SQLite(t)
-	in := store.Start(t, newAccounting(), inbox.WithBackoff(time.Hour, time.Hour),
+	db := enginetest.SQLite(t)
+	in := db.Start(t, newAccounting(), inbox.WithBackoff(time.Hour, time.Hour),
 		inbox.WithDefence(window, func(context.Context, *inbox.Case) error { return nil }, 24*time.Hour))
-	fill(t, store, in)
+	fill(t, db, in)
 	h, m, s := time.Now().UTC().Clock()
 	noon := time.FixedZone("", (12-h)*3600-m*60-s) // where today is neither over nor new
 	page, err := ops.NewHandler(in, ops.WithBasicAuth(user, password), ops.WithLogger(enginetest.Logger(t)), ops.WithLocation(noon),
@@ -121,7 +121,7 @@ func newAccounting() pixmed.Receiver {
 
 // fill makes the days before now in the inbox, at times and with ids that are the
 // same, relative to now, whenever the test runs.
-func fill(t *testing.T, store *enginetest.Store, in *inbox.Inbox) {
+func fill(t *testing.T, db *enginetest.Database, in *inbox.Inbox) {
 	t.Helper()
 	var all int64
 	receive := func(ago time.Duration, transaction string, status pixmed.MEDStatus, value pixmed.Amount, externalID string) {
@@ -177,7 +177,7 @@ func fill(t *testing.T, store *enginetest.Store, in *inbox.Inbox) {
 		t.Fatal(err)
 	}
 	// The database's clock says that all of it was done just now.
-	run(t, store.DB(t),
+	run(t, db.DB(t),
 		"UPDATE events SET done_at = received_at + 1400000 WHERE done_at IS NOT NULL",
 		"UPDATE notes SET at = (SELECT received_at FROM events WHERE events.transaction_id = notes.transaction_id) + 48 * 3600000000 WHERE action = 'reminded'",
 		"UPDATE cases SET updated_at = (SELECT max(received_at) FROM events WHERE case_id = cases.id)")
@@ -185,14 +185,14 @@ func fill(t *testing.T, store *enginetest.Store, in *inbox.Inbox) {
 
 // crowd puts a hundred thousand cases into the inbox, by SQL since that is quick: half
 // of them are open, and one in ten of those is due today.
-func crowd(t *testing.T, store *enginetest.Store, in *inbox.Inbox) {
+func crowd(t *testing.T, db *enginetest.Database, in *inbox.Inbox) {
 	t.Helper()
 	err := in.Receive(t.Context(), pixmedtest.NewNotification(func(n *pixmed.Notification) { n.ExternalID, n.ReceivedAt = "the-first", time.Now() }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	enginetest.Await(t, in)
-	run(t, store.DB(t), fmt.Sprintf(`
+	run(t, db.DB(t), fmt.Sprintf(`
 CREATE TEMP TABLE crowd AS
 WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < %d), at(now) AS (SELECT unixepoch() * 1000000)
 SELECT n, printf('c0000000-0000-4000-8000-%%012d', n) AS tx, n %% 2 AS open,
