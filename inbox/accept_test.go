@@ -136,7 +136,7 @@ func TestDuplicatesAcrossRestarts(t *testing.T) {
 	})
 }
 
-// What was accepted and not worked is worked by the next process.
+// What was accepted and not worked on is worked on by the next process.
 func TestGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -344,8 +344,8 @@ func post1(t *testing.T, handler http.Handler, body string) int {
 	return w.Code
 }
 
-// A delivery repeats the last one of its key if its status and its value do. What
-// came before it is told.
+// A delivery is a duplicate if its status and its value are those of the last one of
+// its key. The receiver is told what came before.
 func TestWhatIsADuplicate(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -363,7 +363,7 @@ func TestWhatIsADuplicate(t *testing.T) {
 		for _, d := range []struct {
 			status pixmed.MEDStatus
 			value  pixmed.Amount
-			raw    string // what the body has more
+			raw    string // what is added to the body
 			want   error
 		}{
 			{pixmed.Acknowledged, 1800, "", nil},
@@ -461,7 +461,7 @@ func TestManyOfOneTransaction(t *testing.T) {
 		const many = 1150
 		for i := range many {
 			n := enginetest.Notification(id, pixmed.Acknowledged)
-			n.Value = pixmed.Amount(i + 1) // each is another one
+			n.Value = pixmed.Amount(i + 1) // so that none is a duplicate
 			for busy := false; ; busy = true {
 				err := in.Receive(t.Context(), n)
 				if err == nil || busy && errors.Is(err, pixmed.ErrDuplicate) { // stored after all

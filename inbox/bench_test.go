@@ -27,7 +27,7 @@ import (
 
 const benchConnections = 64
 
-// BenchmarkAccept measures what it gains to commit notifications together: a handler
+// BenchmarkAccept measures what committing notifications together gains: a handler
 // over loopback, 64 connections, each notification of another transaction. one-by-one
 // is the same protocol with batches of one; bare is a handler that stores nothing.
 //
@@ -137,8 +137,8 @@ func postUntilNone(address string, left *atomic.Int64) error {
 	return nil
 }
 
-// BenchmarkWork measures how fast a backlog is worked on PostgreSQL by callbacks that
-// do nothing, also while somebody holds a snapshot, as a long query or a backup does,
+// BenchmarkWork measures how fast callbacks that do nothing work off a backlog on
+// PostgreSQL, also while somebody holds a snapshot, as a long query or a backup does,
 // so that dead rows cannot be removed. Module benchmarks compares the inbox with
 // others.
 func BenchmarkWork(b *testing.B) {

@@ -49,7 +49,7 @@ func show(id string, status pixmed.MEDStatus, externalID string, value pixmed.Am
 	return fmt.Sprintf("%.4s %q of %s, %v, open %t, due %s, answered by %q", id, status, externalID, value, open, due.Format(time.RFC3339Nano), answeredBy)
 }
 
-// TestCasesModel does at random what gateways and persons do, and compares the cases
+// TestCasesModel does at random what gateways and people do, and compares the cases
 // and the numbers with their definitions.
 func TestCasesModel(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ func TestWorkers(t *testing.T) {
 		begun <- struct{}{}
 		<-returning
 		returned()
-		returned() // once more does nothing
+		returned() // a second call does nothing
 		begun <- struct{}{}
 		<-ending
 	}}

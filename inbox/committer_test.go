@@ -106,7 +106,7 @@ func newOp(id string) *ledger.Op {
 	return op
 }
 
-// What the database refuses is left out and kept in quarantine, what is locked is
+// What the database rejects is left out and kept in quarantine, what is locked is
 // tried again, and nothing is answered as done that was not.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
@@ -207,7 +207,7 @@ func TestBlockingIsApart(t *testing.T) {
 	}
 }
 
-// An operation that loads all of its case is in a transaction of its own, also when
+// An operation that loads all of its case is in a transaction of its own, even when
 // others are tried again.
 func TestAlone(t *testing.T) {
 	t.Parallel()
@@ -275,8 +275,8 @@ func (e *plannedEngine) Commit(_ context.Context, _ []*ledger.Op, claim *ledger.
 	return nil
 }
 
-// A reminder begins when its time comes, days from now, and not when the inbox looks
-// around the next time.
+// A reminder begins when its time comes, days from now, and not when the inbox next
+// looks.
 func TestCommitterWaitsForReminders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

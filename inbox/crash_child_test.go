@@ -35,11 +35,11 @@ const childVariable = "PIXMED_CRASH_CHILD"
 const childLine = "crash child: "
 
 // child says what a child process does: it serves the webhook in front of an
-// inbox, and works what is accepted, until its standard input ends or it is
+// inbox, and works on what is accepted, until its standard input ends or it is
 // killed.
 type child struct {
 	Database       *enginetest.Database
-	Address        string // to listen at
+	Address        string // to listen on
 	Effects        string // on SQLite, the file that the callbacks write to
 	AttemptTimeout time.Duration
 	Overdue        time.Duration
@@ -117,7 +117,7 @@ func (c *child) run(t *testing.T) {
 
 func say(words ...any) { fmt.Print("\n" + childLine + fmt.Sprintln(words...)) }
 
-// listen listens at an address that the process before may have left just now.
+// listen listens on an address that the process before may only just have left.
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	var l net.Listener
@@ -268,7 +268,7 @@ func (p *process) kill() {
 }
 
 // stop has the process stop its inbox and end. It fails the test if the process
-// is not content with itself: its exit status tells of data races too.
+// fails: its exit status tells of data races too.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	_ = p.stdin.Close()

@@ -353,9 +353,9 @@ func deliver(t *testing.T, url string, i pixmed.Infraction) {
 	}
 }
 
-// awaitWorked waits until an inbox has everything done. Under the race detector
-// and on a busy machine that may take long, so that it gives up only when nothing
-// is done any more.
+// awaitWorked waits until everything in an inbox is done. Under the race detector and
+// on a busy machine that may take long, so it gives up only when nothing gets done any
+// more.
 func awaitWorked(t *testing.T, stats func(context.Context) (enginetest.Counts, error), accepted []string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond) // counting costs
@@ -454,7 +454,7 @@ func insertEffect(ctx context.Context, tx pgx.Tx, n *pixmed.Notification) error 
 }
 
 // appendEffect writes a line that cannot be taken for a whole one if only a part
-// of it was written, and that does not spoil the one behind it.
+// of it was written, and that does not spoil the one after it.
 func appendEffect(f *os.File, n *pixmed.Notification) error {
 	if _, err := fmt.Fprintf(f, "\n%s %s %d %d .\n", n.TransactionID, n.MEDStatus, n.Attempt, os.Getpid()); err != nil {
 		return err
@@ -462,7 +462,7 @@ func appendEffect(f *os.File, n *pixmed.Notification) error {
 	return f.Sync()
 }
 
-// read returns the effects in the order in which they came about.
+// read returns the effects in the order in which they happened.
 func (e *effects) read(t *testing.T) (all []effect) {
 	t.Helper()
 	if e.pool != nil {

@@ -156,7 +156,7 @@ func TestRemindersMissed(t *testing.T) {
 	})
 }
 
-// What was answered, or has ended, is no longer reminded of; what opens again is.
+// Nobody is reminded of a case that was answered or has ended, unless it opens again.
 func TestRemindersEnd(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -173,7 +173,7 @@ func TestRemindersEnd(t *testing.T) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		// Who comes second learns that nothing was changed, and who was first.
+		// Whoever comes second is told that nothing was changed, and who was first.
 		if err := in.MarkAnswered(t.Context(), strings.ToUpper(answered.TransactionID), "again", inbox.By("rui")); !errors.Is(err, inbox.ErrAnswered) || !strings.Contains(err.Error(), "by ana at 2") {
 			t.Errorf("MarkAnswered again: %v, want ErrAnswered", err)
 		}
@@ -343,7 +343,7 @@ func TestRemindersAfterARestart(t *testing.T) {
 	})
 }
 
-// The window is the database's. To change it moves all open cases; a process without
+// The window is the database's. Changing it moves all open cases; a process without
 // WithDefence plans like the others, and calls nobody.
 func TestDefenceOfAllProcesses(t *testing.T) {
 	t.Parallel()

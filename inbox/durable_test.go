@@ -57,7 +57,7 @@ func TestQueueFull(t *testing.T) {
 				t.Errorf("got %v, want 200 or 503", a)
 			}
 		}
-		// One is being committed, one more is queued: soon one finds no place.
+		// One is being committed, one more is queued: soon one finds the queue full.
 		poll(t, "a refusal", func() bool {
 			answers.Go(send)
 			return len(refused) > 0
@@ -75,7 +75,7 @@ func TestQueueFull(t *testing.T) {
 	})
 }
 
-// TestStoppedInbox answers 503 behind an inbox that is stopped.
+// TestStoppedInbox answers 503 once the inbox is stopped.
 func TestStoppedInbox(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -94,8 +94,8 @@ func TestStoppedInbox(t *testing.T) {
 	})
 }
 
-// TestDatabaseFails answers no 200 while the database refuses everything, be the
-// notification valid or not, and goes on as soon as it works again.
+// TestDatabaseFails answers no 200 while the database fails, whether the notification
+// is valid or not, and accepts again as soon as it works.
 func TestDatabaseFails(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -120,8 +120,8 @@ func TestDatabaseFails(t *testing.T) {
 	})
 }
 
-// TestServerAway answers no 200 while the database server is away, and needs
-// nobody when it has come back.
+// TestServerAway answers no 200 while the database server is away, and recovers by
+// itself when it is back.
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	pg, err := localpg.Start(t.Context())
@@ -186,8 +186,8 @@ func TestClientHangsUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		close(gone)
-		// The same for a caller whose context has ended, who learns that it is not
-		// known.
+		// The same for a caller whose context has ended, and who is told that it may have
+		// been stored.
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		other := enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged)
@@ -203,7 +203,7 @@ func TestClientHangsUp(t *testing.T) {
 	})
 }
 
-// TestRefusedData has the database refuse one notification. It is kept in
+// TestRefusedData has the database reject one notification. It is kept in
 // quarantine, and those that were stored together with it are none the worse.
 func TestRefusedData(t *testing.T) {
 	t.Parallel()
@@ -342,8 +342,8 @@ func newGateway(t *testing.T) *pixmedtest.Gateway {
 	return g
 }
 
-// checkPending compares what is pending with what must be. There may be nothing
-// else but what is in quarantine.
+// checkPending compares what is pending with what must be. There may be nothing else
+// except what is in quarantine.
 func checkPending(t *testing.T, in *inbox.Inbox, want map[string]bool) {
 	t.Helper()
 	events, err := in.List(t.Context(), inbox.Filter{})

@@ -18,9 +18,9 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
 
-// TestDiskFull has every write to the database that makes a file longer fail, as
-// on a full disk, in the middle of a load: with the limit that the system has for
-// the size of a process's files.
+// TestDiskFull makes every write fail that lengthens a file of the database, as on a
+// full disk, in the middle of a load: through the system's limit on the size of a
+// process's files.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
@@ -196,8 +196,8 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 	}
 }
 
-// ordinaryUser returns the words in front of a command that has permissions hold
-// for it: they do not for root.
+// ordinaryUser returns what to put in front of a command so that file permissions apply
+// to it: they do not to root.
 func ordinaryUser(t *testing.T) []string {
 	t.Helper()
 	if os.Geteuid() != 0 {

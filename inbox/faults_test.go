@@ -40,7 +40,7 @@ func TestOutOfConnections(t *testing.T) {
 
 	others := takeConnections(t, server.URL())
 	poll(t, "all connections to be taken", func() bool {
-		// Whatever becomes free, others have it.
+		// Others take whatever becomes free.
 		const terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name <> 'others' AND backend_type = 'client backend'"
 		var n int
 		if err := others[0].QueryRow(t.Context(), terminate).Scan(&n); err != nil {
@@ -140,14 +140,14 @@ func TestClockJumps(t *testing.T) {
 		awaitAttempts(t, in, waiting, 1)
 		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Done == 1 })
 
-		// Back by an hour: what is stored is of the future. What waits, waits longer;
-		// the rest goes on.
+		// Back by an hour: what is stored is in the future. What waits, waits longer; the
+		// rest goes on.
 		shift(t, s, +time.Hour)
 		other := enginetest.NewTransaction()
 		deliver(other, pixmed.Debited)
 		for _, transaction := range []string{running, waiting, done} {
 			deliver(transaction, later)
-			deliver(transaction, later) // still known for a duplicate
+			deliver(transaction, later) // still known as a duplicate
 		}
 		enginetest.AwaitCounts(t, in, func(s enginetest.Counts) bool { return s.Done == 3 }) // done twice, and other
 		shift(t, s, -time.Hour)
@@ -175,8 +175,8 @@ func TestClockJumps(t *testing.T) {
 	})
 }
 
-// awaitAttempts waits until the first notification of a transaction was tried so
-// often.
+// awaitAttempts waits until the first notification of a transaction was tried that many
+// times.
 func awaitAttempts(t *testing.T, in *inbox.Inbox, transaction string, attempts int) {
 	t.Helper()
 	poll(t, "an attempt", func() bool {

@@ -46,7 +46,8 @@ func TestObserver(t *testing.T) {
 			}
 			got = append(got, a)
 		}
-		// An attempt is told of when it is stored, and by then the next one may be under way.
+		// The observer is told of an attempt when it is stored; by then the next one may be
+		// under way.
 		slices.SortFunc(got, func(a, b inbox.Attempt) int {
 			return cmpstd.Or(strings.Compare(string(a.Status), string(b.Status)), a.Number-b.Number)
 		})

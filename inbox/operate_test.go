@@ -46,7 +46,7 @@ func TestReplay(t *testing.T) {
 		if e := historyOf(t, in, id)[0]; e.Attempts != 6 || e.LastError != "broken" {
 			t.Errorf("%v, %q, want 6 attempts", e, e.LastError)
 		}
-		// Not behind a newer one that is done, unless it is forced.
+		// Not after a newer one is done, unless it is forced.
 		mustReceive(t, in, enginetest.Notification(id, pixmed.Cancelled))
 		enginetest.Await(t, in)
 		if err := in.Replay(t.Context(), dead.ID); !errors.Is(err, inbox.ErrSuperseded) {
@@ -146,7 +146,7 @@ func TestQuarantine(t *testing.T) {
 		}
 		r.Next(t)
 
-		// One from before what was done since.
+		// One that is older than what was done since.
 		n.MEDStatus, n.Raw = pixmed.Cancelled, nil
 		n.Raw = pixmedtest.Payload(n.Infraction)
 		third := invalid()
@@ -160,8 +160,8 @@ func TestQuarantine(t *testing.T) {
 	})
 }
 
-// An attempt whose lease runs out after an older event was replayed is charged to
-// the event that it was of.
+// An attempt whose lease runs out after an older event was replayed counts against the
+// event that it ran.
 func TestReplayWhileALeaseRunsOut(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {

@@ -55,7 +55,7 @@ func TestPurge(t *testing.T) {
 				t.Errorf("%d events are left, want %d", got, want)
 			}
 		}
-		// What is gone is no longer a duplicate, and its case begins anew.
+		// What is gone is no longer a duplicate, and its case begins again.
 		mustReceive(t, in, enginetest.Notification(done, pixmed.Cancelled))
 		if e := historyOf(t, in, done)[0]; e.Seq != 1 {
 			t.Errorf("the case begins with %v", e)

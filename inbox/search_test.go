@@ -150,7 +150,7 @@ func TestSearch(t *testing.T) {
 	})
 }
 
-// Bodies in quarantine have no ids: a search looks into the last 1000 of them.
+// Bodies in quarantine have no ids: a search looks through the last 1000 of them.
 func TestSearchQuarantined(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {

@@ -43,7 +43,7 @@ func due(deliveries []delivery) map[int][]string {
 }
 
 // TestSequences delivers what a gateway may deliver over HTTP, in every order and
-// with repetitions, to everything that can stand behind the handler, and compares
+// with repetitions, to every receiver that a handler can have, and compares
 // what the callbacks have done with the rules.
 func TestSequences(t *testing.T) {
 	t.Parallel()
@@ -84,7 +84,7 @@ func testSequences(t *testing.T, q *sequences) {
 		t.Fatal(err)
 	}
 
-	// At random: few transactions, so that much meets, and callbacks that fail.
+	// At random: few transactions, so that deliveries often meet, and callbacks that fail.
 	seed := rand.Uint64()
 	runs := 12
 	if testing.Short() {

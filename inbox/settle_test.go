@@ -39,8 +39,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// An attempt that is put off is no failure, whatever it has failed before; its wait
-// is between the first delay and the longest.
+// An attempt that is put off is no failure, however often it has failed before; its
+// wait is between the first delay and the longest.
 func TestPutOff(t *testing.T) {
 	t.Parallel()
 	in := &Inbox{config: &config.Config{FirstDelay: time.Second, MaxDelay: time.Hour, MaxAttempts: 1}, interrupted: t.Context()}

@@ -85,8 +85,8 @@ func TestAttemptTimeout(t *testing.T) {
 	})
 }
 
-// An attempt that does not end with its context is given up; what it returns in
-// the end does not count.
+// An attempt that does not end with its context is given up; what it returns later does
+// not count.
 func TestOverdue(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {
@@ -227,7 +227,7 @@ func TestOverdueBarelyAboveTheTimeout(t *testing.T) {
 }
 
 // A notification that kills its process is dead after its attempts, and others are
-// worked.
+// worked on.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, s *enginetest.Database) {

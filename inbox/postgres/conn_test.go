@@ -126,7 +126,7 @@ func TestSilentConnections(t *testing.T) {
 	}
 }
 
-// TestStopOfASilentDatabase stops an inbox whose database says nothing any more.
+// TestStopOfASilentDatabase stops an inbox whose database no longer answers.
 func TestStopOfASilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 )
 
-// TestWake has one process accept what another one works. It learns of it at once,
-// and when the notification is lost at its next look.
+// TestWake has one process accept what another one works on. That one learns of it at
+// once or, if the notification is lost, at its next look.
 func TestWake(t *testing.T) {
 	t.Parallel()
 	for name, listens := range map[string]bool{"notified": true, "the notification is lost": false} {

@@ -20,7 +20,7 @@ import (
 )
 
 // TestMutants takes a guard from one statement at a time: the comparison with the
-// model, or what is tried of a case that somebody holds, must notice each.
+// model, or what is tried with a case that somebody holds, must notice each.
 func TestMutants(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]struct {
@@ -116,7 +116,7 @@ func (m *mutator) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 func (m *mutator) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
 func (m *mutator) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
 
-// compared compares a engine with the model, until they differ.
+// compared compares an engine with the model, until they differ.
 func compared(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) error {
 	for seed := range uint64(20) {
 		if _, err := pool.Exec(ctx, "TRUNCATE pixmed_inbox.cases, pixmed_inbox.events, pixmed_inbox.notes, pixmed_inbox.ids"); err != nil {

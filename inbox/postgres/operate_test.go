@@ -69,8 +69,8 @@ CREATE TRIGGER hold BEFORE `+write+` ON pixmed_inbox.cases FOR EACH ROW EXECUTE 
 // waits counts those that wait to change the settings.
 const waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-// Who reads the tables, such as pg_dump, keeps nobody from changing the window, and
-// nobody from accepting meanwhile.
+// Somebody who reads the tables, such as pg_dump, prevents neither a change of the
+// window nor accepts.
 func TestDefenceChangedBesideAReader(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
@@ -104,8 +104,8 @@ func begin(t *testing.T, pool *pgxpool.Pool, sql string) pgx.Tx {
 	return tx
 }
 
-// A transaction that plans reminders and does not end keeps the settings from being
-// changed, which Open says, and nobody from accepting.
+// A transaction that plans reminders and does not end prevents a change of the
+// settings, which Open reports, but no accepts.
 func TestDefenceChangedBesideAFrozenReplica(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)
@@ -138,9 +138,9 @@ func TestDefenceChangedBesideAFrozenReplica(t *testing.T) {
 	}
 }
 
-// The open cases move in batches, of which each is committed by itself: nobody waits
-// for all of them. What is left when a process is killed in between, the next one
-// moves; and a case that somebody else holds is waited for alone.
+// The open cases move in batches, each committed by itself: nobody waits for all of
+// them. If a process is killed in between, the next one moves what is left; and of a
+// batch, only a case that somebody else holds is waited for.
 func TestDefenceMovesInBatches(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)

@@ -18,8 +18,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/postgres"
 )
 
-// With very many cases, and without settings that speak for an index, a search reads
-// no more of an index than it finds, whatever it finds.
+// With very many cases, and without settings that favour an index, a search reads no
+// more of an index than it finds, whatever it finds.
 func TestSearchPlans(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)

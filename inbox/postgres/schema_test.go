@@ -106,8 +106,7 @@ func TestEncoding(t *testing.T) {
 	}
 }
 
-// TestNewerReplica has another process bring the tables further while this one
-// runs.
+// TestNewerReplica has another process migrate the tables while this one runs.
 func TestNewerReplica(t *testing.T) {
 	t.Parallel()
 	s := enginetest.Postgres(t)

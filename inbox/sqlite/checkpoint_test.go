@@ -79,7 +79,7 @@ func beginReading(t *testing.T, db *sql.DB) *sql.Tx {
 	return tx
 }
 
-// fill writes so many bytes and returns the largest size that the -wal file had.
+// fill writes size bytes and returns the largest size that the -wal file had.
 func fill(t *testing.T, in *inbox.Inbox, path string, size int) (largest int64) {
 	t.Helper()
 	const raw = 2 << 20
@@ -98,8 +98,8 @@ func fill(t *testing.T, in *inbox.Inbox, path string, size int) (largest int64) 
 	return largest
 }
 
-// Somebody who reads for long keeps the file from it, which the log says. Writers
-// go on, and afterwards it grows no more.
+// Somebody who reads for a long time prevents that, which is logged. Writers go on, and
+// afterwards the file grows no more.
 func TestWALOfALongReader(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)
@@ -125,8 +125,8 @@ func TestWALOfALongReader(t *testing.T) {
 	}
 }
 
-// What a killed process has left in the -wal file, and perhaps never synced, is
-// brought to disk before anything is answered: the main file alone has it.
+// What a killed process has left in the -wal file, and perhaps never synced, is synced
+// before anything is answered: the main file alone has it.
 func TestLeftInTheWAL(t *testing.T) {
 	t.Parallel()
 	s := enginetest.SQLite(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// A purge deletes in many small transactions, between which others write. What has
-// happened to a case since it was found keeps it.
+// A purge deletes in many small transactions, between which others write. It keeps a
+// case to which something has happened since it was found.
 func TestPurgeBesideOthers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
