@@ -148,6 +148,26 @@ func TestNamedFilesExist(t *testing.T) {
 	}
 }
 
+// A file of these packages has its tests beside it, as CONTRIBUTING.md says.
+func TestFilesHaveTwins(t *testing.T) {
+	t.Parallel()
+	exempt := regexp.MustCompile(`^doc\.go$|_test\.go$|_(unix|windows|linux)\.go$`)
+	for _, folder := range []string{".", "inbox", "inbox/sqlite", "inbox/postgres", "inbox/ops"} {
+		files, err := filepath.Glob("../../" + folder + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has %d files, %v", folder, len(files), err)
+		}
+		for _, file := range files {
+			if exempt.MatchString(filepath.Base(file)) {
+				continue
+			}
+			if twin := strings.TrimSuffix(file, ".go") + "_test.go"; !slices.Contains(files, twin) {
+				t.Errorf("%s is not there", twin)
+			}
+		}
+	}
+}
+
 // Links to files of the repository lead to files, and to headings that exist.
 func TestLinksLead(t *testing.T) {
 	t.Parallel()
