@@ -100,7 +100,8 @@ func Batches(ctx context.Context, engine ledger.Engine) error {
 		want := make(map[string]*ledger.Event, n)
 		var ops []*ledger.Op
 		for i := range n {
-			e := newEvent(fmt.Sprintf("order %d of %d", i, n), int64(i))
+			e := newEvent(fmt.Sprintf("order %d-%d", n, i), int64(i))
+			e.EndToEndID = fmt.Sprintf("e%d-%d", n, i)
 			transaction := uuid.NewString()
 			want[transaction] = e
 			ops = append(ops, accept(transaction, e))
@@ -119,14 +120,19 @@ func Batches(ctx context.Context, engine ledger.Engine) error {
 			if diff := cmp.Diff([]*ledger.Event{&stored}, history, ignoreTimes); diff != "" {
 				return fmt.Errorf("%d in a transaction (-want +got):\n%s", n, diff)
 			}
-			for _, search := range []string{e.ExternalID, e.EndToEndID} {
-				found, err := engine.Cases(ctx, ledger.CaseFilter{Search: ledger.NewSearch(search), Limit: 10})
-				if err != nil {
-					return err
+		}
+		for _, search := range []string{fmt.Sprintf("order %d-", n), fmt.Sprintf("e%d-", n)} {
+			found, err := engine.Cases(ctx, ledger.CaseFilter{Search: ledger.NewSearch(search), Limit: 1000})
+			if err != nil {
+				return err
+			}
+			for _, c := range found {
+				if want[c.TransactionID] == nil {
+					return fmt.Errorf("%d in a transaction: a search for %q finds %s", n, search, c.TransactionID)
 				}
-				if len(found) != 1 || found[0].TransactionID != transaction {
-					return fmt.Errorf("%d in a transaction: a search for %q finds %d cases", n, search, len(found))
-				}
+			}
+			if len(found) != n {
+				return fmt.Errorf("%d in a transaction: a search for %q finds %d cases", n, search, len(found))
 			}
 		}
 	}
