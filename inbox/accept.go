@@ -49,6 +49,9 @@ func (in *Inbox) Receive(ctx context.Context, n *pixmed.Notification) error {
 			trimmed = c.Changes().FirstTrim()
 		},
 	}
+	if !n.MEDStatus.Final() { // it most probably opens the case
+		op.Guess = func() *ledger.Case { return ledger.NewCase(key.TransactionID, ledger.Row{NextSeq: 1}) }
+	}
 	err = in.committer.accept(ctx, op)
 	var kept *keptError
 	switch {

@@ -33,6 +33,7 @@ type committer struct {
 	workers  *workers   // nil unless attempts may begin
 
 	// The goroutine's own.
+	again    []*request // those whose guess was wrong
 	parked   []*request // whose case somebody else holds
 	nextDue  time.Time  // when something will be due, as far as is known
 	failing  time.Time  // when the database became unavailable; zero while it works
@@ -164,23 +165,25 @@ func (co *committer) run() {
 	for {
 		var first *request
 		var look bool
-		select {
-		case first = <-co.own:
-			// Callbacks that have begun together and are quick return together.
-			runtime.Gosched()
-		case first = <-co.accepts:
-		case <-co.look:
-			look = true
-		case <-timer.C:
-			look = true
-		case <-co.quit:
+		if len(co.again) == 0 {
 			select {
+			case first = <-co.own:
+				// Callbacks that have begun together and are quick return together.
+				runtime.Gosched()
 			case first = <-co.accepts:
-			default:
-				for _, r := range co.parked {
-					r.done <- errStopping
+			case <-co.look:
+				look = true
+			case <-timer.C:
+				look = true
+			case <-co.quit:
+				select {
+				case first = <-co.accepts:
+				default:
+					for _, r := range co.parked {
+						r.done <- errStopping
+					}
+					return
 				}
-				return
 			}
 		}
 		co.write(co.gather(first), look)
@@ -190,8 +193,8 @@ func (co *committer) run() {
 
 // gather takes what is there, without waiting.
 func (co *committer) gather(first *request) []*request {
-	var batch []*request
-	size := 0
+	batch, size := co.again, 0
+	co.again = nil
 	for r := first; ; {
 		if r == nil {
 			select {
@@ -244,6 +247,9 @@ func (co *committer) write(batch []*request, look bool) {
 	case claim.Made:
 		co.claimed(claim)
 	}
+	if slices.ContainsFunc(blocked, func(r *request) bool { return r.op.Delayed && r.op.Err == nil }) {
+		co.nextDue = time.Now() // the claim came before them
+	}
 }
 
 // unpark returns a batch with what is parked. Requests that would make the whole
@@ -278,13 +284,16 @@ func (co *committer) commitBatch(batch []*request, claim *ledger.Claim) {
 	ops := make([]*ledger.Op, len(batch))
 	for i, r := range batch {
 		ops[i] = r.op
-		r.op.Err, r.op.Blocks = nil, false
+		r.op.Err, r.op.Blocks, r.op.Wrong = nil, false, false
 	}
 	start := time.Now()
 	err := co.commitAll(ops, claim)
 	co.noteOutage(err, ops, start)
 	for _, r := range batch {
-		if !errors.Is(r.op.Err, ledger.ErrLocked) || !co.park(r, start) {
+		switch {
+		case r.op.Wrong:
+			co.again = append(co.again, r)
+		case !errors.Is(r.op.Err, ledger.ErrLocked) || !co.park(r, start):
 			r.done <- outcome(r.op.Err)
 		}
 	}

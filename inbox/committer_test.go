@@ -69,6 +69,10 @@ func (s *fakeEngine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.C
 			op.Err = ledger.ErrLocked
 			continue
 		}
+		if op.Guess != nil {
+			op.Wrong, op.Guess = true, nil
+			continue
+		}
 		s.done = append(s.done, name(op))
 		if op.Apply != nil {
 			op.Apply(ledger.NewCase(op.TransactionID, ledger.Row{NextSeq: 1}))
@@ -231,6 +235,52 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// What was guessed wrong is in the next transaction, together with what has come
+// meanwhile, and is answered when that is committed, also while the inbox stops.
+func TestWrongGuess(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]bool{"others come": false, "the inbox stops": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &fakeEngine{gate: make(chan struct{})}
+				c := config.Default()
+				c.Logger, c.PollInterval = slog.New(slog.DiscardHandler), time.Hour
+				co := newCommitter(s, c)
+				results := make(chan error, 2)
+				guessed := newOp("guessed")
+				guessed.Guess = func() *ledger.Case { return nil }
+				go func() { results <- co.accept(t.Context(), guessed) }()
+				synctest.Wait()
+				want := [][]string{{"guessed"}, {"guessed"}}
+				if !stop {
+					go func() { results <- co.accept(t.Context(), newOp("other")) }()
+					want[1] = append(want[1], "other")
+				}
+				synctest.Wait()
+				if stop {
+					co.refuse()
+					go co.stop()
+					synctest.Wait()
+				}
+				close(s.gate)
+				for range want[1] {
+					if err := <-results; err != nil {
+						t.Error(err)
+					}
+				}
+				if !stop {
+					co.refuse()
+					co.stop()
+				}
+				if diff := cmp.Diff(want, s.batches); diff != "" {
+					t.Errorf("transactions (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 // Stop answers what waits for a case that somebody holds.
 func TestStopWithParked(t *testing.T) {
 	t.Parallel()
@@ -291,6 +341,59 @@ func TestCommitterWaitsForReminders(t *testing.T) {
 			if late := (<-began).Sub(want); late < 0 || late > time.Second {
 				t.Errorf("reminder %d began %v after its time", i, late)
 			}
+		}
+		co.claimFor(nil)
+		co.refuse()
+		co.stop()
+	})
+}
+
+// retryEngine holds the case of one settlement for a while. Once that is settled, its
+// retry is due a second later.
+type retryEngine struct {
+	ledger.Engine
+	held  int
+	retry time.Time
+}
+
+func (e *retryEngine) Commit(_ context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
+	if len(ops) > 0 && e.held > 0 {
+		e.held--
+		return ledger.ErrLocked
+	}
+	if len(ops) > 0 {
+		e.retry = time.Now().Add(time.Second)
+	}
+	if claim == nil || claim.Made {
+		return nil
+	}
+	claim.Made, claim.Next = true, -1
+	switch {
+	case e.retry.IsZero():
+	case e.retry.After(time.Now()):
+		claim.Next = time.Until(e.retry)
+	default:
+		e.retry, claim.Attempts = time.Time{}, []*ledger.Attempt{{}}
+	}
+	return nil
+}
+
+// A retry begins in time also when it was settled apart, after the claim.
+func TestRetryOfWhatWasHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := config.Default()
+		c.Logger, c.PollInterval = slog.New(slog.DiscardHandler), time.Hour
+		co := newCommitter(&retryEngine{held: 3}, c)
+		began := make(chan struct{})
+		co.claimFor(&workers{max: 1, work: func(*ledger.Attempt, func()) { close(began) }})
+		if err := co.commit(t.Context(), &ledger.Op{TransactionID: "x", Delayed: true}); err != nil {
+			t.Error(err)
+		}
+		start := time.Now()
+		<-began
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("it began after %v", took)
 		}
 		co.claimFor(nil)
 		co.refuse()

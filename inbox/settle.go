@@ -130,6 +130,9 @@ func (s *settler) settle(ctx context.Context) bool {
 func (s *settler) op() *ledger.Op {
 	a := s.attempt
 	op := &ledger.Op{TransactionID: a.TransactionID, Delayed: s.outcome.Delay > 0}
+	if a.Alone && !s.ambiguous {
+		op.Guess = a.Claimed
+	}
 	op.Apply = func(c *ledger.Case) {
 		s.decision = settle(c, a, s.outcome)
 		e := c.Event(a.ID)

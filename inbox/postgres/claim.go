@@ -13,71 +13,65 @@ import (
 )
 
 const (
-	// sqlClaim takes what is due: the lowest pending event of a case, whose place
-	// sqlHeads finds, if its time has come; otherwise the reminder. It waits for
-	// nothing, so that it can come after other locks. clock_timestamp would keep the
-	// index from being used.
+	// sqlClaim claims the cases that are due: for the first pending event, if its time
+	// has come; otherwise for the reminder. It waits for no lock, so it may follow
+	// statements that hold some. With clock_timestamp() it could not use the index.
 	sqlClaim = `
 WITH due AS (
-	SELECT transaction_id, running, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+	SELECT transaction_id, held, run_at FROM {schema}.cases WHERE run_at <= statement_timestamp() AND run_at > $4 ORDER BY run_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE {schema}.cases c SET lease = $1, held = true, run_at = now() + $2::bigint * interval '1 microsecond', running = CASE
 	WHEN c.held THEN c.running
 	WHEN c.remind_at <= statement_timestamp() AND coalesce(c.event_at > statement_timestamp(), true) THEN -1
-	ELSE 0 END
+	ELSE c.head END
 FROM due WHERE c.transaction_id = due.transaction_id
-RETURNING c.transaction_id::text, c.running = -1, due.running = -1, c.opened_at, now(), CASE
+RETURNING c.transaction_id::text, c.running = -1, due.held, c.opened_at, now(), CASE
 	WHEN c.running = -1 AND ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + ` <= now() THEN 0 -- it is another reminder
 	ELSE c.remind_failures END, due.run_at`
 
-	// sqlHeads reads what was claimed: the lowest pending event of each case, whose
-	// place it writes into the row, or the event that is named there, whose attempt
-	// did not end in time. It is a statement of its own, which sees what was
-	// committed before the claim's locks, and finds the rows by the exact end of
-	// their leases: now() is the same in all of a transaction.
+	// sqlHeads reads the events that were claimed. It is a separate statement, so that it
+	// sees everything that was committed before the claim locked the rows. It finds them
+	// by the exact end of their leases, since now() is the same throughout a transaction.
+	// A case of one event has no previous one.
 	sqlHeads = `
-WITH mine AS (
-	SELECT c.transaction_id, c.running, coalesce(nullif(c.running, 0), (
-		SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending' ORDER BY p.seq LIMIT 1)) AS seq
-	FROM {schema}.cases c WHERE c.run_at = now() + $2::bigint * interval '1 microsecond' AND c.lease = $1),
-named AS (
-	UPDATE {schema}.cases c SET running = m.seq FROM mine m WHERE c.transaction_id = m.transaction_id AND m.running = 0 AND m.seq IS NOT NULL)
-SELECT ` + whole + `, m.running > 0, p.status, coalesce(p.value, 0), p.done_at,
+SELECT ` + whole + `, c.pending = 1, p.status, coalesce(p.value, 0), p.done_at, CASE WHEN c.next_seq > 2 THEN
 	(SELECT max(s.done_at) FROM {schema}.events s WHERE s.transaction_id = e.transaction_id AND s.external_digest = e.external_digest AND s.external_id = e.external_id
-		AND s.state = 'done' AND s.id <> e.id AND s.status = e.status)
-FROM mine m JOIN {schema}.events e ON e.transaction_id = m.transaction_id AND e.seq = m.seq LEFT JOIN LATERAL (
+		AND s.state = 'done' AND s.id <> e.id AND s.status = e.status) END
+FROM {schema}.cases c JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.running LEFT JOIN LATERAL (
 	SELECT p.status, p.value, p.done_at FROM {schema}.events p WHERE p.transaction_id = e.transaction_id AND p.external_digest = e.external_digest AND p.external_id = e.external_id
-		AND p.state = 'done' AND p.id <> e.id ORDER BY p.done_at DESC, p.seq DESC LIMIT 1) p ON true`
+		AND p.state = 'done' AND p.id <> e.id AND c.next_seq > 2 ORDER BY p.done_at DESC, p.seq DESC LIMIT 1) p ON true
+WHERE c.run_at = now() + $2::bigint * interval '1 microsecond' AND c.lease = $1`
 
-	// sqlNext is not min(), which reads all of them under a generic plan.
+	// sqlNext does not use min(), which reads every entry under a generic plan.
 	sqlNext = `SELECT coalesce((extract(epoch FROM (SELECT run_at FROM {schema}.cases WHERE run_at > statement_timestamp() ORDER BY run_at LIMIT 1) - clock_timestamp()) * 1000000)::bigint, -1)`
 
 	sqlLowest = `
 SELECT least(statement_timestamp(), (SELECT run_at FROM {schema}.cases WHERE run_at IS NOT NULL ORDER BY run_at LIMIT 1)) - interval '1 second',
 	(SELECT max(version) FROM {schema}.inbox_migrations)`
 
-	// sqlRelease makes due at once what claims hold whose COMMIT was not answered.
+	// sqlRelease makes cases due at once that are held by claims whose COMMIT was never
+	// answered.
 	sqlRelease = `
 UPDATE {schema}.cases SET held = false, running = 0, run_at = ` + runOf + `event_at, remind_at` + runEnd + ` WHERE transaction_id IN (
 	SELECT transaction_id FROM {schema}.cases WHERE run_at > statement_timestamp() AND held AND lease = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)`
 )
 
-// lostClaim is a claim whose COMMIT was not answered. Nobody runs what it holds.
+// lostClaim is a claim whose COMMIT was never answered. Nobody runs what it holds.
 type lostClaim struct {
 	lease int64
 	until time.Time
 }
 
-// floor is a time below which no case is due, as far as is known. Under a snapshot
-// that somebody holds for long, an index keeps the entries of everything that was
-// due since; the floor spares the claims walking them. Claims take the
-// earliest first, so it follows them. Every second a claim looks at everything, for
-// what was locked or not committed when others passed it.
+// floor is a time before which no case is due, as far as is known. While somebody
+// holds a snapshot open for long, the index keeps the entries of everything that has
+// been due since then; the floor keeps claims from walking through them. Claims take
+// the earliest first, so the floor follows them. Once a second a claim ignores it, to
+// find what was locked or not yet committed when others passed.
 type floor struct {
 	below pgtype.Timestamptz
-	found time.Time // when a claim looked at everything
+	found time.Time // when a claim last ignored it
 }
 
-// floorMargin is how long after its run_at a case is committed as a rule.
+// floorMargin is how long after its run_at a case is usually committed.
 const floorMargin = 100 * time.Millisecond
 
 // raise raises the floor to what was claimed.
@@ -94,18 +88,19 @@ type claimer struct {
 	lease    int64
 	since    time.Time
 	claimed  []string
+	lost     map[string]bool // those whose claim before this one ran out
 	reminds  []*ledger.Attempt
-	last     time.Time // since when the last of them was due
+	last     time.Time // since when the last of them has been due
 	attempts []*ledger.Attempt
 	next     int64 // in microseconds
 }
 
-// newClaimer begins a claim; nil asks for none.
+// newClaimer returns what makes a claim, nil if claim is.
 func (s *engine) newClaimer(claim *ledger.Claim) *claimer {
 	if claim == nil {
 		return nil
 	}
-	return &claimer{s: s, claim: claim, lease: rand.Int64N(math.MaxInt64) + 1, since: time.Now(), next: -1} //nolint:gosec // nobody gains by guessing it
+	return &claimer{s: s, claim: claim, lease: rand.Int64N(math.MaxInt64) + 1, since: time.Now(), next: -1, lost: make(map[string]bool)} //nolint:gosec // nobody gains by guessing it
 }
 
 // queue adds the claim to a round trip.
@@ -148,7 +143,7 @@ func (c *claimer) queue(r *round) {
 	}
 }
 
-// scanClaimed reads which cases were claimed, and makes attempts of reminders.
+// scanClaimed reads which cases were claimed, and makes the attempts of reminders.
 func (c *claimer) scanClaimed(rows pgx.Rows) error {
 	var id string
 	var reminder, lost bool
@@ -156,7 +151,7 @@ func (c *claimer) scanClaimed(rows pgx.Rows) error {
 	var now, at time.Time
 	var failures int
 	_, err := pgx.ForEachRow(rows, []any{&id, &reminder, &lost, &openedAt, &now, &failures, &at}, func() error {
-		c.claimed = append(c.claimed, id)
+		c.claimed, c.lost[id] = append(c.claimed, id), lost
 		if at.After(c.last) {
 			c.last = at
 		}
@@ -177,12 +172,13 @@ func (c *claimer) scanAttempt(row pgx.CollectableRow) (*ledger.Attempt, error) {
 	a := &ledger.Attempt{Lease: c.lease, Since: c.since}
 	var previous []byte
 	var previousAt, seenAt *time.Time
-	err := scanEvent(row, &a.Event, &a.Lost, &previous, &a.PreviousValue, &previousAt, &seenAt)
+	err := scanEvent(row, &a.Event, &a.Alone, &previous, &a.PreviousValue, &previousAt, &seenAt)
+	a.Lost = c.lost[a.TransactionID]
 	a.Previous, a.PreviousAt, a.SeenAt = string(previous), fromNull(previousAt), fromNull(seenAt)
 	return a, err
 }
 
-// end says what became of the claim's transaction.
+// end completes the claim when its transaction has ended.
 func (c *claimer) end(err error) {
 	switch {
 	case c == nil:

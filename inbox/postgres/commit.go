@@ -4,22 +4,20 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Commit implements [ledger.Engine]. If the connection is lost it tries once more on
-// another one: the connection was stale, or what became of the COMMIT is not known.
-// The events' ids and the leases tell.
+// Commit implements [ledger.Engine]. If the connection breaks, it tries once more on
+// another one. The first transaction may have been committed: the events' ids and the
+// leases tell.
 func (s *engine) Commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) error {
 	if claim != nil && claim.Made {
 		claim = nil
 	}
-	deadline, _ := ctx.Deadline()
-	first, cancel := context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)*3/5)) // silence costs that much
+	first, cancel := context.WithTimeout(ctx, s.config.CommitTimeout*2/5) // if the server is silent
 	err := s.commit(first, ops, claim)
 	cancel()
 	if err != nil && !isLockError(err) && !isDataError(err) && isConnError(err) {
@@ -53,37 +51,24 @@ func (s *engine) commit(ctx context.Context, ops []*ledger.Op, claim *ledger.Cla
 			op.Tried = true
 		}
 	}()
-	var waiting bool
-	if areFirst(ops) {
-		rest, err := s.commitFirst(ctx, ops, claim)
-		if err != nil {
-			return err
-		}
-		waiting = len(rest) < len(ops)
-		if ops = rest; len(ops) > 0 {
-			claim = nil // it is made
-			more, err := s.commitCases(ctx, ops, nil)
-			if err != nil {
-				return err
-			}
-			waiting = waiting || more
-		}
-	} else if waiting, err = s.commitCases(ctx, ops, claim); err != nil {
-		return err
-	}
-	if waiting && (claim == nil || len(claim.Attempts) >= claim.Max) {
+	waiting, err := s.transact(ctx, ops, claim)
+	if err == nil && waiting && (claim == nil || len(claim.Attempts) >= claim.Max) {
 		s.tell()
 	}
-	return nil
+	return err
 }
 
-// commitCases does operations in one transaction, of two round trips. It reports
-// whether something waits in one of the cases.
-func (s *engine) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledger.Claim) (waiting bool, err error) {
+// transact does operations and makes a claim in one transaction. It takes one round
+// trip, or two if cases must be read. It reports whether something waits in one of the
+// cases.
+func (s *engine) transact(ctx context.Context, all []*ledger.Op, claim *ledger.Claim) (waiting bool, err error) {
 	c := s.newClaimer(claim)
 	defer func() { c.end(err) }()
+	g, ops := guess(all)
 	l := s.newLoad()
 	l.begin()
+	g.queue(&l.round)
+	w := &l.round
 	if len(ops) > 0 {
 		l.cases(ops)
 		if err := l.send(ctx, s.conn.Conn()); err != nil {
@@ -92,10 +77,7 @@ func (s *engine) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledge
 		if err := l.findLocked(ctx, s.conn.Conn(), ops); err != nil {
 			return false, err
 		}
-	}
-	w := s.newRound()
-	if len(ops) == 0 {
-		w = &l.round
+		w = s.newRound()
 	}
 	var quarantined []*ledger.Event
 	for _, op := range ops {
@@ -123,13 +105,14 @@ func (s *engine) commitCases(ctx context.Context, ops []*ledger.Op, claim *ledge
 	if err := w.send(ctx, s.conn.Conn()); err != nil {
 		return false, err
 	}
+	waiting = g.end()
 	for _, k := range l.found {
 		waiting = waiting || k.Waits()
 	}
 	return waiting, nil
 }
 
-// round is a round trip: statements with what reads their results.
+// round is a round trip: statements, and functions that read their results.
 type round struct {
 	s     *engine
 	batch pgx.Batch
@@ -159,7 +142,7 @@ func (r *round) query(read func(pgx.Rows) error, sql string, args ...any) {
 	})
 }
 
-// begin begins a transaction of the committer's.
+// begin begins a transaction of the committer.
 func (r *round) begin() {
 	r.exec(begin)
 	if r.s.config.PollOnly {

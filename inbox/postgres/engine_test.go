@@ -56,11 +56,11 @@ func subject(engine ledger.Engine, pool *pgxpool.Pool) modeltest.Engine {
 			when := func(column string) string {
 				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= clock_timestamp() THEN 'past' ELSE 'future' END"
 			}
-			rows, _ := pool.Query(ctx, "SELECT transaction_id::text, next_seq, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM pixmed_inbox.cases")
+			rows, _ := pool.Query(ctx, "SELECT transaction_id::text, next_seq, pending, head, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM pixmed_inbox.cases")
 			all := make(map[string]modeltest.Row)
 			var id string
 			var r modeltest.Row
-			_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run}, func() error { all[id] = r; return nil })
+			_, err := pgx.ForEachRow(rows, []any{&id, &r.NextSeq, &r.Pending, &r.Head, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run}, func() error { all[id] = r; return nil })
 			return all, err
 		},
 		Pass: func(ctx context.Context) error {

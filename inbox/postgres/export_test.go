@@ -39,7 +39,7 @@ func Queries() map[string]string {
 	s.sql = newQueries(s.in)
 	q := s.sql
 	all := map[string]string{
-		"lock": q.lockCases, "events": q.events, "claim": q.claim, "heads": q.heads, "next": q.next, "lowest": q.lowest, "release": q.release,
+		"lock": q.lockCases, "settle": q.settle, "events": q.events, "claim": q.claim, "heads": q.heads, "next": q.next, "lowest": q.lowest, "release": q.release,
 		"stats": q.stats, "old cases": q.oldCases, "trim": q.trim, "replanned cases": q.openCases, "replan": q.replan,
 		"standing": q.standing, "summary": q.summary, "write": q.write, "currents": q.currents, "notes": q.notes, "event notes": q.eventNotes,
 		"failures": q.failures, "event": q.event, "history": q.history,

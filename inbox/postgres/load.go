@@ -11,10 +11,10 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// Cases are created and locked in the order of their ids, by everybody. A case that
-// somebody else holds is skipped and tried again by a later transaction, so that
-// nobody waits for it. What a case holds is read by a statement after the one that
-// locks it, which sees what was committed before.
+// Everybody creates and locks cases in the order of their ids. A case that somebody
+// else has locked is skipped, and tried again by a later transaction, so that nobody
+// waits for it. The events of a case are read by a later statement than the one that
+// locks it, so that everything committed before the lock is seen.
 const (
 	sqlCreateCases = `INSERT INTO {schema}.cases (transaction_id) SELECT unnest($1::text[]::uuid[]) ON CONFLICT DO NOTHING`
 	sqlLockCases   = `
@@ -32,15 +32,17 @@ SELECT l.* FROM unnest($2::text[]::uuid[], $3::bigint[], $4::bytea[]) k (transac
 	SELECT ` + bare + ` FROM {schema}.events e
 	WHERE e.transaction_id = k.transaction_id AND e.external_digest = k.external_digest AND e.external_id = k.external_id
 	ORDER BY e.seq DESC LIMIT 1) l`
-	// sqlStanding reads, for each case, more events that may become its status or its
-	// value than the operations can use up.
+	// sqlStanding reads the events that may become the status or the value of each case:
+	// one more than the operations can supersede.
 	sqlStanding = `
 SELECT l.* FROM unnest($1::text[]::uuid[]) k (transaction_id), LATERAL (
-	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing = 2 ORDER BY e.seq DESC LIMIT $2)
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.seq = 1 AND e.standing > 0)
 	UNION ALL
-	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 2 ORDER BY e.value DESC LIMIT $2)
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing = 2 AND e.seq > 1 ORDER BY e.seq DESC LIMIT $2)
 	UNION ALL
-	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 1 ORDER BY e.value DESC LIMIT $2)) l`
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 2 AND e.seq > 1 ORDER BY e.value DESC LIMIT $2)
+	UNION ALL
+	(SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = k.transaction_id AND e.standing > 0 AND e.standing = 1 AND e.seq > 1 ORDER BY e.value DESC LIMIT $2)) l`
 	sqlKnown = `SELECT id::text FROM {schema}.events WHERE id = ANY ($1::text[]::uuid[])`
 	sqlAll   = `SELECT ` + bare + ` FROM {schema}.events e WHERE e.transaction_id = $1::text::uuid`
 	sqlByID  = `SELECT ` + bare + ` FROM {schema}.events e WHERE e.id = $1::text::uuid`
@@ -49,7 +51,7 @@ SELECT l.* FROM unnest($1::text[]::uuid[]) k (transaction_id), LATERAL (
 // row are the columns of a case.
 const row = `transaction_id::text, next_seq, lease, held, running, event_at IS NOT NULL, remind_at, clock_timestamp(), ` + summary
 
-// summary are those that say what a case is as a whole.
+// summary are the columns that describe a case as a whole.
 const summary = `c.open, c.status_seq, c.value, c.opened_at, c.answered_at, c.answered_by, c.ended_at, c.ended_by, c.reminded_at, c.tried_at, c.remind_failures, c.given_up`
 
 // The columns of an event, without its body and with it.
@@ -64,7 +66,7 @@ type load struct {
 	round
 	found  map[string]*ledger.Case // that are locked
 	locked map[string]bool         // by somebody else
-	known  map[string]bool         // events that are stored
+	known  map[string]bool         // events that are stored already
 }
 
 func (s *engine) newLoad() *load {
@@ -74,7 +76,7 @@ func (s *engine) newLoad() *load {
 	}
 }
 
-// cases locks the cases of operations and reads what the operations need.
+// cases locks the cases of the operations and reads what these need.
 func (l *load) cases(ops []*ledger.Op) {
 	if created := ids(ops, func(op *ledger.Op) bool { return op.New != nil || op.Create }); len(created) > 0 {
 		l.exec(l.s.sql.createCases, created)
@@ -107,8 +109,8 @@ func (l *load) cases(ops []*ledger.Op) {
 	}
 }
 
-// lock locks cases, with one of the two statements for that, and reads what is
-// pending in them and what was accepted last.
+// lock locks cases, by one of the two statements for that, and reads their pending
+// events and the last accepted ones.
 func (l *load) lock(sql string, cases []string, ops []*ledger.Op) {
 	transactions, digests, externalIDs := []string{}, []int64{}, [][]byte{}
 	accepts := 0
@@ -153,7 +155,7 @@ func (l *load) addEvents(rows pgx.Rows) error {
 	return err
 }
 
-// addTo returns what adds events to a case.
+// addTo returns a function that adds events to a case.
 func (l *load) addTo(id string) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		events, err := scanEvents(rows)

@@ -33,11 +33,18 @@ func TestMutants(t *testing.T) {
 		"a claim takes reminders before events":         {"WITH due AS", "AND coalesce(c.event_at > statement_timestamp(), true)", "", compared},
 		"a claim holds nothing":                         {"WITH due AS", "held = true", "held = c.held", compared},
 		"a claim draws no lease":                        {"WITH due AS", "SET lease = $1", "SET lease = $1::bigint - 1", compared},
-		"the lowest event is settled for a lost one":    {"WITH mine AS", "nullif(c.running, 0)", "NULL", compared},
-		"the highest pending event runs":                {"WITH mine AS", "ORDER BY p.seq LIMIT 1", "ORDER BY p.seq DESC LIMIT 1", compared},
-		"what runs is not named":                        {"WITH mine AS", "AND m.running = 0", "AND false", compared},
-		"what is pending counts as done before":         {"WITH mine AS", "AND p.state = 'done' AND p.id <> e.id ORDER", "ORDER", compared},
-		"any status was seen":                           {"WITH mine AS", "AND s.status = e.status", "", compared},
+		"the last event runs first":                     {"WITH due AS", "ELSE c.head END", "ELSE c.next_seq - 1 END", compared},
+		"a lost attempt is run":                         {"WITH due AS", "due.held, c.opened_at", "false, c.opened_at", compared},
+		"an attempt is said to be alone":                {"c.pending = 1, p.status", "c.pending = 1", "true", compared},
+		"what is pending counts as done before":         {"c.pending = 1, p.status", "AND p.state = 'done' AND p.id <> e.id AND", "AND", compared},
+		"any status was seen":                           {"c.pending = 1, p.status", "AND s.status = e.status", "", compared},
+		"an attempt that was overtaken is settled":      {"(transaction_id, lease, seq", "AND c.lease = u.lease", "", compared},
+		"an attempt is settled twice":                   {"(transaction_id, lease, seq", "c.held AND", "", compared},
+		"a settlement forgets what came meanwhile":      {"(transaction_id, lease, seq", "AND c.pending = 1", "", compared},
+		"a settlement holds the case":                   {"(transaction_id, lease, seq", "held = false,", "", compared},
+		"a settlement forgets the reminder":             {"(transaction_id, lease, seq", "least(m.at, c.remind_at)", "m.at", compared},
+		"a settlement does not count the dead":          {"(transaction_id, lease, seq", "c.dead + m.dead", "c.dead", compared},
+		"a settlement waits for who holds the case":     {"(transaction_id, lease, seq", "SKIP LOCKED", "", held},
 		"what is settled stays held":                    {"WITH added AS", "c.held AND NOT u.released, running", "c.held, running", compared},
 		"what is settled stays named":                   {"WITH added AS", "CASE WHEN u.released THEN 0 ELSE c.running END", "c.running", compared},
 		"what is held becomes due":                      {"WITH added AS", "CASE WHEN c.held AND NOT u.released THEN c.run_at ELSE", "CASE WHEN false THEN c.run_at ELSE", compared},
@@ -130,16 +137,20 @@ func compared(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) err
 }
 
 // held locks a case that is due: neither a claim nor an accept may touch it, or wait
-// for it.
+// for it. Nor may a settlement of a case that is locked.
 func held(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) error {
 	accept := func(transaction string) *ledger.Op {
 		external := "x"
 		e := &ledger.Event{ID: uuid.NewString(), ExternalID: external, Status: uuid.NewString(), Raw: []byte("{}"), ReceivedAt: time.Now()}
-		return &ledger.Op{TransactionID: transaction, ExternalID: &external, New: e, Tried: true, Apply: func(c *ledger.Case) { c.Accept(e) }}
+		return &ledger.Op{TransactionID: transaction, ExternalID: &external, New: e, Apply: func(c *ledger.Case) { c.Accept(e) }}
 	}
 	ctx, cancel := context.WithTimeout(ctx, enginetest.Patience)
 	defer cancel()
 	theirs, ours := uuid.NewString(), uuid.NewString()
+	running := &ledger.Claim{Max: 1, Lease: time.Minute}
+	if err := engine.Commit(ctx, []*ledger.Op{accept(uuid.NewString())}, running); err != nil || len(running.Attempts) != 1 {
+		return fmt.Errorf("%d attempts: %w", len(running.Attempts), err)
+	}
 	if err := engine.Commit(ctx, []*ledger.Op{accept(theirs)}, nil); err != nil {
 		return err
 	}
@@ -164,6 +175,14 @@ func held(ctx context.Context, pool *pgxpool.Pool, engine ledger.Engine) error {
 	}
 	if !errors.Is(ops[0].Err, ledger.ErrLocked) || ops[1].Err != nil {
 		return fmt.Errorf("an accept of what somebody holds: %w, and of another case: %w", ops[0].Err, ops[1].Err)
+	}
+	a := running.Attempts[0]
+	settle := &ledger.Op{
+		TransactionID: a.TransactionID, Guess: a.Claimed,
+		Apply: func(c *ledger.Case) { c.Settle(a.Lease, a.ID, ledger.Outcome{Done: true}) },
+	}
+	if err := engine.Commit(ctx, []*ledger.Op{settle}, nil); err != nil || !settle.Wrong {
+		return fmt.Errorf("a settlement of what somebody holds: %w, guessed wrong: %t", err, settle.Wrong)
 	}
 	return nil
 }

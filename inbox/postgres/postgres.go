@@ -192,7 +192,8 @@ type queries struct {
 	settings, session                        string
 	createCases, lockCases, lockCase, exists string
 	events, standing, known, all, byID       string
-	first, write, ids, quarantine, trim      string
+	first, settle                            string
+	write, ids, quarantine, trim             string
 	summary, note, delete, probe             string
 	resolveOne, deleteOne, setWindow         string
 	lockDefence, shareDefence                string
@@ -209,7 +210,7 @@ func newQueries(in func(string) string) *queries {
 		settings: sqlSettings("true"), session: sqlSettings("false"),
 		createCases: in(sqlCreateCases), lockCases: in(sqlLockCases), lockCase: in(sqlLockCase), exists: in(sqlExists),
 		events: in(sqlEvents), standing: in(sqlStanding), known: in(sqlKnown), all: in(sqlAll), byID: in(sqlByID),
-		first: in(sqlFirst), write: in(sqlWrite), ids: in(sqlIDs), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
+		first: in(sqlFirst), settle: in(sqlSettle), write: in(sqlWrite), ids: in(sqlIDs), quarantine: in(sqlQuarantine), trim: in(sqlTrim), probe: in(sqlProbe),
 		summary: in(sqlSummary), note: in(sqlNote), delete: in(sqlDelete),
 		resolveOne: in(sqlResolveOne), deleteOne: in(sqlDeleteOne), setWindow: in(sqlSetDefence),
 		lockDefence: in(sqlLockDefence), shareDefence: in(sqlShareDefence), openCases: in(sqlOpenCases), replan: in(sqlReplan),

@@ -12,10 +12,9 @@ import (
 	"github.com/pixmed-go/pixmed/inbox/internal/ledger"
 )
 
-// shown are further columns of an event on a page, which its case's row knows: when it
-// runs next, and whether it is running. With EXISTS a plan might read all held cases.
-const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
-	SELECT FROM {schema}.events b WHERE b.transaction_id = e.transaction_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
+// shown are further columns of an event on a page, computed from its case's row: when
+// it runs next, and whether it is running. With EXISTS a plan might read all held cases.
+const shown = `, CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND c.head = e.seq THEN c.event_at END
 	FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id) END,
 	e.state = 'pending' AND coalesce((SELECT c.held AND c.running = e.seq FROM {schema}.cases c WHERE c.transaction_id = e.transaction_id), false)`
 
@@ -40,28 +39,27 @@ FROM (SELECT count(*) n, coalesce(extract(epoch FROM clock_timestamp() - min(rec
 SELECT floor(extract(epoch FROM received_at - $3::timestamptz) * 1000000 / $4::bigint)::bigint, state, count(*)
 FROM {schema}.events WHERE id >= $1::text::uuid AND id < $2::text::uuid GROUP BY 1, 2`
 
-	// sqlMatches finds the transactions of a search. It reads a bounded part of each
-	// index.
+	// sqlMatches finds the transactions that a search matches. It reads a bounded part of
+	// each index.
 	sqlMatches = `(
 	(SELECT transaction_id FROM {schema}.ids WHERE external_key >= $1::bytea AND external_key <= $2::bytea ORDER BY external_key LIMIT ` + ledger.MaxMatches + `) UNION
 	(SELECT transaction_id FROM {schema}.ids WHERE e2e_key >= $1::bytea AND e2e_key <= $2::bytea ORDER BY e2e_key LIMIT ` + ledger.MaxMatches + `) UNION
 	(SELECT transaction_id FROM {schema}.cases WHERE transaction_id BETWEEN $3::text::uuid AND $4::text::uuid ORDER BY transaction_id LIMIT ` + ledger.MaxMatches + `))`
-	// These read only the rows that were found. OFFSET keeps the planner from reading
-	// rows in the order of the list until the page is full: it might read them all.
+	// These read only the rows that were found. Without OFFSET the planner may choose to
+	// read rows in the order of the list until the page is full, which may be all of them.
 	sqlMatchingCases  = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.cases x WHERE x.transaction_id = m.transaction_id OFFSET 0) c`
 	sqlMatchingEvents = ` FROM ` + sqlMatches + ` m CROSS JOIN LATERAL (SELECT * FROM {schema}.events x WHERE x.transaction_id = m.transaction_id OFFSET 0) e`
 
 	sqlCaseColumns = `
 SELECT c.transaction_id::text, c.updated_at, c.dead, c.next_seq - 1, c.remind_at, (SELECT coalesce(defence, 0) FROM {schema}.settings WHERE one),
-	(SELECT count(*) FROM {schema}.events p WHERE p.transaction_id = c.transaction_id AND p.state = 'pending'), e.status, e.external_id, ` + summary
+	c.pending, e.status, e.external_id, ` + summary
 	sqlCaseStatus  = ` JOIN {schema}.events e ON e.transaction_id = c.transaction_id AND e.seq = c.status_seq WHERE true`
 	sqlListCases   = sqlCaseColumns + ` FROM {schema}.cases c` + sqlCaseStatus
 	sqlSearchCases = sqlCaseColumns + sqlMatchingCases + sqlCaseStatus
 	// sqlCurrents reads the current event of cases: the first that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
-SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}.events e ON e.transaction_id = k.id AND e.seq = coalesce(
-	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1),
+SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}.cases d ON d.transaction_id = k.id JOIN {schema}.events e ON e.transaction_id = k.id AND e.seq = coalesce(nullif(d.head, 0),
 	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id AND p.state = 'dead' ORDER BY p.seq DESC LIMIT 1),
 	(SELECT p.seq FROM {schema}.events p WHERE p.transaction_id = k.id ORDER BY p.seq DESC LIMIT 1))`
 
@@ -71,12 +69,12 @@ SELECT ` + bare + shown + ` FROM unnest($1::text[]::uuid[]) k (id) JOIN {schema}
 	sqlFailures   = `
 SELECT ` + sqlGroup + `, count(*), max(received_at) FROM {schema}.events
 WHERE state IN ('dead', 'quarantined') AND state = $1 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $2`
-	// sqlGroup is what tells an event's failure apart.
+	// sqlGroup is the text by which failures are grouped.
 	sqlGroup = `left(split_part(last_error, chr(10), 1), ` + ledger.FailureText + `)`
 )
 
-// query runs a query for pages and counts. Few run at a time, so that they never take a
-// connection that the inbox or its workers need.
+// query runs a query for pages and counts. Only a few run at a time, so that they never
+// take a connection that the inbox or its workers need.
 func (s *engine) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
 	select {
 	case s.reading <- struct{}{}:
@@ -146,7 +144,7 @@ func (s *engine) listQuery(f ledger.Filter) (query string, args []any) {
 	where("e.id < $%d::text::uuid", f.To)
 	where("e.id < $%d::text::uuid", f.Before)
 	if f.State == ledger.Dead || f.State == ledger.Quarantined {
-		query += " AND e.state IN ('dead', 'quarantined')" // which is what the smaller index is of
+		query += " AND e.state IN ('dead', 'quarantined')" // so that it reads events_failed
 	}
 	where("e.state = $%d", string(f.State))
 	where("position($%d IN e.last_error) > 0", f.Error)

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// migrations are applied in order; inbox_migrations names those that were. Texts of
-// senders are bytes, since they may hold NUL.
+// migrations are applied in order; inbox_migrations lists those that have been. Texts
+// that senders choose are bytes, since they may contain NUL.
 var migrations = []string{`
 CREATE TABLE {schema}.settings (
 	one       boolean     PRIMARY KEY DEFAULT true CHECK (one),
@@ -23,6 +23,8 @@ INSERT INTO {schema}.settings DEFAULT VALUES;
 CREATE TABLE {schema}.cases (
 	transaction_id uuid        PRIMARY KEY,
 	next_seq       bigint      NOT NULL DEFAULT 1,     -- the place of the next event
+	pending        bigint      NOT NULL DEFAULT 0,     -- how many of its events are pending
+	head           bigint      NOT NULL DEFAULT 0,     -- the place of the first of them; 0: nothing is pending
 	event_at       timestamptz,                        -- when its first pending event runs; NULL: nothing is pending
 	remind_at      timestamptz,                        -- when the next reminder is called, or tried again; NULL: none is
 	run_at         timestamptz,                        -- when it may be claimed: the earlier of both or, while it is held, the end of the lease
@@ -44,7 +46,7 @@ CREATE TABLE {schema}.cases (
 	tried_at        timestamptz,                     -- when the last failed attempt at the next reminder was claimed
 	remind_failures integer     NOT NULL DEFAULT 0,
 	given_up        integer     NOT NULL DEFAULT 0,  -- reminders
-	CHECK (NOT held OR run_at IS NOT NULL)
+	CHECK ((NOT held OR run_at IS NOT NULL) AND (pending > 0) = (event_at IS NOT NULL) AND (pending > 0) = (head > 0))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX cases_run ON {schema}.cases (run_at) WHERE run_at IS NOT NULL;
 CREATE INDEX cases_open ON {schema}.cases (opened_at, transaction_id) INCLUDE (value, answered_at, given_up) WHERE open;
@@ -77,8 +79,9 @@ CREATE TABLE {schema}.events (
 CREATE UNIQUE INDEX events_case ON {schema}.events (transaction_id, seq);
 CREATE INDEX events_key ON {schema}.events (external_digest, transaction_id, seq);
 CREATE INDEX events_pending ON {schema}.events (transaction_id, seq) INCLUDE (received_at) WHERE state = 'pending';
-CREATE INDEX events_open ON {schema}.events (transaction_id, seq) WHERE standing = 2;
-CREATE INDEX events_value ON {schema}.events (transaction_id, standing, value) WHERE standing > 0;
+-- Without the first of a case, which is found by its place: most cases have one or two.
+CREATE INDEX events_open ON {schema}.events (transaction_id, seq) WHERE standing = 2 AND seq > 1;
+CREATE INDEX events_value ON {schema}.events (transaction_id, standing, value) WHERE standing > 0 AND seq > 1;
 CREATE INDEX events_failed ON {schema}.events (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX events_dead ON {schema}.events (transaction_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON {schema}.events (digest) WHERE transaction_id IS NULL;
@@ -118,18 +121,18 @@ func (s *engine) migrate(ctx context.Context) error {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.pool, txOptions, func(tx pgx.Tx) error {
-		// The lock is the transaction's, so that it works through a pooler, and goes
+		// The lock belongs to the transaction, so that it works through a pooler and ends
 		// with the connection if this process is killed.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "pixmed inbox "+s.config.Schema); err != nil {
 			return fmt.Errorf("wait for the migration lock: %w", err)
 		}
-		// to_regnamespace would not do: the session may remember from before the lock
-		// that there was none.
+		// Not to_regnamespace, whose answer the session may have cached before it had the
+		// lock.
 		var exists bool
 		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", s.config.Schema).Scan(&exists); err != nil {
 			return err
 		}
-		if !exists { // or it would take the right to create one, even if there is one
+		if !exists { // IF NOT EXISTS needs the right to create one even if there is one
 			if _, err := tx.Exec(ctx, "CREATE SCHEMA "+s.schema); err != nil {
 				return fmt.Errorf("create the schema: %w", err)
 			}
@@ -142,7 +145,7 @@ func (s *engine) migrate(ctx context.Context) error {
 			return err
 		}
 		for ; version < len(migrations); version++ {
-			// Several statements at once take the simple protocol.
+			// Several statements at once need the simple protocol.
 			if _, err := tx.Exec(ctx, s.in(migrations[version]), pgx.QueryExecModeSimpleProtocol); err != nil {
 				return fmt.Errorf("migrate to version %d: %w", version+1, err)
 			}

@@ -13,17 +13,17 @@ const (
 	plannedAfter = ` + (s.defence - before) * interval '1 microsecond' AS at) p WHERE s.one AND p.at > coalesce(`
 	plannedEnd   = `, '-infinity'))`
 
-	// The run_at of a case that is not held: the earlier of two times, which go between
-	// these two, but not before now, since claims do not look further back.
+	// The run_at of a case that is not held is the earlier of two times, which go between
+	// these two, but never before now: claims do not look further back.
 	runOf  = `(SELECT x.at + greatest(clock_timestamp() - x.at, interval '0') FROM (SELECT least(`
 	runEnd = `) AS at) x)`
 
-	// sqlFirst stores the first events of new cases. An event that it does not return
-	// belongs to a case that exists.
+	// sqlFirst stores the first events of new cases, and returns their transactions. The
+	// others have a case already.
 	sqlFirst = `
 WITH c AS (
-	INSERT INTO {schema}.cases (transaction_id, next_seq, event_at, remind_at, run_at, open, status_seq, value, opened_at, ended_at)
-	SELECT t.id, 2, clock_timestamp(), r.at, clock_timestamp(), t.open, 1, t.value, CASE WHEN t.open THEN t.at END, CASE WHEN NOT t.open THEN t.at END
+	INSERT INTO {schema}.cases (transaction_id, next_seq, pending, head, event_at, remind_at, run_at, open, status_seq, value, opened_at, ended_at)
+	SELECT t.id, 2, 1, 1, clock_timestamp(), r.at, clock_timestamp(), t.open, 1, t.value, CASE WHEN t.open THEN t.at END, CASE WHEN NOT t.open THEN t.at END
 	FROM unnest($2::text[]::uuid[], $6::bigint[], $9::timestamptz[], $12::boolean[]) t (id, value, at, open),
 		LATERAL (SELECT CASE WHEN t.open THEN ` + plannedOf + `t.at` + plannedAfter + `NULL::timestamptz` + plannedEnd + ` END AS at) r ORDER BY t.id ON CONFLICT DO NOTHING RETURNING transaction_id),
 i AS (
@@ -33,14 +33,31 @@ INSERT INTO {schema}.events (id, transaction_id, external_id, external_digest, s
 SELECT e.id, c.transaction_id, e.external_id, e.external_digest, e.status, e.value, e.raw, e.digest, 1, 'pending', e.received_at, e.metadata, e.standing
 FROM unnest($1::text[]::uuid[], $2::text[]::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bytea[], $8::bytea[], $9::timestamptz[], $10::bytea[], $11::smallint[])
 	e (id, transaction_id, external_id, external_digest, status, value, raw, digest, received_at, metadata, standing) JOIN c USING (transaction_id)
-RETURNING id::text`
+RETURNING transaction_id::text`
 
-	// sqlIDs stores the ids by which a search finds cases. Most are there already.
+	// sqlSettle ends attempts whose event is the only pending one of its case, and returns
+	// their transactions. The others were overtaken, or are no longer alone, or somebody
+	// else has locked their case. Every condition is about the row that is locked, so
+	// PostgreSQL checks it again if the row has changed by the time it gets the lock.
+	sqlSettle = `
+WITH mine AS (
+	SELECT u.*, CASE WHEN u.state = 'pending' THEN clock_timestamp() + u.delay * interval '1 microsecond' END AS at
+	FROM unnest($1::text[]::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::boolean[], $8::text[], $9::bigint[], $10::bigint[])
+		u (transaction_id, lease, seq, state, attempts, failures, discarded, last_error, delay, dead) JOIN {schema}.cases c USING (transaction_id)
+	WHERE c.held AND c.lease = u.lease AND c.pending = 1 FOR NO KEY UPDATE OF c SKIP LOCKED),
+changed AS (
+	UPDATE {schema}.events e SET state = m.state, attempts = m.attempts, failures = m.failures, discarded = m.discarded, last_error = m.last_error,
+		done_at = CASE WHEN m.state = 'done' THEN clock_timestamp() END
+	FROM mine m WHERE e.transaction_id = m.transaction_id AND e.seq = m.seq)
+UPDATE {schema}.cases c SET updated_at = clock_timestamp(), dead = c.dead + m.dead, pending = CASE WHEN m.at IS NULL THEN 0 ELSE 1 END, head = CASE WHEN m.at IS NULL THEN 0 ELSE m.seq END,
+	held = false, running = 0, event_at = m.at, run_at = ` + runOf + `m.at, c.remind_at` + runEnd + `
+FROM mine m WHERE c.transaction_id = m.transaction_id RETURNING c.transaction_id::text`
+
+	// sqlIDs stores the ids by which a search finds cases. Most are stored already.
 	sqlIDs = `
 INSERT INTO {schema}.ids (transaction_id, external_key, e2e_key) SELECT * FROM unnest($1::text[]::uuid[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING`
 
-	// sqlSummary writes the summary of a case. It leaves run_at to sqlWrite, which
-	// follows.
+	// sqlSummary writes the summaries of cases. sqlWrite, which follows, sets their run_at.
 	sqlSummary = `
 UPDATE {schema}.cases c SET open = u.open, status_seq = u.status_seq, value = u.value, opened_at = u.opened_at, answered_at = u.answered_at, answered_by = u.answered_by,
 	ended_at = u.ended_at, ended_by = u.ended_by, reminded_at = u.reminded_at, tried_at = u.tried_at, remind_failures = u.failures, given_up = u.given_up,
@@ -50,7 +67,7 @@ FROM unnest($1::text[]::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::t
 	u (transaction_id, open, status_seq, value, opened_at, answered_at, answered_by, ended_at, ended_by, reminded_at, tried_at, failures, given_up, remind, delay)
 WHERE c.transaction_id = u.transaction_id`
 
-	// sqlWrite is a single statement, since every statement costs time.
+	// sqlWrite is one statement, since each costs time of its own.
 	sqlWrite = `
 WITH added AS (
 	INSERT INTO {schema}.events (id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing)
@@ -64,12 +81,12 @@ changed AS (
 	FROM unnest($13::text[]::uuid[], $14::text[]::uuid[], $15::bytea[], $16::bigint[], $17::bytea[], $18::bigint[], $19::bigint[], $20::text[], $21::int[], $22::int[], $23::boolean[], $24::text[], $25::smallint[])
 		u (id, transaction_id, external_id, external_digest, status, value, seq, state, attempts, failures, discarded, last_error, standing)
 	WHERE e.id = u.id)
-UPDATE {schema}.cases c SET next_seq = u.next_seq, updated_at = clock_timestamp(), dead = c.dead + u.dead,
+UPDATE {schema}.cases c SET next_seq = u.next_seq, pending = u.pending, head = u.head, updated_at = clock_timestamp(), dead = c.dead + u.dead,
 	held = c.held AND NOT u.released, running = CASE WHEN u.released THEN 0 ELSE c.running END,
 	event_at = CASE u.due WHEN 0 THEN c.event_at WHEN 2 THEN u.at END,
 	run_at = CASE WHEN c.held AND NOT u.released THEN c.run_at ELSE ` + runOf + `CASE u.due WHEN 0 THEN c.event_at WHEN 2 THEN u.at END, c.remind_at` + runEnd + ` END
-FROM (SELECT transaction_id, next_seq, due, clock_timestamp() + delay * interval '1 microsecond' AS at, released, dead
-	FROM unnest($26::text[]::uuid[], $27::bigint[], $28::int[], $29::bigint[], $30::boolean[], $31::bigint[]) u (transaction_id, next_seq, due, delay, released, dead)) u
+FROM (SELECT transaction_id, next_seq, pending, head, due, clock_timestamp() + delay * interval '1 microsecond' AS at, released, dead
+	FROM unnest($26::text[]::uuid[], $27::bigint[], $28::bigint[], $29::bigint[], $30::int[], $31::bigint[], $32::boolean[], $33::bigint[]) u (transaction_id, next_seq, pending, head, due, delay, released, dead)) u
 WHERE c.transaction_id = u.transaction_id`
 
 	sqlQuarantine = `
@@ -134,7 +151,7 @@ func (r *round) write(cases map[string]*ledger.Case, quarantined []*ledger.Event
 	if len(rows.ids)+len(added.ids)+len(changed.ids) > 0 {
 		args := append(added.arguments(), added.seqs)
 		args = append(args, changed.arguments()...)
-		r.exec(r.s.sql.write, append(args, rows.ids, rows.nextSeqs, rows.dues, rows.delays, rows.released, rows.dead)...)
+		r.exec(r.s.sql.write, append(args, rows.arguments()...)...)
 	}
 	if len(entered.transactions) > 0 {
 		r.exec(r.s.sql.ids, entered.transactions, entered.externals, entered.e2es)
@@ -151,7 +168,7 @@ func (r *round) note(n ledger.Note) {
 	r.exec(r.s.sql.note, n.TransactionID, n.EventID, n.Action, n.By, n.Text)
 }
 
-// probe adds a write that shows whether the database can be written.
+// probe adds a statement that shows whether the database accepts writes.
 func (r *round) probe() {
 	r.query(r.version, r.s.sql.probe)
 }
@@ -215,16 +232,22 @@ func (r *changedRows) arguments() []any {
 
 // caseRows are the columns of cases to update.
 type caseRows struct {
-	ids                    []string
-	nextSeqs, delays, dead []int64
-	dues                   []int32
-	released               []bool
+	ids                      []string
+	nextSeqs, pending, heads []int64
+	delays, dead             []int64
+	dues                     []int32
+	released                 []bool
 }
 
 func (r *caseRows) add(id string, ch *ledger.Changes) {
-	r.ids, r.nextSeqs = append(r.ids, id), append(r.nextSeqs, ch.NextSeq)
+	r.ids, r.nextSeqs, r.pending = append(r.ids, id), append(r.nextSeqs, ch.NextSeq), append(r.pending, ch.Pending)
+	r.heads = append(r.heads, ch.Head)
 	r.dues, r.delays = append(r.dues, int32(ch.Due)), append(r.delays, ch.Delay.Microseconds()) //nolint:gosec // there are three
 	r.released, r.dead = append(r.released, ch.Released), append(r.dead, ch.Dead)
+}
+
+func (r *caseRows) arguments() []any {
+	return []any{r.ids, r.nextSeqs, r.pending, r.heads, r.dues, r.delays, r.released, r.dead}
 }
 
 // summaryRows are the columns of the summaries of cases to update.

@@ -14,10 +14,9 @@ import (
 const (
 	// sqlDue finds the cases that are due, each with the place of what is to be run or
 	// settled: what the row names, if its attempt did not end in time; otherwise the
-	// lowest pending event, if its time has come; otherwise the reminder.
+	// first pending event, if its time has come; otherwise the reminder.
 	sqlDue = `
-SELECT c.id, c.transaction_id, c.held, CASE WHEN c.held THEN c.running WHEN c.remind_at <= ?1 AND coalesce(c.event_at > ?1, 1) THEN -1 ELSE coalesce((
-	SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1), 0) END,
+SELECT c.id, c.transaction_id, c.held, CASE WHEN c.held THEN c.running WHEN c.remind_at <= ?1 AND coalesce(c.event_at > ?1, 1) THEN -1 ELSE c.head END,
 	coalesce(c.opened_at, 0), CASE WHEN c.remind_at <= ?1 AND ` + plannedOf + `c.opened_at` + plannedAfter + `c.tried_at` + plannedEnd + ` <= ?1 THEN 0 -- it is another reminder
 	ELSE c.remind_failures END
 FROM cases c WHERE c.run_at <= ?1 ORDER BY c.run_at LIMIT ?2`

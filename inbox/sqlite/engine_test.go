@@ -40,7 +40,7 @@ func TestEngine(t *testing.T) {
 			when := func(column string) string {
 				return "CASE WHEN " + column + " IS NULL THEN 'never' WHEN " + column + " <= ?1 THEN 'past' ELSE 'future' END"
 			}
-			rows, err := db.QueryContext(ctx, "SELECT transaction_id, next_seq, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM cases", time.Now().UnixMicro())
+			rows, err := db.QueryContext(ctx, "SELECT transaction_id, next_seq, pending, head, running, dead, held, "+when("event_at")+", "+when("remind_at")+", "+when("run_at")+" FROM cases", time.Now().UnixMicro())
 			if err != nil {
 				return nil, err
 			}
@@ -49,7 +49,7 @@ func TestEngine(t *testing.T) {
 			for rows.Next() {
 				var id string
 				var r modeltest.Row
-				if err := rows.Scan(&id, &r.NextSeq, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run); err != nil {
+				if err := rows.Scan(&id, &r.NextSeq, &r.Pending, &r.Head, &r.Running, &r.Dead, &r.Held, &r.Event, &r.Reminder, &r.Run); err != nil {
 					return nil, err
 				}
 				all[id] = r

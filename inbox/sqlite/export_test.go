@@ -36,6 +36,8 @@ func Queries() map[string]string {
 		f.Limit = 50
 		all[name], _ = casesQuery(f)
 	}
+	all["pending events"], _ = listQuery(ledger.Filter{State: ledger.Pending, Limit: 50})
+	all["dead events"], _ = listQuery(ledger.Filter{State: ledger.Dead, Limit: 50})
 	all["events of a case"], _ = listQuery(ledger.Filter{TransactionID: "x", Bare: true, Limit: math.MaxInt32})
 	for name, q := range Searches("5") {
 		all[name] = q.SQL

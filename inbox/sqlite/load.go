@@ -21,11 +21,13 @@ const (
 	// sqlStanding reads more events that may become the status or the value of a case
 	// than the operations can use up.
 	sqlStanding = `
-SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_open WHERE case_id = ?1 AND standing = 2 ORDER BY seq DESC LIMIT ?2)
+SELECT ` + bare + ` FROM events e WHERE case_id = ?1 AND seq = 1 AND standing > 0
 UNION ALL
-SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 2 ORDER BY value DESC LIMIT ?2)
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_open WHERE case_id = ?1 AND standing = 2 AND seq > 1 ORDER BY seq DESC LIMIT ?2)
 UNION ALL
-SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 1 ORDER BY value DESC LIMIT ?2)`
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 2 AND seq > 1 ORDER BY value DESC LIMIT ?2)
+UNION ALL
+SELECT * FROM (SELECT ` + bare + ` FROM events e INDEXED BY events_value WHERE case_id = ?1 AND standing > 0 AND standing = 1 AND seq > 1 ORDER BY value DESC LIMIT ?2)`
 )
 
 // summary are the columns that say what a case is as a whole.

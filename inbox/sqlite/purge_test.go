@@ -21,7 +21,7 @@ func TestPurgeBesideOthers(t *testing.T) {
 		"nothing has happened":         {"value = 5", 200},
 		"something has":                {"updated_at = unixepoch() * 1000000 + 3600000000", 199},
 		"it is open again":             {"open = 1", 199},
-		"it is due again":              {"run_at = 1, event_at = 1", 199},
+		"it is due again":              {"run_at = 1, event_at = 1, pending = 1, head = 1", 199},
 		"it was answered, and is over": {"answered_by = 'ana'", 200},
 	} {
 		t.Run(name, func(t *testing.T) {

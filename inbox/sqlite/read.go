@@ -16,8 +16,7 @@ import (
 
 // shown are further columns of an event on a page, computed from its case's row: when
 // it runs next, and whether it is running.
-const shown = `, coalesce(CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND NOT EXISTS (
-	SELECT 1 FROM events b INDEXED BY events_pending WHERE b.case_id = e.case_id AND b.state = 'pending' AND b.seq < e.seq) THEN c.event_at END
+const shown = `, coalesce(CASE WHEN e.state = 'pending' THEN (SELECT CASE WHEN NOT (c.held AND c.running > 0) AND c.head = e.seq THEN c.event_at END
 	FROM cases c WHERE c.id = e.case_id) END, 0),
 	e.state = 'pending' AND EXISTS (SELECT 1 FROM cases c WHERE c.id = e.case_id AND c.held AND c.running = e.seq)`
 
@@ -29,10 +28,9 @@ const (
 	// overdue and the next that is due. The sum may overflow an integer, so it is taken
 	// in two halves.
 	sqlStats = `
-SELECT (SELECT count(*) FROM events WHERE state = 'pending' AND state <> 'done'),
-	(SELECT count(*) FROM events WHERE state = 'dead' AND state <> 'done'),
-	(SELECT count(*) FROM events WHERE state = 'quarantined' AND state <> 'done'),
-	coalesce((SELECT received_at FROM events WHERE state = 'pending' AND state <> 'done' ORDER BY id LIMIT 1), 0),
+SELECT (SELECT count(*) FROM events WHERE state = 'pending'),
+	(SELECT count(*) FROM events WHERE ` + failed + ` AND state = 'dead'), (SELECT count(*) FROM events WHERE ` + failed + ` AND state = 'quarantined'),
+	coalesce((SELECT min(received_at) FROM events WHERE state = 'pending'), 0),
 	count(*), coalesce(sum(value >> 32), 0), coalesce(sum(value & 0xffffffff), 0),
 	(SELECT count(*) FROM cases c INDEXED BY cases_open WHERE c.open AND c.answered_at IS NULL AND c.opened_at <= ` + openedAtEdge + `),
 	coalesce((SELECT c.opened_at + s.defence FROM settings s CROSS JOIN cases c INDEXED BY cases_open
@@ -51,15 +49,14 @@ FROM cases INDEXED BY cases_open WHERE open`
 
 	sqlCaseColumns = `
 SELECT c.transaction_id, c.updated_at, c.dead, c.next_seq - 1, coalesce(c.remind_at, 0), (SELECT defence FROM settings WHERE one = 1),
-	(SELECT count(*) FROM events p INDEXED BY events_pending WHERE p.case_id = c.id AND p.state = 'pending'), e.status, e.external_id, ` + summary
+	c.pending, e.status, e.external_id, ` + summary
 	sqlCaseStatus  = ` CROSS JOIN events e ON e.case_id = c.id AND e.seq = c.status_seq WHERE true`
 	sqlListCases   = sqlCaseColumns + ` FROM cases c` + sqlCaseStatus
 	sqlSearchCases = sqlCaseColumns + ` FROM ` + sqlMatches + ` m CROSS JOIN cases c ON c.id = m.number` + sqlCaseStatus
 	// sqlCurrents reads the current event of cases: the first that is pending, or the
 	// last that is dead, or the last.
 	sqlCurrents = `
-SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transaction_id = k.value CROSS JOIN events e ON e.case_id = d.id AND e.seq = coalesce(
-	(SELECT p.seq FROM events p INDEXED BY events_pending WHERE p.case_id = d.id AND p.state = 'pending' ORDER BY p.seq LIMIT 1),
+SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transaction_id = k.value CROSS JOIN events e ON e.case_id = d.id AND e.seq = coalesce(nullif(d.head, 0),
 	(SELECT p.seq FROM events p INDEXED BY events_dead WHERE p.case_id = d.id AND p.state = 'dead' ORDER BY p.seq DESC LIMIT 1),
 	(SELECT p.seq FROM events p WHERE p.case_id = d.id ORDER BY p.seq DESC LIMIT 1))`
 
@@ -67,8 +64,10 @@ SELECT ` + bare + shown + ` FROM json_each(?) k CROSS JOIN cases d ON d.transact
 	sqlNotes      = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id = ? ORDER BY id`
 	sqlEventNotes = `SELECT ` + noteColumns + ` FROM notes WHERE transaction_id IS NULL AND event_id = ? ORDER BY id`
 	sqlFailures   = `
-SELECT ` + sqlGroup + `, count(*), max(received_at) FROM events INDEXED BY events_rest
-WHERE state = ?1 AND state <> 'done' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?2`
+SELECT ` + sqlGroup + `, count(*), max(received_at) FROM events INDEXED BY events_failed
+WHERE ` + failed + ` AND state = ?1 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?2`
+	// failed is what events_failed is an index of.
+	failed = `state IN ('dead', 'quarantined')`
 	// sqlGroup is the text by which failures are grouped.
 	sqlGroup = `substr(last_error, 1, min(` + ledger.FailureText + `, instr(last_error || char(10), char(10)) - 1))`
 )
@@ -121,7 +120,10 @@ func listQuery(f ledger.Filter) (query string, args []any) {
 	if f.Bare {
 		columns = bare
 	}
-	if f.Search != nil {
+	switch {
+	case f.State == ledger.Pending && f.Search == nil:
+		from += " INDEXED BY events_pending"
+	case f.Search != nil:
 		from, args = " FROM "+sqlMatches+" m CROSS JOIN events e ON e.case_id = m.number", searchArgs(f.Search)
 	}
 	query = "SELECT " + columns + shown + from + " WHERE true"
@@ -135,8 +137,12 @@ func listQuery(f ledger.Filter) (query string, args []any) {
 	where("id >= ?", f.From)
 	where("id < ?", f.To)
 	where("id < ?", f.Before)
-	if f.State != "" && f.State != ledger.Done {
-		query += " AND state <> 'done'" // so that it reads events_rest, the smaller index
+	switch f.State { // so that it reads a smaller index
+	case ledger.Pending:
+		query += " AND state = 'pending'"
+	case ledger.Dead, ledger.Quarantined:
+		query += " AND " + failed
+	default:
 	}
 	where("state = ?", string(f.State))
 	where("instr(last_error, ?) > 0", f.Error)

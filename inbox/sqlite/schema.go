@@ -26,6 +26,8 @@ CREATE TABLE cases (
 	id             integer PRIMARY KEY,
 	transaction_id text    NOT NULL UNIQUE,
 	next_seq       integer NOT NULL DEFAULT 1, -- the place of the next event
+	pending        integer NOT NULL DEFAULT 0, -- how many of its events are pending
+	head           integer NOT NULL DEFAULT 0, -- the place of the first of them; 0: nothing is pending
 	event_at       integer,                    -- when its first pending event runs; NULL: nothing is pending
 	remind_at      integer,                    -- when the next reminder is called, or tried again; NULL: none is
 	run_at         integer,                    -- when it may be claimed: the earlier of both or, while it is held, the end of the lease
@@ -47,7 +49,7 @@ CREATE TABLE cases (
 	tried_at        integer,                     -- when the last failed attempt at the next reminder was claimed
 	remind_failures integer NOT NULL DEFAULT 0,
 	given_up        integer NOT NULL DEFAULT 0,  -- reminders
-	CHECK (held IN (0, 1) AND (held = 0 OR run_at IS NOT NULL))
+	CHECK (held IN (0, 1) AND (held = 0 OR run_at IS NOT NULL) AND (pending > 0) = (event_at IS NOT NULL) AND (pending > 0) = (head > 0))
 ) STRICT;
 CREATE INDEX cases_run ON cases (run_at) WHERE run_at IS NOT NULL;
 CREATE INDEX cases_held ON cases (id) WHERE held;
@@ -82,10 +84,11 @@ CREATE TABLE events (
 ) STRICT;
 CREATE UNIQUE INDEX events_case ON events (case_id, seq);
 CREATE INDEX events_key ON events (case_id, external_digest, seq);
-CREATE INDEX events_pending ON events (case_id, seq) WHERE state = 'pending';
-CREATE INDEX events_open ON events (case_id, seq) WHERE standing = 2;
-CREATE INDEX events_value ON events (case_id, standing, value) WHERE standing > 0;
-CREATE INDEX events_rest ON events (state, id) WHERE state <> 'done';
+CREATE INDEX events_pending ON events (case_id, seq, received_at) WHERE state = 'pending';
+-- Without the first of a case, which is found by its place: most cases have one or two.
+CREATE INDEX events_open ON events (case_id, seq) WHERE standing = 2 AND seq > 1;
+CREATE INDEX events_value ON events (case_id, standing, value) WHERE standing > 0 AND seq > 1;
+CREATE INDEX events_failed ON events (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX events_dead ON events (case_id, seq) WHERE state = 'dead';
 CREATE UNIQUE INDEX events_body ON events (digest) WHERE transaction_id IS NULL;
 

@@ -10,8 +10,8 @@ import (
 
 const (
 	sqlLastCase     = `SELECT coalesce((SELECT max(id) FROM cases), 0)`
-	sqlInsertCases  = "INSERT OR ROLLBACK INTO cases (id, transaction_id, next_seq, updated_at, open, status_seq, value, opened_at, ended_at, event_at, remind_at, run_at) VALUES "
-	sqlCaseRow      = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	sqlInsertCases  = "INSERT OR ROLLBACK INTO cases (id, transaction_id, next_seq, pending, head, updated_at, open, status_seq, value, opened_at, ended_at, event_at, remind_at, run_at) VALUES "
+	sqlCaseRow      = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	sqlInsertEvents = "INSERT OR ROLLBACK INTO events (id, case_id, transaction_id, external_id, external_digest, status, value, raw, digest, seq, state, received_at, metadata, standing) VALUES "
 	sqlEventRow     = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -28,7 +28,7 @@ const (
 	// ?3 says what event_at becomes: 0 leaves it, 1 makes it NULL, 2 makes it ?4. ?6 is
 	// set when the case is released.
 	sqlUpdateCase = `
-UPDATE cases SET next_seq = ?2, updated_at = ?5, dead = dead + ?7, held = CASE WHEN ?6 THEN 0 ELSE held END, running = CASE WHEN ?6 THEN 0 ELSE running END,
+UPDATE cases SET next_seq = ?2, pending = ?8, head = ?9, updated_at = ?5, dead = dead + ?7, held = CASE WHEN ?6 THEN 0 ELSE held END, running = CASE WHEN ?6 THEN 0 ELSE running END,
 	event_at = CASE ?3 WHEN 0 THEN event_at WHEN 1 THEN NULL ELSE ?4 END,
 	run_at = CASE WHEN held AND NOT ?6 THEN run_at ELSE ` + lesserOf + `CASE ?3 WHEN 0 THEN event_at WHEN 1 THEN NULL ELSE ?4 END` + lesserAnd + `remind_at` + lesserEnd + ` END
 WHERE id = ?1`
@@ -84,7 +84,7 @@ func (l *load) flush(quarantined []*ledger.Event) error {
 			if remindAt != nil {
 				runAt = min(runAt, *remindAt)
 			}
-			cases = append(cases, lastCase, id, ch.NextSeq, l.now, ch.Summary.Open, ch.Summary.StatusSeq, ch.Summary.Value,
+			cases = append(cases, lastCase, id, ch.NextSeq, ch.Pending, ch.Head, l.now, ch.Summary.Open, ch.Summary.StatusSeq, ch.Summary.Value,
 				toNull(ch.Summary.OpenedAt), toNull(ch.Summary.EndedAt), at, remindAt, runAt)
 			if ch.OnlyAccepted() {
 				written[id] = true
@@ -158,7 +158,7 @@ func (l *load) flushCase(number int64, ch *ledger.Changes) error {
 			return err
 		}
 	}
-	if err := l.exec(stmts.updateCase, number, ch.NextSeq, int(ch.Due), l.now+ch.Delay.Microseconds(), l.now, ch.Released, ch.Dead); err != nil {
+	if err := l.exec(stmts.updateCase, number, ch.NextSeq, int(ch.Due), l.now+ch.Delay.Microseconds(), l.now, ch.Released, ch.Dead, ch.Pending, ch.Head); err != nil {
 		return err
 	}
 	for _, n := range ch.Notes {

@@ -56,6 +56,8 @@ type Case struct {
 type Changes struct {
 	RowChanged bool
 	NextSeq    int64
+	Pending    int64 // how many events are pending,
+	Head       int64 // and the place of the first of them; 0 for none
 	Due        Due
 	Delay      time.Duration
 	Released   bool  // nobody holds the case any more
@@ -122,6 +124,9 @@ func (c *Case) Add(e *Event) {
 // Empty reports whether nothing was ever accepted.
 func (c *Case) Empty() bool { return c.row.NextSeq <= 1 }
 
+// Lease returns the number of the case's last claim.
+func (c *Case) Lease() int64 { return c.row.Lease }
+
 // Waits reports whether something is pending that nobody runs.
 func (c *Case) Waits() bool { return !c.row.Held && len(c.pending) > 0 }
 
@@ -133,7 +138,11 @@ func (c *Case) Event(id string) *Event { return c.events[id] }
 
 // Changes returns what the operations changed.
 func (c *Case) Changes() *Changes {
-	c.changes.NextSeq, c.changes.Summary = c.row.NextSeq, c.row.Summary
+	c.changes.NextSeq, c.changes.Pending, c.changes.Summary = c.row.NextSeq, int64(len(c.pending)), c.row.Summary
+	c.changes.Head = 0
+	if len(c.pending) > 0 {
+		c.changes.Head = c.pending[0].Seq
+	}
 	return &c.changes
 }
 
@@ -181,6 +190,7 @@ func (c *Case) restart(e *Event) {
 	e.State, e.Failures, e.Discarded = Pending, 0, false
 	c.change(e)
 	c.insert(e)
+	c.changes.RowChanged = true
 	if !c.runsEvent() && c.pending[0] == e {
 		c.schedule(0)
 	}

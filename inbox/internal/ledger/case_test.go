@@ -179,11 +179,11 @@ func TestInvariants(t *testing.T) {
 			operations["settle late "+id+" "+name] = func(c *ledger.Case) { c.Settle(lease+1, id, o) }
 		}
 	}
-	states := []ledger.State{ledger.Pending, ledger.Done, ledger.Dead}
+	states := []ledger.State{ledger.Pending, ledger.Done, ledger.Dead, ledger.Resolved}
 	checked := 0
-	for n := range 27 {
+	for n := range 64 {
 		for running := -1; running < 3; running++ {
-			which := []ledger.State{states[n%3], states[n/3%3], states[n/9]}
+			which := []ledger.State{states[n%4], states[n/4%4], states[n/16]}
 			if running >= 0 && which[running] != ledger.Pending {
 				continue // only what is pending is leased
 			}
@@ -204,13 +204,13 @@ func TestInvariants(t *testing.T) {
 					before.Held, before.Lease, before.Running = true, lease, int64(running)+1
 				}
 				c := ledger.NewCase(transaction, before)
-				lowest := lowestPending(events)
+				lowest, pending := lowestPending(events), countPending(events)
 				for _, e := range events {
 					c.Add(e)
 				}
 				operate(c)
 				checked++
-				if problem := invariants(before, lowest, events, c.Changes()); problem != "" {
+				if problem := invariants(before, lowest, pending, events, c.Changes()); problem != "" {
 					t.Errorf("%s on %v, running %d: %s: %s", name, which, running, problem, show(c))
 				}
 			}
@@ -230,8 +230,17 @@ func lowestPending(events []*ledger.Event) (lowest *ledger.Event) {
 	return lowest
 }
 
+func countPending(events []*ledger.Event) (n int64) {
+	for _, e := range events {
+		if e.State == ledger.Pending {
+			n++
+		}
+	}
+	return n
+}
+
 // invariants says which rule does not hold after an operation.
-func invariants(before ledger.Row, lowestBefore *ledger.Event, events []*ledger.Event, ch *ledger.Changes) string {
+func invariants(before ledger.Row, lowestBefore *ledger.Event, pendingBefore int64, events []*ledger.Event, ch *ledger.Changes) string {
 	after := before
 	after.NextSeq = ch.NextSeq
 	after.Held = before.Held && !ch.Released
@@ -253,7 +262,15 @@ func invariants(before ledger.Row, lowestBefore *ledger.Event, events []*ledger.
 	}
 	all := append(append([]*ledger.Event(nil), events...), added...)
 	lowest := lowestPending(all)
+	head := int64(0)
+	if lowest != nil {
+		head = lowest.Seq
+	}
 	switch {
+	case ch.Pending != countPending(all), ch.Head != head:
+		return "the row does not say what is pending"
+	case (lowest != lowestBefore || ch.Pending != pendingBefore) && !ch.RowChanged:
+		return "what is pending changes and the row does not"
 	case (lowest != nil) != after.Due:
 		return "I1: what is pending and run_at do not agree"
 	case after.Held && !after.Due:

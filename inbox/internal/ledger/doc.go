@@ -42,10 +42,11 @@
 //
 // They hold after every transaction:
 //
-//	I1  An event is pending if and only if its case has an event_at.
+//	I1  An event is pending if and only if its case has an event_at. The row counts
+//	    the pending events and names the first.
 //	I2  A case that is held has a run_at.
 //	I3  Only the attempt that has the case's lease settles it, once.
-//	I4  A claim hands out the lowest pending event, read after its case was locked.
+//	I4  A claim hands out the first pending event, which the locked row names.
 //	I5  An event gets its place (Seq) while its case is locked.
 //	I6  Two attempts of one case, of which neither's lease has ended, never exist.
 //	I7  What a callback wrote in its transaction commits together with I3.

@@ -19,6 +19,12 @@ type Op struct {
 	Event      string  // the event with this id
 	All        bool    // all events of the case
 
+	// Guess, if it is set, returns the case as Apply will most probably find it. An
+	// Engine may then do the operation without reading the case, and check that the
+	// guess is right. Only two kinds of operations may have one: those that accept New
+	// as the first event of a case, and those that settle an attempt that is alone.
+	Guess func() *Case
+
 	// New is the event that Apply may add.
 	New *Event
 	// Create is set when the case is to be created if there is none. It is implied
@@ -35,6 +41,9 @@ type Op struct {
 	// Known is set by an Engine when such a transaction was: New or Quarantine is
 	// stored, and Apply was not called again.
 	Known bool
+	// Wrong is set by an Engine when the guess was wrong: the operation was not done,
+	// although Commit succeeded. It has no Guess any more and must be committed again.
+	Wrong bool
 	// Delayed is set by Apply when its event waits for a retry.
 	Delayed bool
 
@@ -93,9 +102,8 @@ type Cursor struct {
 // Engine is where cases are stored: SQLite or PostgreSQL. All times are those of the database's clock.
 type Engine interface {
 	// Commit does the operations, claims cases unless claim is nil or Made, and
-	// returns once all of it is durable. All is one transaction, or two, of which
-	// the first may have been committed when the second fails: the operations in it
-	// are Known then, or Apply tells. It is called by one goroutine.
+	// returns once all of it is durable. All is one transaction. It is called by one
+	// goroutine.
 	Commit(ctx context.Context, ops []*Op, claim *Claim) error
 
 	// Session returns what wraps an attempt, nil if the engine adds nothing to one.

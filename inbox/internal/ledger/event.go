@@ -81,6 +81,7 @@ type Attempt struct {
 	Event // of a reminder, TransactionID and Failures alone
 	Lease int64
 	Lost  bool      // the claim before this one ran out
+	Alone bool      // nothing else is pending in its case
 	Since time.Time // before the claim, on this process's clock
 
 	Reminder bool
@@ -90,6 +91,15 @@ type Attempt struct {
 	PreviousValue int64     // and its value
 	PreviousAt    time.Time // and when it was done, zero if there is none
 	SeenAt        time.Time // when this same status was done last, zero if never
+}
+
+// Claimed returns the case of an attempt that is alone in it, as it was claimed, with
+// what settling the attempt needs.
+func (a *Attempt) Claimed() *Case {
+	e := a.Event
+	c := NewCase(a.TransactionID, Row{Lease: a.Lease, Held: true, Running: a.Seq, Due: true})
+	c.Add(&e)
+	return c
 }
 
 // Filter selects events for a list, the newest first.

@@ -63,10 +63,10 @@ func Loads(ctx context.Context, engine ledger.Engine) error {
 		{"an event", []ledger.Op{{Event: ids[2]}}, "e2 e7"},
 		{"all", []ledger.Op{{All: true}}, "e0 e1 e2 e3 e4 e5 e6 e7"},
 		// The last of an external id and, in case that ends, the two that may become the
-		// case's status or value.
-		{"an accept", []ledger.Op{{ExternalID: &e3}}, "e3 e6 e7"},
-		{"an accept of an external id that is new", []ledger.Op{{ExternalID: &unknown}}, "e6 e7"},
-		{"two accepts at once", []ledger.Op{{ExternalID: &e3}, {ExternalID: &e2}}, "e2 e3 e5 e6 e7"},
+		// case's status or value, beside the first of the case.
+		{"an accept", []ledger.Op{{ExternalID: &e3}}, "e0 e3 e6 e7"},
+		{"an accept of an external id that is new", []ledger.Op{{ExternalID: &unknown}}, "e0 e6 e7"},
+		{"two accepts at once", []ledger.Op{{ExternalID: &e3}, {ExternalID: &e2}}, "e0 e2 e3 e5 e6 e7"},
 	} {
 		var got []string
 		ops = nil

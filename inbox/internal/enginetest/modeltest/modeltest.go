@@ -6,6 +6,7 @@ package modeltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -22,9 +23,9 @@ import (
 
 // Row is what is compared of a case's row.
 type Row struct {
-	NextSeq, Running, Dead int64
-	Held                   bool
-	Event, Reminder, Run   string // when that is due: "never", "past" or "future"
+	NextSeq, Pending, Head, Running, Dead int64
+	Held                                  bool
+	Event, Reminder, Run                  string // when that is due: "never", "past" or "future"
 }
 
 // Engine is an engine under test.
@@ -72,6 +73,7 @@ type model struct {
 	done     map[string]int           // in which order events were done
 	attempts []*ledger.Attempt        // that were claimed, settled or not
 	notes    map[string][]string
+	applying bool // operations to the model, not to the engine
 	now      int64
 	future   time.Time
 }
@@ -136,7 +138,7 @@ func (m *model) step(ctx context.Context) error {
 	}
 	var claim *ledger.Claim
 	if !alone && m.random.IntN(2) == 0 {
-		claim = &ledger.Claim{Max: 10, Lease: pick(m, time.Hour, -time.Hour), Look: m.random.IntN(2) == 0}
+		claim = &ledger.Claim{Max: 10, Lease: pick(m, time.Hour, -time.Millisecond), Look: m.random.IntN(2) == 0}
 	}
 	if len(ops) == 0 && claim == nil {
 		return nil
@@ -144,19 +146,35 @@ func (m *model) step(ctx context.Context) error {
 	if err := m.engine.Commit(ctx, ops, claim); err != nil {
 		return err
 	}
-	m.apply(ops)
-	for _, check := range checks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
+	done := slices.DeleteFunc(slices.Clone(ops), wrong)
+	m.apply(done)
 	if claim != nil {
 		if err := m.claim(claim); err != nil {
 			return err
 		}
 	}
+	if again := slices.DeleteFunc(ops, func(op *ledger.Op) bool { return !wrong(op) }); len(again) > 0 {
+		m.logf("%d guesses were wrong", len(again))
+		for _, op := range again {
+			op.Wrong = false
+		}
+		if err := m.engine.Commit(ctx, again, nil); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(again, wrong) {
+			return errors.New("what was done again was guessed again")
+		}
+		m.apply(again)
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
 	return m.compare(ctx)
 }
+
+func wrong(op *ledger.Op) bool { return op.Wrong }
 
 // operation returns an operation on the engine, and what compares its result with
 // the model's. The model does it when the engine has.
@@ -166,11 +184,10 @@ func (m *model) operation() (*ledger.Op, func() error) {
 	var got, want any
 	do := func(f func(c *ledger.Case) any) {
 		op.Apply = func(c *ledger.Case) {
-			result := f(c)
-			if got == nil {
-				got = result // the engine comes first
-			} else {
+			if result := f(c); m.applying {
 				want = result
+			} else {
+				got = result // the last time counts
 			}
 		}
 	}
@@ -188,19 +205,22 @@ func (m *model) operation() (*ledger.Op, func() error) {
 			e.Digest = ledger.NewDigest(e.Raw)
 		}
 		m.logf("accept %s of %.8s: %q %.4s %d", e.ID, transaction, status, external, e.Value)
-		first, second := e, e // each has its own
-		op.New, op.ExternalID = &first, &external
+		theirs, ours := e, e // each has its own
+		op.New, op.ExternalID = &theirs, &external
 		do(func(c *ledger.Case) any {
-			if got == nil {
-				return c.Accept(&first)
+			if m.applying {
+				return c.Accept(&ours)
 			}
-			return c.Accept(&second)
+			return c.Accept(&theirs)
 		})
+		if m.random.IntN(2) == 0 {
+			op.Guess = func() *ledger.Case { return ledger.NewCase(transaction, ledger.Row{NextSeq: 1}) }
+		}
 	case 4, 5, 6:
 		if len(m.attempts) == 0 {
 			return nil, nil
 		}
-		a := pick(m, m.attempts...)
+		a := pick(m, m.attempts[max(len(m.attempts)-pick(m, 3, len(m.attempts)), 0):]...) // mostly one of the last
 		o := pick(m, ledger.Outcome{Done: true}, ledger.Outcome{Error: "no", MaxFailures: 2, Delay: time.Hour},
 			ledger.Outcome{Discard: true, Error: "never"}, ledger.Outcome{Interrupted: true, Error: "stop"}, ledger.Outcome{Released: true},
 			ledger.Outcome{PutOff: true, Error: "early", Delay: time.Minute})
@@ -212,6 +232,9 @@ func (m *model) operation() (*ledger.Op, func() error) {
 		}
 		m.logf("settle %s: %+v", a.ID, o)
 		do(func(c *ledger.Case) any { return c.Settle(a.Lease, a.ID, o) })
+		if a.Alone {
+			op.Guess = a.Claimed
+		}
 	default:
 		all := slices.SortedFunc(maps.Values(m.events), func(a, b *ledger.Event) int { return strings.Compare(a.ID, b.ID) })
 		if len(all) == 0 {
@@ -265,6 +288,8 @@ func (m *model) decision(op *ledger.Op, do func(func(*ledger.Case) any)) {
 
 // apply does operations on the model, as one transaction does them.
 func (m *model) apply(ops []*ledger.Op) {
+	m.applying = true
+	defer func() { m.applying = false }()
 	loaded := make(map[string]*ledger.Case)
 	for _, op := range ops {
 		c := loaded[op.TransactionID]
@@ -349,6 +374,9 @@ func (m *model) claim(claim *ledger.Claim) error {
 			got = append(got, describeReminder(a.TransactionID, a.Lost, a.Failures, a.Reminded.OpenedAt))
 			continue
 		}
+		if alone := m.pending(a.TransactionID) == 1; a.Alone && !alone {
+			return fmt.Errorf("the attempt at %s says that it is alone", a.ID)
+		}
 		got = append(got, describe(a.ID, a.Lost, a.Previous, a.PreviousValue, !a.PreviousAt.IsZero(), !a.SeenAt.IsZero(), string(a.Raw)))
 	}
 	for id, c := range m.cases {
@@ -430,6 +458,15 @@ func (c *modelCase) event() string {
 	return "future"
 }
 
+func (m *model) pending(transaction string) (n int64) {
+	for _, e := range m.events {
+		if e.TransactionID == transaction && e.State == ledger.Pending {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *model) lowest(transaction string) (lowest *ledger.Event) {
 	for _, e := range m.events {
 		if e.TransactionID == transaction && e.State == ledger.Pending && (lowest == nil || e.Seq < lowest.Seq) {
@@ -463,7 +500,10 @@ func (m *model) compare(ctx context.Context) error {
 	}
 	want := make(map[string]Row)
 	for id, c := range m.cases {
-		r := Row{NextSeq: c.row.NextSeq, Held: c.row.Held, Running: c.row.Running, Dead: c.dead, Event: c.event(), Reminder: c.reminder(), Run: m.run(c)}
+		r := Row{NextSeq: c.row.NextSeq, Pending: m.pending(id), Held: c.row.Held, Running: c.row.Running, Dead: c.dead, Event: c.event(), Reminder: c.reminder(), Run: m.run(c)}
+		if head := m.lowest(id); head != nil {
+			r.Head = head.Seq
+		}
 		want[id] = r
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
