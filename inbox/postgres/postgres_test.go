@@ -3,8 +3,8 @@ package postgres_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -82,15 +82,20 @@ func TestSmallPools(t *testing.T) {
 			s := enginetest.Postgres(t)
 			pool := newPool(t, s, func(c *pgxpool.Config) { c.MaxConns = test.conns })
 			const transactions = 6
-			together := make(chan struct{}, transactions)
+			var running atomic.Int64
+			together := make(chan struct{})
 			r := enginetest.NewRecorder(func(ctx context.Context, _ *pixmed.Notification) error {
 				if !test.tx {
 					// All run at the same time, though there are fewer connections.
-					together <- struct{}{}
-					for len(together) < transactions && ctx.Err() == nil {
-						time.Sleep(time.Millisecond)
+					if running.Add(1) == transactions {
+						close(together)
 					}
-					return ctx.Err()
+					select {
+					case <-together:
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
 				}
 				tx, _ := postgres.Tx(ctx)
 				_, err := tx.Exec(ctx, "SELECT 1")
