@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
@@ -124,5 +125,80 @@ func TestGuessesCutOff(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSettleBesideOthers has another process change a case when a settlement's
+// statement has read it and not locked it yet: the settlement is done only if nothing
+// has changed that matters to it.
+func TestSettleBesideOthers(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		between func(a *ledger.Attempt) (*ledger.Op, *ledger.Claim)
+		wrong   bool
+	}{
+		"nothing happens": {func(*ledger.Attempt) (*ledger.Op, *ledger.Claim) { return nil, nil }, false},
+		"an event is accepted": {func(a *ledger.Attempt) (*ledger.Op, *ledger.Claim) {
+			e := &ledger.Event{ID: uuid.NewString(), ExternalID: "y", Status: "B", Raw: []byte("{}"), ReceivedAt: time.Now()}
+			return &ledger.Op{ExternalID: &e.ExternalID, New: e, Apply: func(c *ledger.Case) { c.Accept(e) }}, nil
+		}, true},
+		"it is settled": {func(a *ledger.Attempt) (*ledger.Op, *ledger.Claim) {
+			return &ledger.Op{Apply: func(c *ledger.Case) { c.Settle(a.Lease, a.ID, ledger.Outcome{PutOff: true, Delay: time.Hour}) }}, nil
+		}, true},
+		"it is settled, and claimed again": {func(a *ledger.Attempt) (*ledger.Op, *ledger.Claim) {
+			return &ledger.Op{Apply: func(c *ledger.Case) { c.Settle(a.Lease, a.ID, ledger.Outcome{Interrupted: true}) }}, &ledger.Claim{Max: 1, Lease: time.Hour}
+		}, true},
+		"it is answered": {func(*ledger.Attempt) (*ledger.Op, *ledger.Claim) {
+			return &ledger.Op{Apply: func(c *ledger.Case) { c.MarkAnswered("ana", "") }}, nil
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := enginetest.Postgres(t)
+			look := s.Pool(t)
+			other := openEngine(t, look)
+			mustExec(t, look, `CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql SET lock_timeout = 0 AS $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN true; END $$`)
+			held := &mutator{in: "(transaction_id, lease, seq", old: "WHERE c.held AND", with: "WHERE (SELECT public.hold()) AND c.held AND"}
+			engine := openEngine(t, newPool(t, s, func(c *pgxpool.Config) { c.ConnConfig.Tracer = held }))
+
+			transaction := uuid.NewString()
+			e := &ledger.Event{ID: uuid.NewString(), ExternalID: "x", Status: "A", Raw: []byte("{}"), ReceivedAt: time.Now()}
+			accept := &ledger.Op{TransactionID: transaction, ExternalID: &e.ExternalID, New: e, Apply: func(c *ledger.Case) { c.Accept(e) }}
+			claim := &ledger.Claim{Max: 1, Lease: time.Hour}
+			if err := engine.Commit(t.Context(), []*ledger.Op{accept}, claim); err != nil || len(claim.Attempts) != 1 {
+				t.Fatalf("%d attempts, %v", len(claim.Attempts), err)
+			}
+			a := claim.Attempts[0]
+
+			hold := begin(t, look, "SELECT pg_advisory_xact_lock(42)")
+			var got ledger.Settlement
+			settle := &ledger.Op{TransactionID: transaction, Guess: a.Claimed, Apply: func(c *ledger.Case) { got = c.Settle(a.Lease, a.ID, ledger.Outcome{Done: true}) }}
+			result := make(chan error, 1)
+			go func() { result <- engine.Commit(t.Context(), []*ledger.Op{settle}, nil) }()
+			awaitCount(t, look, "the settlement has its snapshot", `
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'`)
+			if op, claim := test.between(a); op != nil {
+				op.TransactionID = transaction
+				if err := other.Commit(t.Context(), []*ledger.Op{op}, claim); err != nil || op.Err != nil {
+					t.Fatal(err, op.Err)
+				}
+			}
+			if err := hold.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := await(t, "the settlement", result); err != nil {
+				t.Fatal(err)
+			}
+			if settle.Wrong != test.wrong {
+				t.Errorf("the guess was wrong: %t, and it was settled: %t", settle.Wrong, got == ledger.Settled)
+			}
+			event, err := engine.Event(t.Context(), a.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done := event.State == ledger.Done; done == test.wrong {
+				t.Errorf("the event is %s", event.State)
+			}
+		})
 	}
 }
