@@ -36,6 +36,7 @@ type committer struct {
 	again    []*request // those whose guess was wrong
 	parked   []*request // whose case somebody else holds
 	nextDue  time.Time  // when something will be due, as far as is known
+	busy     bool       // no worker was free to claim for
 	failing  time.Time  // when the database became unavailable; zero while it works
 	refusals int        // how many notifications were not stored since then
 
@@ -241,10 +242,7 @@ func (co *committer) write(batch []*request, look bool) {
 	if len(blocked) > 0 {
 		co.commitBatch(blocked, claim)
 	}
-	switch {
-	case claim == nil:
-		co.nextDue = time.Time{} // to be found when a worker is free
-	case claim.Made:
+	if co.busy = claim == nil; !co.busy && claim.Made {
 		co.claimed(claim)
 	}
 	if slices.ContainsFunc(blocked, func(r *request) bool { return r.op.Delayed && r.op.Err == nil }) {
@@ -407,7 +405,7 @@ func (co *committer) pause() time.Duration {
 	if len(co.parked) > 0 {
 		pause = min(pause, parkPause)
 	}
-	if !co.nextDue.IsZero() && co.failing.IsZero() {
+	if !co.nextDue.IsZero() && !co.busy && co.failing.IsZero() {
 		pause = min(pause, max(time.Until(co.nextDue), 0))
 	}
 	return pause

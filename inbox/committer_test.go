@@ -400,3 +400,51 @@ func TestRetryOfWhatWasHeld(t *testing.T) {
 		co.stop()
 	})
 }
+
+// queueEngine has events that become due at some times.
+type queueEngine struct {
+	ledger.Engine
+	due []time.Time
+}
+
+func (e *queueEngine) Commit(_ context.Context, _ []*ledger.Op, claim *ledger.Claim) error {
+	if claim == nil || claim.Made {
+		return nil
+	}
+	claim.Made, claim.Next = true, -1
+	for len(e.due) > 0 && len(claim.Attempts) < claim.Max && !e.due[0].After(time.Now()) {
+		e.due, claim.Attempts = e.due[1:], append(claim.Attempts, &ledger.Attempt{})
+	}
+	if claim.Look && len(e.due) > 0 {
+		claim.Next = time.Until(e.due[0])
+	}
+	return nil
+}
+
+// What will be due is not forgotten while all workers are busy.
+func TestDueAfterAllWereBusy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		c := config.Default()
+		c.Logger, c.PollInterval = slog.New(slog.DiscardHandler), time.Hour
+		co := newCommitter(&queueEngine{due: []time.Time{start, start.Add(3 * time.Second)}}, c)
+		began := make(chan time.Time, 2)
+		co.claimFor(&workers{max: 1, work: func(_ *ledger.Attempt, returned func()) {
+			began <- time.Now()
+			time.Sleep(2 * time.Second)
+			returned()
+			if err := co.commit(context.Background(), &ledger.Op{TransactionID: "x"}); err != nil {
+				t.Error(err)
+			}
+		}})
+		<-began
+		if got := (<-began).Sub(start); got < 3*time.Second || got > 4*time.Second {
+			t.Errorf("the second began after %v, and was due after 3s", got)
+		}
+		time.Sleep(time.Minute)
+		co.claimFor(nil)
+		co.refuse()
+		co.stop()
+	})
+}
