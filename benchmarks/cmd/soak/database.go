@@ -79,9 +79,11 @@ type server struct {
 	pool *pgxpool.Pool
 }
 
-// away has the server crash, stay away and recover.
+// away has the server crash, stay away and recover, also if the context ends first: the
+// rest must be worked.
 func (d *server) away(ctx context.Context, outage time.Duration) error {
-	if err := d.Stop(ctx); err != nil {
+	always := context.WithoutCancel(ctx)
+	if err := d.Stop(always); err != nil {
 		return err
 	}
 	timer := time.NewTimer(outage)
@@ -90,7 +92,7 @@ func (d *server) away(ctx context.Context, outage time.Duration) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return d.Resume(context.WithoutCancel(ctx)) // the rest must be worked
+	return d.Resume(always)
 }
 
 func (d *server) close() {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox"
@@ -42,6 +45,27 @@ func TestSoak(t *testing.T) {
 				t.Errorf("the plot: %.100s, %v", svg, err)
 			}
 		})
+	}
+}
+
+// A server comes back although the load ends when an outage begins.
+func TestAwayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s, err := localpg.Start(t.Context())
+	localpg.Need(t, err)
+	d := &server{Server: s}
+	t.Cleanup(d.close)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := d.away(ended, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
