@@ -22,7 +22,7 @@ var _ = bridge.Set(bridge.Functions{
 	New: func(engine ledger.Engine, receiver pixmed.Receiver, c *config.Config) any {
 		return newInbox(engine, receiver, c)
 	},
-	NewReader: func(from ledger.Reader, closeIt func() error) any { return &Reader{reads{from}, closeIt} },
+	NewReader: func(from ledger.Reader) any { return &Reader{reads{from}} },
 })
 
 // configure returns what options set.

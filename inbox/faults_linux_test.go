@@ -141,9 +141,6 @@ func TestReaderBesideAServer(t *testing.T) {
 		t.Errorf("%v, %v", events, err)
 	}
 	deliver(t, "http://"+p.address, enginetest.Notification(enginetest.NewTransaction(), history[0]).Infraction)
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
 	if _, err := s.TryOpen(t, enginetest.NewRecorder(nil)); !errors.Is(err, sqlite.ErrLocked) {
 		t.Errorf("%v, want ErrLocked", err)
 	}

@@ -93,8 +93,5 @@ func TestReader(t *testing.T) {
 		if diff := cmp.Diff(want, all(r)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }

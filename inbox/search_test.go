@@ -284,7 +284,7 @@ func TestSearchMany(t *testing.T) {
 func TestSearchDeadline(t *testing.T) {
 	t.Parallel()
 	from := new(deadlines)
-	in := bridge.Inbox.NewReader(from, nil).(*inbox.Reader) //nolint:forcetypeassert // it is one
+	in := bridge.Inbox.NewReader(from).(*inbox.Reader) //nolint:forcetypeassert // it is one
 	for name, read := range map[string]func(text string) error{
 		"Cases": func(text string) error {
 			_, err := in.Cases(t.Context(), inbox.CaseFilter{Search: text, Open: true})

@@ -164,7 +164,7 @@ func (d *database) open(ctx context.Context, receiver pixmed.Receiver, workers i
 	return in, pool.Close, nil
 }
 
-// openReader opens the inbox to look into it. closePool must be called after it is closed.
+// openReader opens the inbox to look into it. closePool must be called when that is done.
 func (d *database) openReader(ctx context.Context) (in *inbox.Reader, closePool func(), err error) {
 	if d.pool == nil {
 		in, err = sqlite.OpenReader(ctx, d.path)

@@ -148,7 +148,7 @@ func reading(do func(context.Context, reader) error) operation {
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			err = errors.New("one read may take 5 s, so that it does not hold up a running server, and this one took longer: ask for less")
 		}
-		return errors.Join(err, in.Close())
+		return err
 	}
 }
 

@@ -30,7 +30,7 @@ func OpenReader(ctx context.Context, pool *pgxpool.Pool, opts ...inbox.Option) (
 	if err != nil {
 		return nil, fmt.Errorf("open a reader of the inbox in PostgreSQL: %w", err)
 	}
-	return bridge.Inbox.NewReader(s, func() error { return nil }).(*inbox.Reader), nil //nolint:forcetypeassert // it is one
+	return bridge.Inbox.NewReader(s).(*inbox.Reader), nil //nolint:forcetypeassert // it is one
 }
 
 // openReader returns an engine that is used for reading alone.

@@ -46,9 +46,6 @@ func TestOpenReader(t *testing.T) {
 	if diff := cmp.Diff(readAll(t, in, id), readAll(t, r, id), cmpopts.EquateApproxTime(0)); diff != "" {
 		t.Errorf("the inbox and its reader (-inbox +reader):\n%s", diff)
 	}
-	if err := errors.Join(r.Close(), pool.Ping(t.Context())); err != nil {
-		t.Errorf("closed, and the pool must not be: %v", err)
-	}
 }
 
 // Behind a pooler in transaction mode each read may run in another session.

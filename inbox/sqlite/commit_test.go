@@ -1,9 +1,10 @@
+//go:build unix
+
 package sqlite_test
 
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -12,12 +13,10 @@ import (
 )
 
 // Somebody deletes the lock's file, and so two inboxes have one file open: the
-// first learns of the second before it does anything more.
+// first learns of the second before it does anything more. Nobody can delete an open
+// file on Windows.
 func TestLockFileDeleted(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("nobody can delete an open file on Windows")
-	}
 	s := enginetest.SQLite(t)
 	r := enginetest.NewRecorder(nil)
 	first := s.Start(t, r)

@@ -2,59 +2,15 @@ package sqlite_test
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pixmed-go/pixmed"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
-
-// A file that is moved away would take everything with it.
-func TestFileMovedAway(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("nobody can move an open file on Windows")
-	}
-	s := enginetest.SQLite(t)
-	in := s.Open(t, ignore)
-	accept := func() error {
-		return in.Receive(t.Context(), enginetest.Notification(enginetest.NewTransaction(), pixmed.Acknowledged))
-	}
-	until := func(what string, ok func(error) bool) {
-		t.Helper()
-		deadline := time.After(enginetest.Patience)
-		for !ok(accept()) {
-			select {
-			case <-deadline:
-				t.Fatal(what)
-			default:
-			}
-		}
-	}
-	if err := accept(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(s.Path, s.Path+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := accept(); !errors.Is(err, pixmed.ErrBusy) || !strings.Contains(err.Error(), "moved or deleted") {
-		t.Errorf("the first after it: %v, want ErrBusy", err)
-	}
-	if err := in.Ready(t.Context()); err == nil {
-		t.Error("it is ready")
-	}
-	if err := os.Rename(s.Path+".away", s.Path); err != nil {
-		t.Fatal(err)
-	}
-	until("it does not accept again", func(err error) bool { return err == nil })
-}
 
 // With less room on the disk than there must be, senders are answered 503 and the
 // inbox is not ready; what was accepted before is finished.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/pixmed-go/pixmed"
-	"github.com/pixmed-go/pixmed/inbox"
 	"github.com/pixmed-go/pixmed/inbox/internal/enginetest"
 	"github.com/pixmed-go/pixmed/inbox/sqlite"
 )
@@ -130,69 +128,6 @@ func TestLockedThroughADanglingLink(t *testing.T) {
 	}
 	if _, err := sqlite.Open(t.Context(), loop, ignore); err == nil {
 		t.Error("a link to itself was opened")
-	}
-}
-
-// A file with two names would have two locks, and two -wal files.
-func TestHardLink(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("hard links are not counted on Windows")
-	}
-	s := enginetest.SQLite(t)
-	if err := s.Open(t, ignore).Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Link(s.Path, s.Path+".other"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.TryOpen(t, ignore); err == nil || !strings.Contains(err.Error(), "2 hard links") {
-		t.Errorf("Open: %v", err)
-	}
-	if err := os.Remove(s.Path + ".other"); err != nil {
-		t.Fatal(err)
-	}
-	s.Open(t, ignore)
-}
-
-// Files that others may read are made private, which the log says.
-func TestModes(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no modes")
-	}
-	s := enginetest.SQLite(t)
-	in := s.Open(t, ignore)
-	names := []string{s.Path, s.Path + "-wal", s.Path + "-shm"}
-	copies := make(map[string][]byte)
-	for _, name := range names { // as a killed process leaves them
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		copies[name] = b
-	}
-	if err := in.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range copies {
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(name, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var log strings.Builder
-	s.Open(t, ignore, inbox.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-	for _, name := range append(names, s.Path+".lock") {
-		info, err := os.Stat(name)
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
-		}
-	}
-	if got := strings.Count(log.String(), "its mode is 0600 now"); got != 3 {
-		t.Errorf("%d lines: %s", got, log.String())
 	}
 }
 

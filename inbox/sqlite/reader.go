@@ -27,7 +27,7 @@ func OpenReader(ctx context.Context, path string) (*inbox.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a reader of the inbox in %s: %w", path, err)
 	}
-	return bridge.Inbox.NewReader(r, func() error { return nil }).(*inbox.Reader), nil //nolint:forcetypeassert // it is one
+	return bridge.Inbox.NewReader(r).(*inbox.Reader), nil //nolint:forcetypeassert // it is one
 }
 
 func openReader(ctx context.Context, path string) (*reader, error) {

@@ -64,9 +64,6 @@ func TestOpenReader(t *testing.T) {
 		if history, err := r.History(t.Context(), id); err != nil || len(history) != 1 {
 			t.Errorf("%s: History: %v, %v", name, history, err)
 		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
 		files, err := filepath.Glob(path + "*")
 		var suffixes []string
 		for _, f := range files {

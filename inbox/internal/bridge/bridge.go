@@ -29,6 +29,6 @@ type Functions struct {
 	CheckReceiver func(pixmed.Receiver) error
 	// New returns an *inbox.Inbox that owns the engine.
 	New func(ledger.Engine, pixmed.Receiver, *config.Config) any
-	// NewReader returns an *inbox.Reader, whose Close calls the function.
-	NewReader func(ledger.Reader, func() error) any
+	// NewReader returns an *inbox.Reader.
+	NewReader func(ledger.Reader) any
 }
